@@ -1,0 +1,45 @@
+# Everything a new machine needs: `make run` to see it work, `make test` to prove it. Linux, Python 3.11 or 3.12.
+.DEFAULT_GOAL := help
+.PHONY: help install run demo check fmt test lock clean
+
+DEBIAN_PACKAGES := sip-tester baresip espeak-ng    # what tests place calls to: SIPp, another user agent, a voice
+BIN := .venv/bin
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## make .venv from the lock file (again when that changed)
+
+.venv/installed: requirements.lock pyproject.toml
+	@.ci/environment .venv
+	@touch $@
+
+run: install ## start the server; without a config in the sandbox, with a first AI call to watch
+	@$(BIN)/trunkline serve --welcome
+
+demo: install ## one sandbox AI call from start to end, kept as a stereo WAV
+	@$(BIN)/trunkline demo
+
+check: install ## style, types, import rules, sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy engine media api tests
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pytest -q tests/test_architecture.py
+
+fmt: install ## format the code and repair what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install ## every test, real SIP peers included (installs them when missing, by sudo)
+	@.ci/debian-packages $(DEBIAN_PACKAGES)
+	$(BIN)/pytest -n 4 --dist loadfile --durations 10 -m "not alone"
+	$(BIN)/pytest --durations 5 -m alone
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--extra dev --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+
+clean: ## remove the environment and every cache
+	rm -rf .venv *.egg-info .*_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
