@@ -1,0 +1,139 @@
+"""One call's two directions of audio between the phone's clock and the agent's stream."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from media.meters import BridgeStats
+from media.pcm import SAMPLE_BYTES, PcmFormat, silence
+from media.playout import Playout
+from media.resampler import Resampler
+
+_SLACK_MS: Final = 2000
+"""The agent was promised ``playout_ms`` of room; its clock and ours may differ by this much before audio is dropped."""
+
+
+class Bridge:
+    """Joins a phone at ``phone_hz`` to an agent at ``agent_hz``. Nothing here waits, and only wrong input raises.
+
+    The agent may be ``playout_ms`` ahead. What waits is kept at the agent's rate and resampled frame by frame as the
+    phone takes it: a burst costs its sender nothing, and a change of codec loses none of it.
+    """
+
+    def __init__(self, phone_hz: int, agent_hz: int, *, playout_ms: int = 30_000) -> None:
+        self._agent = PcmFormat(agent_hz)
+        self._playout = Playout(agent_hz, playout_ms + _SLACK_MS)
+        self._last = b""  # what of the agent was heard last, as long as the resampler rings of it
+        self._surplus = b""  # resampled and not asked for yet: part of a frame when the rates do not divide it
+        self._frames_from_caller = 0
+        self._frames_to_caller = 0
+        self._agent_bytes = 0
+        self._clears = 0
+        self._cleared_ms = 0.0
+        self._tune(phone_hz)
+
+    def caller_frame(self, pcm: bytes) -> bytes:
+        """What the caller said, at the agent's rate: as long as ``pcm``, delayed by the resampler if there is one."""
+        self._frames_from_caller += 1
+        return pcm if self._to_agent is None else self._to_agent.process(pcm)
+
+    def agent_audio(self, data: bytes) -> None:
+        """Audio from the agent, cut anywhere, even inside a sample; when too far ahead, the newest is dropped."""
+        self._agent_bytes += len(data)
+        self._playout.put(data)
+
+    def next_frame(self, samples: int) -> bytes:
+        """Exactly ``samples`` for the phone: the agent, or silence."""
+        self._frames_to_caller += 1
+        if self._to_phone is None:
+            self._last = self._playout.take(samples)
+            return self._last or silence(samples)
+        wanted = samples - len(self._surplus) // SAMPLE_BYTES
+        wanted = -(-wanted * self._agent.rate_hz // self._phone.rate_hz)
+        pcm = self._playout.take(wanted)
+        if not pcm and not self._last:
+            return silence(samples)
+        heard = self._surplus + self._to_phone.process(pcm or silence(wanted))
+        self._last = pcm
+        size = samples * SAMPLE_BYTES
+        self._surplus = heard[size:]
+        if not pcm:
+            self._forget()  # that was the ringing of the last sample
+        return heard[:size]
+
+    def clear(self) -> None:
+        """Barge-in: the next frame is exact silence, and audio that comes after this is not mixed with any before."""
+        self._clears += 1
+        self._cleared_ms += self._playout.clear()
+        self._forget()
+
+    def agent_turn(self, speaking: bool) -> None:
+        """The agent's turn began or ended: silence inside one is an underrun, between two it is a pause."""
+        self._playout.turn(speaking)
+
+    def retune(self, phone_hz: int) -> None:
+        """The phone's codec changed; what waits is kept and speech goes on where it was.
+
+        The caller's direction starts anew, as his own stream does.
+        """
+        if phone_hz == self._phone.rate_hz:
+            return
+        before_ms = self._to_phone.delay_ms if self._to_phone else 0.0
+        self._tune(phone_hz)
+        self._surplus = b""
+        if not self._last:
+            return
+        after_ms = self._to_phone.delay_ms if self._to_phone else 0.0
+        # With another delay, the phone would hear some milliseconds twice or not at all: a click.
+        shift = round((after_ms - before_ms) * self._agent.rate_hz / 1000)
+        if shift < 0:
+            self._playout.give_back(self._last[shift * SAMPLE_BYTES :])
+            self._last = self._last[: shift * SAMPLE_BYTES]
+        else:
+            self._last += self._playout.take_upto(shift)
+        if self._to_phone is not None:
+            self._to_phone.process(self._last)
+
+    @property
+    def playing(self) -> bool:
+        """Whether the phone has not heard all of the agent's audio yet."""
+        return self._playout.playing or bool(self._last and self._to_phone)
+
+    @property
+    def buffered_ms(self) -> float:
+        """How far ahead the agent is."""
+        return self._playout.buffered_ms
+
+    def describe(self) -> str:
+        """The stages, for the log."""
+        inward = outward = ""
+        if self._to_phone is not None:
+            inward = f"resample {self._phone}->{self._agent} -> "
+            outward = f"resample {self._agent}->{self._phone} -> "
+        return f"caller {self._phone} -> {inward}agent {self._agent} -> playout -> {outward}caller {self._phone}"
+
+    def stats(self) -> BridgeStats:
+        """The counters up to now."""
+        playout = self._playout
+        return BridgeStats(
+            frames_from_caller=self._frames_from_caller,
+            frames_to_caller=self._frames_to_caller,
+            agent_ms=self._agent.duration_ms(self._agent_bytes),
+            underruns=playout.underruns,
+            underrun_frames=playout.underrun_frames,
+            overrun_ms=self._agent.duration_ms(playout.dropped_bytes),
+            clears=self._clears,
+            cleared_ms=self._cleared_ms,
+        )
+
+    def _tune(self, phone_hz: int) -> None:
+        agent_hz = self._agent.rate_hz
+        self._phone = PcmFormat(phone_hz)
+        same = phone_hz == agent_hz
+        self._to_agent = None if same else Resampler(phone_hz, agent_hz)
+        self._to_phone = None if same else Resampler(agent_hz, phone_hz)
+
+    def _forget(self) -> None:
+        self._last = self._surplus = b""
+        if self._to_phone is not None:
+            self._to_phone.reset()

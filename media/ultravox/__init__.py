@@ -1,0 +1,1 @@
+"""The Ultravox client: its REST calls, and the WebSocket session of one call."""

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media.ultravox.session import (
+    AgentState,
+    ClearPlayback,
+    Session,
+    SessionEvent,
+    SessionStarted,
+    ToolInvoked,
+    TurnFinal,
+)
+
+CLEAR = {"type": "playback_clear_buffer"}
+LISTENING = {"type": "state", "state": "listening"}
+SPEAKING = {"type": "state", "state": "speaking"}
+
+
+def said(ordinal: int, role: str = "agent", **fields: Any) -> dict[str, Any]:
+    return {"type": "transcript", "role": role, "medium": "voice", "ordinal": ordinal, "final": False, **fields}
+
+
+def heard_in(session: Session, *frames: dict[str, Any]) -> list[SessionEvent]:
+    return [event for frame in frames for event in session.receive_text(json.dumps(frame))]
+
+
+def turns_of(*frames: dict[str, Any]) -> list[tuple[int, str, bool]]:
+    """Ordinal, text and truncation of what is told of a session that ends after the frames."""
+    session = Session()
+    events = [*heard_in(session, *frames), *session.ended()]
+    return [(event.ordinal, event.text, event.truncated) for event in events if isinstance(event, TurnFinal)]
+
+
+def test_deltas_then_a_final_text_are_one_turn_of_that_text() -> None:
+    assert turns_of(
+        said(0, text="Good"), said(0, delta=" morning"), said(0, delta="."), said(0, text="Good morning. ", final=True)
+    ) == [(0, "Good morning.", False)]
+
+
+def test_final_that_carries_only_the_last_delta_completes_the_text() -> None:
+    assert turns_of(said(0, text="Good"), said(0, text="", delta=" day", final=True)) == [(0, "Good day", False)]
+
+
+def test_final_without_text_or_delta_stands_for_what_was_heard() -> None:
+    assert turns_of(said(0, text="Good"), said(0, text=None, delta=None, final=True)) == [(0, "Good", False)]
+
+
+def test_piece_after_the_final_is_no_new_turn() -> None:
+    final = said(0, text="Good day", final=True)
+    assert turns_of(final, said(0, delta=" day"), said(0, delta=" day", final=True)) == [(0, "Good day", False)]
+
+
+def test_second_final_replaces_the_first_and_the_same_one_is_not_told_again() -> None:
+    first, second = said(0, "user", text="Hi", final=True), said(0, "user", text="Hi there", final=True)
+    assert turns_of(first, first, second) == [(0, "Hi", False), (0, "Hi there", False)]
+
+
+def test_blank_turns_are_not_told() -> None:
+    assert (
+        turns_of(said(0, text=" "), said(0, text=" ", final=True), said(1, text="", final=True), said(2, delta=" "))
+        == []
+    )
+
+
+def test_user_turn_in_pieces_is_told_once_and_a_shorter_final_is_no_truncation() -> None:
+    assert turns_of(said(1, "user", text="I need an"), said(1, "user", text="I need", final=True)) == [
+        (1, "I need", False)
+    ]
+
+
+def test_final_shorter_than_the_deltas_is_truncated() -> None:
+    assert turns_of(said(0, text="Good"), said(0, delta=" morning"), said(0, text="Good mor", final=True)) == [
+        (0, "Good mor", True)
+    ]
+
+
+def test_other_spacing_in_the_final_is_no_truncation() -> None:
+    assert turns_of(said(0, text=" Good "), said(0, delta=" day "), said(0, text="Good day", final=True)) == [
+        (0, "Good day", False)
+    ]
+
+
+def test_clear_before_the_final_marks_the_turn_truncated() -> None:
+    assert turns_of(SPEAKING, said(0, text="Good"), CLEAR, said(0, text="Good", final=True), LISTENING) == [
+        (0, "Good", True)
+    ]
+
+
+def test_clear_after_the_final_tells_the_turn_again_as_truncated_once() -> None:
+    assert turns_of(SPEAKING, said(0, text="Good", final=True), CLEAR, CLEAR, LISTENING) == [
+        (0, "Good", False),
+        (0, "Good", True),
+    ]
+
+
+def test_clear_in_a_later_turn_leaves_a_finished_one_alone() -> None:
+    spoken = [SPEAKING, said(0, text="Good day", final=True), LISTENING, SPEAKING]
+    assert turns_of(*spoken, CLEAR) == [(0, "Good day", False)]
+    without_state = [said(0, text="Good day", final=True), said(2, text="So"), CLEAR]
+    assert turns_of(*without_state) == [(0, "Good day", False), (2, "So", True)]
+
+
+def test_turns_still_open_at_the_end_are_told_truncated_in_order() -> None:
+    assert turns_of(said(3, text="And"), said(1, "user", text="But"), said(3, delta=" so")) == [
+        (1, "But", True),
+        (3, "And so", True),
+    ]
+
+
+def test_ordinals_may_skip_numbers() -> None:
+    assert turns_of(said(2, text="A", final=True), said(7, "user", text="B", final=True)) == [
+        (2, "A", False),
+        (7, "B", False),
+    ]
+
+
+def test_clear_state_and_late_start_are_told_as_they_come() -> None:
+    started = {"type": "call_started", "callId": "c"}
+    assert heard_in(Session(), SPEAKING, CLEAR, started) == [
+        AgentState(state="speaking"),
+        ClearPlayback(),
+        SessionStarted(call_id="c"),
+    ]
+
+
+def test_tool_invoked_twice_is_told_once() -> None:
+    invocation = {"type": "client_tool_invocation", "toolName": "t", "invocationId": "i", "parameters": None}
+    assert heard_in(Session(), invocation, invocation) == [ToolInvoked(name="t", invocation_id="i", parameters={})]
+
+
+def test_unknown_message_is_nothing() -> None:
+    assert heard_in(Session(), {"type": "thread_spawned", "threadId": "x"}) == []
+
+
+FRAMES = st.one_of(
+    st.sampled_from([CLEAR, LISTENING, SPEAKING]),
+    st.builds(
+        said,
+        st.integers(0, 3),
+        st.sampled_from(["agent", "user"]),
+        text=st.sampled_from([None, "", " ", "Hello", "Hello there"]),
+        delta=st.sampled_from([None, "", " ", " you"]),
+        final=st.booleans(),
+    ),
+)
+
+
+@given(st.lists(FRAMES))
+def test_any_order_tells_every_final_text_and_nothing_blank_or_twice(frames: list[dict[str, Any]]) -> None:
+    told = turns_of(*frames)
+    assert len(told) == len(set(told))
+    assert all(text and text == text.strip() for _, text, _ in told)
+    final = {frame["ordinal"] for frame in frames if frame.get("final") and (frame["text"] or "").strip()}
+    assert final <= {ordinal for ordinal, _, _ in told}
