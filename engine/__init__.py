@@ -1,0 +1,1 @@
+"""Calls, trunks, processes, the SIP stack and the store."""

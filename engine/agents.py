@@ -1,0 +1,61 @@
+"""The agent service on Ultravox's REST API: sessions made while the phone rings, the end reason asked for afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+
+from engine.ports import AgentSession
+from engine.records import CallRequest
+from media.errors import AgentError
+from media.ultravox.rest import AgentCallSpec, UltravoxApi
+
+_JOIN_SLACK_S = 30.0
+"""How much longer than the ring limit the service waits for us to join."""
+_END_REASON_POLL_S = 0.1
+
+
+class UltravoxAgents:
+    """An ``AgentService`` (``engine.ports``). ``sample_rate_hz`` None: whatever rate the call's codec has."""
+
+    def __init__(self, api: UltravoxApi, *, ring_timeout_s: float, sample_rate_hz: int | None = None) -> None:
+        self._api = api
+        self._join_timeout_s = ring_timeout_s + _JOIN_SLACK_S
+        self._sample_rate_hz = sample_rate_hz
+
+    async def create(
+        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+    ) -> AgentSession:
+        agent = request.agent
+        assert agent is not None
+        rate_hz = self._sample_rate_hz or sample_rate_hz
+        created = await self._api.create_call(
+            AgentCallSpec(
+                system_prompt=agent.system_prompt,
+                model=agent.model,
+                voice=agent.voice,
+                temperature=agent.temperature,
+                first_speaker=agent.first_speaker,
+                tools=agent.tools,
+                max_duration_s=max_duration_s,
+                join_timeout_s=self._join_timeout_s,
+                sample_rate_hz=rate_hz,
+                metadata=request.metadata,
+            ),
+            gave_up=gave_up,
+        )
+        return AgentSession(ultravox_call_id=created.call_id, join_url=created.join_url, sample_rate_hz=rate_hz)
+
+    async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    summary = await self._api.get_call(ultravox_call_id)
+                    if summary.end_reason is not None:
+                        return summary.end_reason
+                    await asyncio.sleep(_END_REASON_POLL_S)
+        except (TimeoutError, AgentError):
+            return None
+
+    async def aclose(self) -> None:
+        """Close the connections to the service."""
+        await self._api.aclose()

@@ -1,0 +1,83 @@
+"""The composition root: builds an Engine from a Config in order, and closes everything in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from engine.agents import UltravoxAgents
+from engine.call import CallLimits
+from engine.config import Config
+from engine.engine import Engine
+from engine.live_realm import LiveRealm
+from engine.log import LogSettings
+from engine.records import Environment
+from engine.sandbox.realm import Sandbox
+from engine.store import open_store
+from engine.supervisor import Supervisor
+from media.ultravox.rest import UltravoxApi
+
+_QUEUE_TIMEOUT_S = 10.0
+_DEFAULT_MAX_DURATION_S = 3600.0
+
+
+@asynccontextmanager
+async def running_engine(
+    config: Config, *, log: LogSettings | None = None, recordings: Path | None = None
+) -> AsyncIterator[Engine]:
+    """An engine that takes calls until the block ends; then its calls are ended and its processes gone.
+
+    ``recordings``: a folder where the sandbox's carriers leave a WAV of every call.
+    """
+    log = log or LogSettings()
+    limits = CallLimits(
+        ring_timeout_s=config.sip.ring_timeout_s,
+        queue_timeout_s=_QUEUE_TIMEOUT_S,
+        default_max_duration_s=_DEFAULT_MAX_DURATION_S,
+    )
+    async with contextlib.AsyncExitStack() as closing:
+        store = await open_store(config.store.url)
+        closing.push_async_callback(store.aclose)
+        supervisor = Supervisor()
+        closing.push_async_callback(supervisor.close)
+        engine: Engine  # the realms' events go to it, and it is built from the realms
+        sandbox = Sandbox(
+            supervisor,
+            log=log,
+            max_calls=config.sip.max_calls,
+            ring_timeout_s=limits.ring_timeout_s,
+            recordings=recordings,
+            on_event=lambda event: engine.tell(event),
+            on_lost=lambda call_id: engine.lost(call_id),
+        )
+        live = LiveRealm(
+            supervisor,
+            config=config,
+            agents=_agents(config, limits),
+            log=log,
+            on_event=lambda event: engine.tell(event),
+            on_lost=lambda call_id: engine.lost(call_id),
+        )
+        realms = {Environment.LIVE: live.realm(), Environment.TEST: sandbox.realm()}
+        engine = Engine(realms=realms, store=store, keys=store, limits=limits)
+        await engine.recover()
+        if config.trunks:
+            await live.start()
+        else:
+            await sandbox.start()
+        closing.push_async_callback(engine.close)
+        yield engine
+
+
+def _agents(config: Config, limits: CallLimits) -> UltravoxAgents | None:
+    key = config.ultravox.api_key.reveal()
+    if not key:
+        return None
+    rate = config.ultravox.sample_rate
+    return UltravoxAgents(
+        UltravoxApi(config.ultravox.base_url, key),
+        ring_timeout_s=limits.ring_timeout_s,
+        sample_rate_hz=None if rate == "auto" else rate,
+    )

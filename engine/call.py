@@ -1,0 +1,346 @@
+"""One call in the control process: a single task that takes what happens and decides, writes and tells what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from engine.call_state import CallState, Trigger, next_state, status_of, trigger_of
+from engine.commands import Dial, HangUp, JoinAgent
+from engine.errors import TrunkUnavailable
+from engine.events import AgentJoined, AgentLeft, AgentSpoke, Answered, InviteSent, LegEnded, Progress, Transcribed
+from engine.outcome import AGENT_HANGUP, CALLER_HANGUP, CANCELED, RING_TIMEOUT, WORKER_LOST, Cause, Outcome
+from engine.outcome import agent_failure, engine_error, max_duration, no_line
+from engine.pool import CallEvent
+from engine.ports import AgentService, AgentSession, CallStore, Lines
+from engine.records import AiStatus, CallChange, CallRecord, TranscriptLine
+from engine.trunks import Trunks
+from media.errors import AgentBusy, AgentError, AgentRefused
+
+log = logging.getLogger("trunkline.call")
+
+_GRACE_S = 5.0
+"""After we hang up: how long the far end's confirmation may keep the record open. The line stays held until it came."""
+_READ_BACK_S = 1.5
+"""How long the record of an ended AI call waits for the service's own word on why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """Times a call is bound by."""
+
+    ring_timeout_s: float
+    queue_timeout_s: float
+    default_max_duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AgentReady:
+    session: AgentSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """Somebody on this side wants the call over."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """The worker died."""
+
+
+_Input = CallEvent | _AgentReady | _End | _Lost
+
+
+class Call:
+    """A call from its accepted request to its final record.
+
+    ``run`` is the only writer of the record; ``record`` may be read by anyone. ``publish`` is called after each change
+    is committed.
+    """
+
+    def __init__(
+        self,
+        record: CallRecord,
+        *,
+        lines: Lines,
+        trunks: Trunks,
+        agents: AgentService | None,
+        store: CallStore,
+        limits: CallLimits,
+        publish: Callable[[CallRecord], None],
+    ) -> None:
+        # set once
+        self._lines = lines
+        self._trunks = trunks
+        self._agents = agents
+        self._store = store
+        self._limits = limits
+        self._publish = publish
+        self._loop = asyncio.get_running_loop()
+        self._inputs: asyncio.Queue[_Input] = asyncio.Queue()
+        # read by anyone
+        self.record = record
+        # touched by the call's task
+        self._state = CallState.TRYING
+        self._outcome: Outcome | None = None
+        self._deadline_s: float | None = None
+        self._at_deadline: Outcome | None = None
+        self._hung_up = False
+        self._media: dict[str, Any] = {}
+        self._session: AgentSession | None = None
+        self._creating: asyncio.Task[None] | None = None
+        self._no_more_retries = asyncio.Event()
+
+    def tell(self, event: CallEvent) -> None:
+        """Something happened to the call."""
+        self._inputs.put_nowait(event)
+
+    def lost(self) -> None:
+        """The worker that carried the call died."""
+        self._inputs.put_nowait(_Lost())
+
+    def end(self, outcome: Outcome | None = None) -> None:
+        """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
+        answered = self._state is CallState.CONFIRMED
+        self._inputs.put_nowait(_End(outcome=outcome or (CALLER_HANGUP if answered else CANCELED)))
+
+    async def run(self) -> None:
+        """Carry the call to its final record, whatever happens."""
+        try:
+            await self._dial()
+            while self._outcome is None:
+                await self._step()
+        except Exception:
+            log.exception("the call's task failed; the call is ended", extra={"call": self.record.id})
+            self._outcome = engine_error("An internal error ended the call.")
+        finally:
+            if self._creating is not None:
+                self._creating.cancel()
+            self._lines.send(self.record.id, HangUp(call_id=self.record.id, outcome=self._outcome or CANCELED))
+        await self._finalise(self._outcome)
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    async def _dial(self) -> None:
+        """Get a line and have the INVITE sent, unless the call is cancelled first."""
+        leasing = asyncio.ensure_future(self._lines.lease(self.record.id, self._limits.queue_timeout_s))
+        first = asyncio.ensure_future(self._inputs.get())
+        await asyncio.wait({leasing, first}, return_when=asyncio.FIRST_COMPLETED)
+        if first.done() and not leasing.done():
+            leasing.cancel()
+            await asyncio.wait({leasing})
+            self._note_end(first.result())
+            return
+        if not first.cancel():
+            self._inputs.put_nowait(first.result())
+        try:
+            slot = leasing.result()
+            trunk = self._trunks.account(self.record.trunk, slot)
+        except TimeoutError:
+            self._outcome = no_line(self._limits.queue_timeout_s)
+            return
+        except TrunkUnavailable as error:
+            self._outcome = replace(engine_error(str(error)), cause=Cause.TRUNK_UNAVAILABLE)
+            return
+        request = self.record.request
+        self._lines.send(
+            self.record.id,
+            Dial(
+                call_id=self.record.id,
+                sip_call_id=self.record.sip_call_id,
+                trunk=trunk,
+                from_number=request.from_number,
+                to_number=request.to_number,
+                with_agent=request.agent is not None,
+            ),
+        )
+        self._end_after(self._limits.ring_timeout_s, RING_TIMEOUT)
+
+    async def _step(self) -> None:
+        try:
+            async with asyncio.timeout_at(self._deadline_s):
+                happened = await self._inputs.get()
+        except TimeoutError:
+            assert self._at_deadline is not None
+            if self._hung_up:
+                self._outcome = self._at_deadline
+            else:
+                self._hang_up(self._at_deadline)
+            return
+        await self._take(happened)
+
+    async def _take(self, happened: _Input) -> None:
+        match happened:
+            case Progress():
+                await self._progress(happened)
+            case Answered():
+                await self._answered(happened)
+            case AgentJoined():
+                ai = self.record.ai
+                assert ai is not None
+                now = _now()
+                await self._change("voice.ai.initiated", ai=replace(ai, status=AiStatus.ACTIVE, joined_at=now))
+            case AgentSpoke():
+                log.info(
+                    "agent's first word", extra={"call": self.record.id, "after_answer_ms": happened.after_answer_ms}
+                )
+            case Transcribed():
+                await self._transcribed(happened.line)
+            case AgentLeft():
+                await self._agent_left()
+            case _AgentReady():
+                await self._agent_ready(happened.session)
+            case InviteSent():
+                pass
+            case LegEnded():
+                self._media = dict(happened.media)
+                self._outcome = happened.outcome
+            case _Lost():
+                self._outcome = WORKER_LOST
+            case _End():
+                self._hang_up(happened.outcome)
+
+    def _note_end(self, happened: _Input) -> None:
+        self._outcome = happened.outcome if isinstance(happened, _End) else WORKER_LOST
+
+    def _hang_up(self, outcome: Outcome) -> None:
+        if self._hung_up:
+            return
+        self._hung_up = True
+        self._no_more_retries.set()
+        self._lines.send(self.record.id, HangUp(call_id=self.record.id, outcome=outcome))
+        self._end_after(_GRACE_S, outcome)
+
+    def _end_after(self, delay_s: float, outcome: Outcome) -> None:
+        self._deadline_s = self._loop.time() + delay_s
+        self._at_deadline = outcome
+
+    # -- the phone -----------------------------------------------------------------------------------------------------
+
+    async def _progress(self, event: Progress) -> None:
+        state = next_state(self._state, trigger_of(event.code))
+        if state is CallState.EARLY:
+            self._create_agent(event.codec_rate_hz)
+            if self._state is not CallState.EARLY:
+                self._state = state
+                await self._change("voice.ringing", ringing_at=_now(), sip_code=event.code)
+        self._state = state
+
+    async def _answered(self, event: Answered) -> None:
+        if self._hung_up:
+            return
+        self._state = next_state(self._state, Trigger.ANSWER)
+        self._no_more_retries.set()
+        self._create_agent(event.codec_rate_hz)
+        limit_s = self._limit_s
+        self._end_after(limit_s, max_duration(limit_s))
+        await self._change("voice.answered", answered_at=_now(), codec=event.codec)
+
+    @property
+    def _limit_s(self) -> float:
+        return self.record.request.max_duration_s or self._limits.default_max_duration_s
+
+    # -- the agent -----------------------------------------------------------------------------------------------------
+
+    def _create_agent(self, codec_rate_hz: int | None) -> None:
+        """Have the agent's session made, once: at the first ring, or at the answer when nothing rang."""
+        if self.record.request.agent is None or self._creating is not None or self._hung_up:
+            return
+        self._creating = self._loop.create_task(self._ask_for_agent(codec_rate_hz))
+
+    async def _ask_for_agent(self, codec_rate_hz: int | None) -> None:
+        assert self._agents is not None
+        rate_hz = codec_rate_hz or self._trunks.preferred_rate_hz(self.record.trunk)
+        try:
+            session = await self._agents.create(
+                self.record.request,
+                sample_rate_hz=rate_hz,
+                max_duration_s=self._limit_s,
+                gave_up=self._no_more_retries,
+            )
+        except AgentError as error:
+            cause = Cause.AGENT_UNREACHABLE
+            if isinstance(error, AgentRefused):
+                cause = Cause.AGENT_REFUSED
+            elif isinstance(error, AgentBusy):
+                cause = Cause.AGENT_BUSY
+            self._inputs.put_nowait(_End(outcome=agent_failure(cause, str(error))))
+        else:
+            self._inputs.put_nowait(_AgentReady(session=session))
+
+    async def _agent_ready(self, session: AgentSession) -> None:
+        self._session = session
+        if self._hung_up:
+            return
+        self._lines.send(
+            self.record.id,
+            JoinAgent(
+                call_id=self.record.id, join_url=session.join_url, sample_rate_hz=session.sample_rate_hz
+            ),
+        )
+        ai = self.record.ai
+        assert ai is not None
+        created = replace(ai, status=AiStatus.CREATED, ultravox_call_id=session.ultravox_call_id)
+        await self._change("voice.ai.created", ai=created)
+
+    async def _transcribed(self, line: TranscriptLine) -> None:
+        ai = self.record.ai
+        assert ai is not None
+        others = (other for other in ai.transcript if other.ordinal != line.ordinal)
+        lines = tuple(sorted((*others, line), key=lambda each: each.ordinal))
+        await self._store.add_line(self.record.id, line, _now())
+        self.record = replace(self.record, ai=replace(ai, transcript=lines))
+        self._publish(self.record)
+
+    async def _agent_left(self) -> None:
+        ai = self.record.ai
+        assert ai is not None
+        if ai.ended_at is None:
+            await self._change("voice.ai.left", ai=replace(ai, status=AiStatus.ENDED, ended_at=_now()))
+
+    # -- the record ----------------------------------------------------------------------------------------------------
+
+    async def _change(self, kind: str, *, sip_code: int | None = None, codec: str | None = None, **fields: Any) -> None:
+        """Commit a change of the record, then tell it."""
+        now = _now()
+        status = status_of(self._state, answered=self.record.answered_at is not None)
+        self.record = replace(self.record, status=status, **fields)
+        data = {key: value for key, value in (("sipCode", sip_code), ("codec", codec)) if value is not None}
+        await self._store.save(self.record, CallChange(call_id=self.record.id, kind=kind, at=now, data=data))
+        self._publish(self.record)
+        log.info("call %s", kind.removeprefix("voice."), extra={"call": self.record.id, **data})
+
+    async def _finalise(self, outcome: Outcome | None) -> None:
+        """The one place where a record becomes final."""
+        assert outcome is not None
+        ended_at = _now()
+        self._state = CallState.TERMINATED
+        answered = self.record.answered_at is not None
+        fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
+        if self.record.ai is not None:
+            reason = await self._agent_end_reason()
+            if reason == "timeout" and outcome.cause is Cause.AGENT_HANGUP:
+                outcome = max_duration(self._limit_s)
+            ai_ended_at = self.record.ai.ended_at or ended_at
+            fields["ai"] = replace(self.record.ai, status=AiStatus.ENDED, ended_at=ai_ended_at, end_reason=reason)
+        await self._change("voice.completed" if answered else "voice.failed", outcome=outcome, **fields)
+        log.info("call ended", extra={"call": self.record.id, "by": outcome.by, "cause": outcome.cause, **self._media})
+
+    async def _agent_end_reason(self) -> str | None:
+        ai = self.record.ai
+        if ai is None or self._session is None or self._agents is None:
+            return None
+        if ai.joined_at is None:
+            return "unjoined"
+        return await self._agents.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

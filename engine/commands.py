@@ -1,0 +1,73 @@
+"""What the control process asks of a worker: frozen values that cross the socket pair.
+
+A join URL and a trunk password pass through here and must not be printed: both are ``repr=False``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.outcome import Outcome
+from engine.records import CallId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkAccount:
+    """What a worker needs to dial through a trunk."""
+
+    name: str
+    uri: str
+    """Where INVITEs go: the host part and parameters of the Request-URI (``sip:carrier.example;transport=udp``)."""
+    codecs: tuple[str, ...]
+    """Encoding names in the order they are offered (RFC 3264 §5.1)."""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    registrar: str = ""
+    outbound_proxy: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dial:
+    """Send an INVITE. The worker answers with ``Progress`` events and exactly one ``LegEnded``."""
+
+    call_id: CallId
+    sip_call_id: str
+    trunk: TrunkAccount
+    from_number: str
+    to_number: str
+    with_agent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinAgent:
+    """Join this agent session as soon as the callee has answered, not before.
+
+    ``sample_rate_hz`` was agreed with the agent service for both directions.
+    """
+
+    call_id: CallId
+    join_url: str = field(repr=False)
+    sample_rate_hz: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangUp:
+    """End the leg whatever its state (CANCEL, or BYE) and report ``outcome`` unless the far end was first."""
+
+    call_id: CallId
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Register:
+    """Keep these trunks registered (registrar process only). Replaces the list given before."""
+
+    trunks: tuple[TrunkAccount, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Hang up what is left, un-register, and exit."""
+
+
+Command = Dial | JoinAgent | HangUp | Register | Stop

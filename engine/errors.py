@@ -1,0 +1,79 @@
+"""The engine's errors, split by what the reader does next.
+
+    TrunklineError
+    ├── RequestError          the client asked for something it cannot have (HTTP 4xx)
+    │   ├── IdempotencyConflict
+    │   └── UnknownCall
+    ├── CapacityError         try again later (HTTP 503 with Retry-After)
+    │   ├── NoCapacity
+    │   └── TrunkUnavailable
+    ├── ConfigError           the operator must change the configuration
+    └── EngineError           our fault, or a process of ours died (HTTP 500)
+        └── SipError          PJSIP refused an operation
+
+Every error's ``str()`` is a sentence that says what happened and what to do; none carries a secret.
+"""
+
+from __future__ import annotations
+
+
+class TrunklineError(Exception):
+    """Base of everything the engine raises on purpose."""
+
+
+class RequestError(TrunklineError):
+    """The request cannot be met as it stands."""
+
+
+class IdempotencyConflict(RequestError):
+    """The Idempotency-Key was used before with another body."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was used before with another body. "
+            "Send the same body again, or choose a new key for a new call."
+        )
+
+
+class UnknownCall(RequestError):
+    """No call of this environment has the id."""
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(f"No call has the id {call_id!r}.")
+
+
+class CapacityError(TrunklineError):
+    """Nothing is wrong with the request; it cannot be served now."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NoCapacity(CapacityError):
+    """All lines are in use, or the engine is shutting down."""
+
+
+class TrunkUnavailable(CapacityError):
+    """No trunk can take the call."""
+
+
+class ConfigError(TrunklineError):
+    """The configuration has mistakes; ``mistakes`` names every one of them.
+
+    Each mistake is ``(key, message)``: the dotted key (``trunks[0].uri``) and what was expected there.
+    """
+
+    def __init__(self, source: str, mistakes: list[tuple[str, str]]) -> None:
+        self.source = source
+        self.mistakes = mistakes
+        lines = "".join(f"\n  {key}: {message}" for key, message in mistakes)
+        super().__init__(f"{source} has {len(mistakes)} mistake{'s' if len(mistakes) != 1 else ''}:{lines}")
+
+
+class EngineError(TrunklineError):
+    """The engine itself could not do it."""
+
+
+class SipError(EngineError):
+    """PJSIP refused an operation; the text is PJSIP's own."""

@@ -1,0 +1,253 @@
+"""One call inside a worker: its SIP leg and, for an AI call, the bridge and the agent's session, begun and ended together.
+
+Everything here runs on the worker's one thread: PJSIP's callbacks, the tick, and the WebSocket's events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Protocol
+
+from engine.commands import Dial, JoinAgent
+from engine.errors import SipError
+from engine.events import AgentJoined, AgentLeft, AgentSpoke, Answered, Event, InviteSent, LegEnded, Progress, Transcribed
+from engine.outcome import AGENT_HANGUP, AGENT_LOST, CALLEE_HANGUP, LEG_LOST, Cause, Outcome, agent_failure, refusal
+from engine.outcome import engine_error
+from engine.ports import LegEnd, LegListener, MediaStream, SipLeg
+from engine.records import Speaker, TranscriptLine
+from media.bridge import Bridge
+from media.errors import AgentError
+from media.ultravox.connection import AgentConnection, Closed, connect
+from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, ToolInvoked, TurnFinal
+
+_EARLY_FRAMES = 25
+"""What the callee says while the agent's socket opens is kept, half a second at most."""
+_TAIL_FRAMES = 10
+"""Frames sent after the agent's last word, so that the far end's jitter buffer plays it before our BYE."""
+_REFUSED = 487
+
+
+class Dialler(Protocol):
+    """What a line needs of the SIP stack."""
+
+    def __call__(self, dial: Dial, listener: LegListener) -> SipLeg: ...
+
+
+class Line:
+    """One call from ``Dial`` to ``LegEnded``.
+
+    ``emit`` gets each event, ``LegEnded`` exactly once and last, when leg and agent session are both closed.
+    ``exchange`` is to be called at every tick.
+    """
+
+    def __init__(self, dial: Dial, emit: Callable[[Event], None], tls: ssl.SSLContext) -> None:
+        self.call_id = dial.call_id
+        self._dial = dial
+        self._emit = emit
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        # the leg
+        self._leg: SipLeg | None = None
+        self._leg_end: LegEnd | None = None
+        self._stream: MediaStream | None = None
+        self._owed_samples = 0
+        self._answered_at_s: float | None = None
+        self._outcome: Outcome | None = None
+        # the agent
+        self._join: JoinAgent | None = None
+        self._joining: asyncio.Task[None] | None = None
+        self._agent: AgentConnection | None = None
+        self._agent_gone = not dial.with_agent
+        self._over = False
+        self._bridge: Bridge | None = None
+        self._early: deque[bytes] = deque(maxlen=_EARLY_FRAMES)
+        self._spoke = False
+        self._tail: int | None = None
+
+    def dial(self, dialler: Dialler) -> None:
+        """Send the INVITE; a refusal by the stack ends the line at once."""
+        try:
+            self._leg = dialler(self._dial, self)
+        except SipError as error:
+            self._outcome = engine_error(f"The call could not be sent to the trunk: {error}.")
+            self._agent_gone = True
+            self.on_ended(LegEnd(sip_code=0, sip_reason="", q850=None, by_remote=False, confirmed=False, rtp={}))
+            return
+        self._emit(InviteSent(call_id=self.call_id, at_s=self._loop.time()))
+
+    def join(self, command: JoinAgent) -> None:
+        """Join the agent's session once the callee has answered."""
+        self._join = command
+        if self._answered_at_s is not None and self._leg_end is None and self._outcome is None:
+            self._open_agent(command)
+
+    def hang_up(self, outcome: Outcome) -> None:
+        """End both sides; ``outcome`` stands unless the far end was first."""
+        if self._outcome is not None or self._leg_end is not None:
+            return
+        self._outcome = outcome
+        if self._leg is not None:
+            self._leg.hang_up()
+        self._close_agent()
+
+    # -- every 20 ms ---------------------------------------------------------------------------------------------------
+
+    def exchange(self) -> None:
+        """Move 20 ms of audio both ways: a frame to the phone and one from it, whatever the codec's packet time is."""
+        stream = self._stream
+        if stream is None:
+            return
+        samples = stream.samples
+        self._owed_samples += stream.rate_hz // 50
+        while self._owed_samples >= samples:
+            self._owed_samples -= samples
+            heard = stream.read()
+            bridge = self._bridge
+            if bridge is None:
+                stream.write(bytes(2 * samples))
+                if self._answered_at_s is not None and self._dial.with_agent:
+                    self._early.append(heard)
+                continue
+            if not self._spoke and bridge.playing:
+                self._note_first_word()
+            stream.write(bridge.next_frame(samples))
+            if self._agent is not None:
+                self._agent.send_audio(bridge.caller_frame(heard))
+            elif self._joining is not None:
+                self._early.append(heard)
+        if self._tail is not None:
+            self._finish_farewell()
+
+    def _note_first_word(self) -> None:
+        self._spoke = True
+        answered_at_s = self._answered_at_s or self._loop.time()
+        self._emit(AgentSpoke(call_id=self.call_id, after_answer_ms=(self._loop.time() - answered_at_s) * 1000))
+
+    def _finish_farewell(self) -> None:
+        assert self._tail is not None
+        if self._bridge is not None and self._bridge.playing:
+            return
+        self._tail -= 1
+        if self._tail <= 0:
+            self._tail = None
+            self.hang_up(AGENT_HANGUP)
+
+    # -- LegListener ---------------------------------------------------------------------------------------------------
+
+    def on_progress(self, code: int, reason: str) -> None:
+        rate_hz = self._stream.rate_hz if self._stream is not None else None
+        self._emit(Progress(call_id=self.call_id, code=code, reason=reason, codec_rate_hz=rate_hz))
+
+    def on_media(self, stream: MediaStream | None) -> None:
+        self._stream = stream
+        self._owed_samples = 0
+        if stream is not None and self._bridge is not None:
+            self._bridge.retune(stream.rate_hz)
+
+    def on_answered(self, codec: str) -> None:
+        self._answered_at_s = self._loop.time()
+        rate_hz = self._stream.rate_hz if self._stream is not None else 0
+        self._emit(Answered(call_id=self.call_id, codec=codec, codec_rate_hz=rate_hz))
+        if self._join is not None:
+            self._open_agent(self._join)
+
+    def on_ended(self, end: LegEnd) -> None:
+        self._leg_end = end
+        self._leg = None
+        self._stream = None
+        self._tail = None
+        self._close_agent()
+        self._finish()
+
+    # -- the agent -----------------------------------------------------------------------------------------------------
+
+    def _open_agent(self, join: JoinAgent) -> None:
+        phone_hz = self._stream.rate_hz if self._stream is not None else join.sample_rate_hz
+        self._bridge = Bridge(phone_hz, join.sample_rate_hz)
+        self._joining = self._loop.create_task(self._join_agent(join, self._bridge))
+
+    async def _join_agent(self, join: JoinAgent, bridge: Bridge) -> None:
+        try:
+            agent = await connect(
+                join.join_url,
+                on_audio=bridge.agent_audio,
+                on_event=self._on_agent_event,
+                on_closed=self._on_agent_closed,
+                tls=self._tls,
+            )
+        except AgentError as error:
+            self._joining = None
+            self.hang_up(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
+            return
+        self._joining = None
+        for heard in self._early:
+            agent.send_audio(bridge.caller_frame(heard))
+        self._early.clear()
+        self._agent = agent
+        self._emit(AgentJoined(call_id=self.call_id))
+
+    def _close_agent(self) -> None:
+        if self._joining is not None:
+            self._joining.cancel()
+            self._joining = None
+        if self._agent is not None:
+            self._agent.close()
+        else:
+            self._agent_gone = True
+
+    def _on_agent_event(self, event: SessionEvent) -> None:
+        match event:
+            case ClearPlayback():
+                if self._bridge is not None:
+                    self._bridge.clear()
+            case AgentState():
+                if self._bridge is not None:
+                    self._bridge.agent_turn(event.state == "speaking")
+            case TurnFinal():
+                speaker = Speaker.AGENT if event.role == "agent" else Speaker.USER
+                line = TranscriptLine(
+                    ordinal=event.ordinal, speaker=speaker, text=event.text, truncated=event.truncated
+                )
+                self._emit(Transcribed(call_id=self.call_id, line=line))
+            case ToolInvoked():
+                if self._agent is not None:
+                    self._agent.refuse_tool(event.invocation_id)
+            case _:
+                pass
+
+    def _on_agent_closed(self, closed: Closed) -> None:
+        self._agent = None
+        self._agent_gone = True
+        self._emit(AgentLeft(call_id=self.call_id, code=closed.code, by_agent=not closed.by_us))
+        if self._outcome is None and self._leg_end is None:
+            if closed.clean:
+                self._tail = _TAIL_FRAMES
+            else:
+                self.hang_up(AGENT_LOST)
+        self._finish()
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        end = self._leg_end
+        if end is None or not self._agent_gone or self._over:
+            return
+        self._over = True
+        media: dict[str, object] = dict(end.rtp)
+        if self._bridge is not None:
+            media |= asdict(self._bridge.stats())
+        self._emit(LegEnded(call_id=self.call_id, outcome=self._judge(end), media=media))
+
+    def _judge(self, end: LegEnd) -> Outcome:
+        ours = self._outcome
+        if end.confirmed:
+            return ours or (CALLEE_HANGUP if end.by_remote else LEG_LOST)
+        if ours is not None and (not end.by_remote or end.sip_code == _REFUSED):
+            return ours
+        return refusal(end.sip_code, end.sip_reason, end.q850, by_remote=end.by_remote)
+
+

@@ -1,0 +1,173 @@
+"""The live environment: the configured trunks, the workers that dial through them, and the registrar process."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.agents import UltravoxAgents
+from engine.commands import Register, Stop, TrunkAccount
+from engine.config import Config, TrunkConfig
+from engine.events import Event, Registration
+from engine.log import LogSettings
+from engine.pool import ASSUMED_LINES, SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
+from engine.process_settings import StackSettings, WorkerSettings
+from engine.realm import Realm
+from engine.records import CallId
+from engine.supervisor import ChildProcess, Supervisor
+from engine.trunks import ConfiguredTrunks, Trunk
+
+log = logging.getLogger("trunkline.trunks")
+
+_REGISTRAR_RESTART_S = 1.0
+
+
+class LiveRealm:
+    """Starts the registrar and the warm workers; gives each worker's slot its SIP port and its slice of the RTP ports."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        config: Config,
+        agents: UltravoxAgents | None,
+        log: LogSettings,
+        on_event: Callable[[CallEvent], None],
+        on_lost: Callable[[CallId], None],
+    ) -> None:
+        self._supervisor = supervisor
+        self._config = config
+        self._agents = agents
+        self._log = log
+        self._trunks = ConfiguredTrunks(_trunk(trunk) for trunk in config.trunks)
+        self._registrar: ChildProcess | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._started = False
+        ports = config.sip.worker_ports
+        self._slots = min(
+            ports.last - ports.first + 1, math.ceil(config.sip.max_calls / ASSUMED_LINES) + SPARE_WORKERS
+        )
+        self._pool = WorkerPool(
+            self._start_worker,
+            max_calls=config.sip.max_calls,
+            slots=self._slots,
+            spare_lines=SPARE_LINES,
+            on_event=on_event,
+            on_lost=on_lost,
+        )
+
+    def realm(self) -> Realm:
+        """The live environment's realm."""
+        return Realm(pool=self._pool, trunks=self._trunks, agents=self._agents, start=self.start, close=self.close)
+
+    async def start(self) -> None:
+        """Have lines warm and trunks registering; does nothing the second time, or without trunks."""
+        if self._started or not self._config.trunks:
+            return
+        self._started = True
+        self._pool.warm_up()
+        if self._trunks.registering():
+            self._watching = asyncio.create_task(self._keep_registrar())
+
+    async def close(self) -> None:
+        """Stop the workers, un-register, and let the agent service go."""
+        await self._pool.close()
+        if self._watching is not None:
+            if self._registrar is not None:
+                self._registrar.send(Stop())
+            else:
+                self._watching.cancel()
+            await asyncio.wait({self._watching})
+        if self._agents is not None:
+            await self._agents.aclose()
+
+    async def _keep_registrar(self) -> None:
+        """Run the registrar process, and another one when it died."""
+        closing = False
+        while not closing:
+            gone = asyncio.Event()
+            try:
+                self._registrar, _ = await self._supervisor.start_ready_child(
+                    "engine.registrar",
+                    "registrar",
+                    WorkerSettings(stack=self._stack(self._config.sip.port), log=self._log),
+                    on_event=self._on_registrar_event,
+                    on_exit=gone.set,
+                )
+            except OSError as error:
+                log.error("the registrar could not be started: %s", error)
+            else:
+                self._registrar.send(Register(trunks=self._trunks.registering()))
+                await gone.wait()
+                closing = self._pool.closed
+                self._registrar = None
+                self._trunks.registrations_lost()
+                if not closing:
+                    log.error("the registrar process died; it is started again")
+            if not closing:
+                await asyncio.sleep(_REGISTRAR_RESTART_S)
+
+    def _on_registrar_event(self, event: Event) -> None:
+        if isinstance(event, Registration) and self._trunks.registration_changed(event):
+            state = "registered" if event.registered else "not registered"
+            log.info("trunk %s", state, extra={"trunk": event.trunk, "code": event.code, "reason": event.reason})
+
+    async def _start_worker(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
+        ports, rtp = self._config.sip.worker_ports, self._config.sip.rtp_ports
+        share = (rtp.last - rtp.first + 1) // self._slots // 2 * 2
+        first = rtp.first + slot * share
+        stack = self._stack(ports.first + slot, rtp_first=first, rtp_last=first + share - 1)
+        settings = WorkerSettings(stack=stack, log=self._log)
+        return await self._supervisor.start_child("engine.worker", f"worker {slot}", settings, on_event, on_exit)
+
+    def _stack(self, sip_port: int, *, rtp_first: int = 0, rtp_last: int = 0) -> StackSettings:
+        sip = self._config.sip
+        return StackSettings(
+            bind=sip.bind,
+            sip_port=sip_port,
+            rtp_first=rtp_first,
+            rtp_last=rtp_last,
+            public_address=sip.public_address,
+            nameservers=nameservers(Path("/etc/resolv.conf")),
+        )
+
+
+def _trunk(trunk: TrunkConfig) -> Trunk:
+    return Trunk(
+        account=TrunkAccount(
+            name=trunk.name,
+            uri=trunk.uri,
+            codecs=trunk.codecs,
+            username=trunk.username,
+            password=trunk.password.reveal(),
+            registrar=trunk.registrar,
+            outbound_proxy=trunk.outbound_proxy,
+        ),
+        provider=trunk.provider,
+    )
+
+
+def nameservers(resolv_conf: Path) -> tuple[str, ...]:
+    """The machine's name servers with an IPv4 address, for PJSIP's own resolver: ``getaddrinfo`` would block a worker.
+
+    Never empty: without any, names must fail rather than block.
+    """
+    found: list[str] = []
+    try:
+        lines = resolv_conf.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        match line.split():
+            case ["nameserver", address, *_]:
+                try:
+                    found.append(str(ipaddress.IPv4Address(address)))
+                except ValueError:
+                    continue  # PJSIP's stock build speaks no IPv6
+            case _:
+                pass
+    return tuple(found) or ("127.0.0.1",)

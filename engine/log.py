@@ -1,0 +1,57 @@
+"""Log lines: one sentence and its fields, each line about a call carrying the call's id; personal data masked."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from dataclasses import dataclass
+from typing import TextIO
+
+import structlog
+
+_NUMBER = re.compile(r"\+[0-9]{3}[0-9]+(?=[0-9]{2})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """How much is logged (a level of ``logging``) and in which shape."""
+
+    level: str = "INFO"
+    json: bool = False
+
+
+def mask_numbers(text: str) -> str:
+    """The text with every E.164 number's middle hidden: ``+14155551234`` becomes ``+141*****34``."""
+    return _NUMBER.sub(lambda match: match[0][:4] + "*" * (len(match[0]) - 4), text)
+
+
+def _masked(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {key: mask_numbers(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def set_up_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
+    """Send everything under the logger ``trunkline`` to ``stream``; call once a process."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _masked,
+    ]
+    render: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.json
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger("trunkline")
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level)
+    root.propagate = False

@@ -1,0 +1,239 @@
+"""How a call ended and by whose doing: a type of its own, apart from where the call is.
+
+One table maps what the network said (SIP status, RFC 3261 §21; Q.850 cause in a Reason header, RFC 3326) to a stable
+cause and a sentence a person understands. The Reason header, when the far end sends one, wins over the SIP status.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+
+class Party(enum.StrEnum):
+    """Whose doing the end was."""
+
+    CALLER = "caller"
+    """The API's client: DELETE, or the limit it set."""
+    CALLEE = "callee"
+    """The person or machine that was called."""
+    AGENT = "agent"
+    """The AI agent, or the service it runs on."""
+    TRUNK = "trunk"
+    """The carrier, or the way to it."""
+    ENGINE = "engine"
+    """Trunkline itself."""
+
+
+class Cause(enum.StrEnum):
+    """Why a call ended; stable, fit for programs."""
+
+    CALLEE_HANGUP = "callee-hangup"
+    CALLER_HANGUP = "caller-hangup"
+    AGENT_HANGUP = "agent-hangup"
+    MAX_DURATION = "max-duration"
+    CANCELED = "canceled"
+    BUSY = "busy"
+    NO_ANSWER = "no-answer"
+    REJECTED = "rejected"
+    INVALID_NUMBER = "invalid-number"
+    UNREACHABLE = "unreachable"
+    AUTH_FAILED = "auth-failed"
+    NOT_ACCEPTABLE = "not-acceptable"
+    TRUNK_UNAVAILABLE = "trunk-unavailable"
+    TRUNK_TIMEOUT = "trunk-timeout"
+    CALL_FAILED = "call-failed"
+    MEDIA_FAILED = "media-failed"
+    AGENT_REFUSED = "agent-refused"
+    AGENT_BUSY = "agent-busy"
+    AGENT_UNREACHABLE = "agent-unreachable"
+    AGENT_LOST = "agent-lost"
+    WORKER_LOST = "worker-lost"
+    ENGINE_RESTARTED = "engine-restarted"
+    ENGINE_SHUTDOWN = "engine-shutdown"
+    ENGINE_ERROR = "engine-error"
+    NO_CAPACITY = "no-capacity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The one end of one call.
+
+    ``detail`` is a sentence for people, ``hint`` says what to do about it (may be empty). ``sip_code`` and
+    ``sip_reason`` are the final SIP status when one came; ``q850`` the cause of a Reason header when one came.
+    """
+
+    by: Party
+    cause: Cause
+    detail: str
+    hint: str = ""
+    retryable: bool = False
+    sip_code: int | None = None
+    sip_reason: str | None = None
+    q850: int | None = None
+
+
+def _failed(by: Party, cause: Cause, detail: str, hint: str = "", *, retryable: bool = False) -> Outcome:
+    return Outcome(by=by, cause=cause, detail=detail, hint=hint, retryable=retryable)
+
+
+_BUSY = _failed(Party.CALLEE, Cause.BUSY, "The callee is busy.", "Try again later.", retryable=True)
+_NO_ANSWER = _failed(Party.CALLEE, Cause.NO_ANSWER, "The callee did not answer.", "Try again later.", retryable=True)
+_REJECTED = _failed(Party.CALLEE, Cause.REJECTED, "The callee declined the call.", "Do not call again at once.")
+_INVALID = _failed(
+    Party.TRUNK, Cause.INVALID_NUMBER, "The trunk knows no such number.", "Check the number, and what the trunk can reach."
+)
+_UNREACHABLE = _failed(
+    Party.CALLEE, Cause.UNREACHABLE, "The callee's phone cannot be reached.", "Try again later.", retryable=True
+)
+_TRUNK_AUTH = _failed(
+    Party.TRUNK,
+    Cause.AUTH_FAILED,
+    "The trunk did not accept our credentials.",
+    "Check username and password of the trunk in the configuration.",
+)
+_TRUNK_REFUSED = _failed(
+    Party.TRUNK,
+    Cause.REJECTED,
+    "The trunk refused the call.",
+    "Check that the trunk allows this destination and this caller number.",
+)
+_TRUNK_DOWN = _failed(
+    Party.TRUNK,
+    Cause.TRUNK_UNAVAILABLE,
+    "The trunk cannot take calls now.",
+    "Try again later; if it goes on, ask the carrier.",
+    retryable=True,
+)
+_NOT_ACCEPTABLE = _failed(
+    Party.TRUNK,
+    Cause.NOT_ACCEPTABLE,
+    "The far end accepts none of the codecs we offer.",
+    "Check codecs of the trunk in the configuration.",
+)
+_OTHER = _failed(Party.TRUNK, Cause.CALL_FAILED, "The trunk ended the attempt.", "The SIP status says more.")
+TRUNK_SILENT = _failed(
+    Party.TRUNK,
+    Cause.TRUNK_TIMEOUT,
+    "The trunk did not answer our INVITE at all.",
+    "Check uri of the trunk, the firewall and the route to it.",
+    retryable=True,
+)
+
+_BY_SIP: dict[int, Outcome] = {
+    401: _TRUNK_AUTH,
+    403: _TRUNK_REFUSED,
+    404: _INVALID,
+    407: _TRUNK_AUTH,
+    408: _NO_ANSWER,
+    410: _INVALID,
+    415: _NOT_ACCEPTABLE,
+    480: _NO_ANSWER,
+    484: _INVALID,
+    485: _INVALID,
+    486: _BUSY,
+    487: _failed(Party.TRUNK, Cause.CANCELED, "The attempt was cancelled on the way."),
+    488: _NOT_ACCEPTABLE,
+    600: _BUSY,
+    603: _REJECTED,
+    604: _INVALID,
+    606: _NOT_ACCEPTABLE,
+    607: _REJECTED,
+    608: _TRUNK_REFUSED,
+}
+"""SIP final status (RFC 3261 §21; 607 RFC 8197, 608 RFC 8688) to what it means for the caller."""
+
+_BY_Q850: dict[int, Outcome] = {
+    1: _INVALID,
+    2: _TRUNK_DOWN,
+    3: _INVALID,
+    17: _BUSY,
+    18: _NO_ANSWER,
+    19: _NO_ANSWER,
+    20: _UNREACHABLE,
+    21: _REJECTED,
+    22: _INVALID,
+    27: _UNREACHABLE,
+    28: _INVALID,
+    34: _TRUNK_DOWN,
+    38: _TRUNK_DOWN,
+    41: _TRUNK_DOWN,
+    42: _TRUNK_DOWN,
+    47: _TRUNK_DOWN,
+    58: _NOT_ACCEPTABLE,
+    65: _NOT_ACCEPTABLE,
+    88: _NOT_ACCEPTABLE,
+}
+"""Q.850 causes that say more than the SIP status they come with; 16 (normal) and 31, 127 (unspecified) do not."""
+
+
+def refusal(sip_code: int, sip_reason: str, q850: int | None = None, *, by_remote: bool = True) -> Outcome:
+    """The outcome of a call that a final response (or, not ``by_remote``, our own stack) ended before any answer."""
+    if not by_remote:
+        base = TRUNK_SILENT if sip_code == 408 else _TRUNK_DOWN
+        if sip_code != 408:
+            base = replace(base, detail=f"The trunk could not be reached: {sip_reason or 'transport error'}.")
+        return base
+    base = _BY_Q850.get(q850 or 0) or _BY_SIP.get(sip_code) or (_TRUNK_DOWN if 500 <= sip_code < 600 else _OTHER)
+    return replace(base, sip_code=sip_code, sip_reason=sip_reason or None, q850=q850)
+
+
+CALLEE_HANGUP = Outcome(by=Party.CALLEE, cause=Cause.CALLEE_HANGUP, detail="The callee hung up.")
+CALLER_HANGUP = Outcome(by=Party.CALLER, cause=Cause.CALLER_HANGUP, detail="The call was hung up by DELETE.")
+CANCELED = Outcome(by=Party.CALLER, cause=Cause.CANCELED, detail="The call was cancelled by DELETE before it was answered.")
+AGENT_HANGUP = Outcome(by=Party.AGENT, cause=Cause.AGENT_HANGUP, detail="The agent ended the call.")
+RING_TIMEOUT = replace(_NO_ANSWER, detail="The callee did not answer within the ring time-out (sip.ring_timeout).")
+LEG_LOST = Outcome(
+    by=Party.TRUNK, cause=Cause.CALL_FAILED, detail="The connection to the trunk was lost during the call.", retryable=True
+)
+AGENT_LOST = Outcome(
+    by=Party.AGENT,
+    cause=Cause.AGENT_LOST,
+    detail="The connection to the AI service was lost during the call.",
+    hint="If it repeats, check the network to ultravox.base_url.",
+    retryable=True,
+)
+WORKER_LOST = Outcome(
+    by=Party.ENGINE,
+    cause=Cause.WORKER_LOST,
+    detail="The process that carried the call died.",
+    hint="The engine goes on; place the call again. If it repeats, report it with the log.",
+    retryable=True,
+)
+ENGINE_RESTARTED = Outcome(
+    by=Party.ENGINE,
+    cause=Cause.ENGINE_RESTARTED,
+    detail="The engine stopped while the call was live and found it when it started again.",
+    retryable=True,
+)
+ENGINE_SHUTDOWN = Outcome(
+    by=Party.ENGINE, cause=Cause.ENGINE_SHUTDOWN, detail="The engine was shut down during the call.", retryable=True
+)
+
+
+def max_duration(limit_s: float) -> Outcome:
+    """The call reached the limit its request set (``maxDuration``), or the engine's own."""
+    return Outcome(
+        by=Party.CALLER, cause=Cause.MAX_DURATION, detail=f"The call reached its maximum duration of {limit_s:g} s."
+    )
+
+
+def engine_error(what: str) -> Outcome:
+    """Something of ours went wrong; ``what`` is a sentence without secrets."""
+    return Outcome(by=Party.ENGINE, cause=Cause.ENGINE_ERROR, detail=what, hint="Report it with the log.", retryable=True)
+
+
+def agent_failure(cause: Cause, what: str) -> Outcome:
+    """The AI side could not be had; ``what`` is the client's own sentence, setting and advice included."""
+    return Outcome(by=Party.AGENT, cause=cause, detail=what, retryable=cause is not Cause.AGENT_REFUSED)
+
+
+def no_line(waited_s: float) -> Outcome:
+    """No worker had a free line in time."""
+    return Outcome(
+        by=Party.ENGINE,
+        cause=Cause.NO_CAPACITY,
+        detail=f"No line became free within {waited_s:g} s.",
+        hint="Place fewer calls at once, or raise sip.max_calls.",
+        retryable=True,
+    )

@@ -1,0 +1,249 @@
+"""A pool of worker processes and their lines: warm spares, one line a call, released in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.commands import Command, Stop
+from engine.events import AgentJoined, AgentLeft, AgentSpoke, Answered, Event, Heartbeat, InviteSent, LegEnded
+from engine.events import Progress, Ready, Transcribed
+from engine.records import CallId
+
+log = logging.getLogger("trunkline.pool")
+
+CallEvent = InviteSent | Progress | Answered | AgentJoined | AgentSpoke | Transcribed | AgentLeft | LegEnded
+"""The events that belong to a call."""
+
+SPARE_LINES = 4
+"""Free lines that are kept warm, so that a call finds one without waiting for a process."""
+SPARE_WORKERS = 2
+"""Slots beyond what ``max_calls`` needs: for the spares, and for a process that is still ending."""
+
+ASSUMED_LINES = 4  # the stock wheel's; replaced by what the first worker says of its build
+_IDLE_S = 60.0
+_STARTS_AT_ONCE = 2
+_RESTART_PAUSE_S = 0.5
+
+
+class Child(Protocol):
+    """A running process as the pool sees it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def send(self, command: Command) -> None: ...
+
+
+class StartChild(Protocol):
+    """Starts the worker of a slot; its events and its end arrive by the callbacks."""
+
+    async def __call__(
+        self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]
+    ) -> Child: ...
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Worker:
+    slot: int
+    child: Child | None = None
+    lines: int = 0
+    calls: set[CallId] = field(default_factory=set)
+    idle_since_s: float = 0.0
+    stopping: bool = False
+    heartbeat: Heartbeat | None = None
+
+    @property
+    def free(self) -> int:
+        return 0 if self.stopping else self.lines - len(self.calls)
+
+
+class WorkerPool:
+    """Lines for up to ``max_calls`` calls at once.
+
+    ``lease`` gives a call a line; from then on the call's events go to ``on_event`` until its ``LegEnded``, which frees
+    the line, or until the worker died: then ``on_lost`` is told, once, and the line is gone with the process.
+    """
+
+    def __init__(
+        self,
+        start_child: StartChild,
+        *,
+        max_calls: int,
+        slots: int,
+        spare_lines: int,
+        on_event: Callable[[CallEvent], None],
+        on_lost: Callable[[CallId], None],
+    ) -> None:
+        self.max_calls = max_calls
+        self._start_child = start_child
+        self._slots = slots
+        self._spare_lines = spare_lines
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._workers: dict[int, _Worker] = {}
+        self._by_call: dict[CallId, _Worker] = {}
+        self._starting = 0
+        self._failures = 0
+        self._freed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.closed = False
+
+    # -- what others ask -----------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """True when a call would find a line without a new process."""
+        return any(worker.free > 0 for worker in self._workers.values())
+
+    @property
+    def heartbeats(self) -> dict[int, Heartbeat]:
+        """The last heartbeat of each worker, by pid."""
+        return {w.child.pid: w.heartbeat for w in self._workers.values() if w.child is not None and w.heartbeat}
+
+    def pids(self) -> Iterator[int]:
+        """The pids of the workers, oldest slot first."""
+        return (w.child.pid for w in self._workers.values() if w.child is not None)
+
+    def warm_up(self) -> None:
+        """Have the spare lines ready soon."""
+        self._refill()
+
+    async def lease(self, call_id: CallId, timeout_s: float) -> int:
+        """A line for the call, waiting ``timeout_s`` at most (``TimeoutError``). Returns the worker's slot."""
+        async with asyncio.timeout(timeout_s), self._freed:
+            while (worker := self._fullest_with_room()) is None:
+                self._refill(wanted=1)
+                await self._freed.wait()
+            worker.calls.add(call_id)
+            self._by_call[call_id] = worker
+        self._refill()
+        return worker.slot
+
+    def send(self, call_id: CallId, command: Command) -> None:
+        """Give a command to the worker that carries the call; nothing happens when there is none any more."""
+        worker = self._by_call.get(call_id)
+        if worker is not None and worker.child is not None:
+            worker.child.send(command)
+
+    async def close(self, timeout_s: float = 6.0) -> None:
+        """Stop every worker; returns when all are gone."""
+        self.closed = True
+        for worker in list(self._workers.values()):
+            self._retire(worker)
+        try:
+            async with asyncio.timeout(timeout_s), self._freed:
+                await self._freed.wait_for(lambda: not self._workers and not self._starting)
+        except TimeoutError:
+            log.warning("workers did not stop in time", extra={"pids": list(self.pids())})
+        for task in self._tasks:
+            task.cancel()
+
+    # -- the workers ---------------------------------------------------------------------------------------------------
+
+    def _fullest_with_room(self) -> _Worker | None:
+        # Packed, so that others stay idle and can go.
+        return max((w for w in self._workers.values() if w.free > 0), key=lambda w: len(w.calls), default=None)
+
+    def _refill(self, wanted: int = 0) -> None:
+        """Start what is missing to the spare lines, let go of what has long been idle."""
+        if self.closed:
+            return
+        known = next((w.lines for w in self._workers.values() if w.lines), ASSUMED_LINES)
+        free = sum(w.free if w.lines else known for w in self._workers.values())
+        busy = len(self._by_call)
+        target = min(max(self._spare_lines, wanted), max(wanted, self.max_calls - busy))
+        missing = math.ceil(max(0, target - free) / known)
+        for _ in range(min(missing, _STARTS_AT_ONCE - self._starting)):
+            slot = next((n for n in range(self._slots) if n not in self._workers), None)
+            if slot is None:
+                return
+            self._workers[slot] = worker = _Worker(slot=slot)
+            self._starting += 1
+            self._spawn(self._start(worker))
+        self._shrink(free - target, known)
+
+    def _shrink(self, surplus: int, known: int) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for worker in reversed(list(self._workers.values())):
+            if surplus < known:
+                return
+            if worker.child and worker.lines and not worker.calls and not worker.stopping:
+                if now_s - worker.idle_since_s > _IDLE_S:
+                    self._retire(worker)
+                    surplus -= known
+
+    async def _start(self, worker: _Worker) -> None:
+        if self._failures:
+            await asyncio.sleep(min(10.0, _RESTART_PAUSE_S * 2**self._failures))
+        try:
+            worker.child = await self._start_child(
+                worker.slot, lambda event: self._receive(worker, event), lambda: self._exited(worker)
+            )
+        except OSError as error:
+            log.error("a worker could not be started: %s", error)
+            self._exited(worker)
+
+    def _retire(self, worker: _Worker) -> None:
+        worker.stopping = True
+        if worker.child is not None:
+            worker.child.send(Stop())
+
+    def _receive(self, worker: _Worker, event: Event) -> None:
+        match event:
+            case Ready():
+                worker.lines = event.lines
+                worker.idle_since_s = asyncio.get_running_loop().time()
+                self._starting -= 1
+                self._failures = 0
+                if self.closed:
+                    self._retire(worker)
+                self._notify()
+            case Heartbeat():
+                worker.heartbeat = event
+                self._refill()
+            case LegEnded():
+                self._on_event(event)
+                self._release(event.call_id)
+            case InviteSent() | Progress() | Answered() | AgentJoined() | AgentSpoke() | Transcribed() | AgentLeft():
+                self._on_event(event)
+            case _:
+                log.error("unexpected event from a worker: %s", type(event).__name__)
+
+    def _release(self, call_id: CallId) -> None:
+        """The one place where a line becomes free."""
+        worker = self._by_call.pop(call_id, None)
+        if worker is not None:
+            worker.calls.discard(call_id)
+            worker.idle_since_s = asyncio.get_running_loop().time()
+            self._notify()
+
+    def _exited(self, worker: _Worker) -> None:
+        if not worker.lines:
+            self._starting -= 1
+            self._failures += 1
+        self._workers.pop(worker.slot, None)
+        lost = list(worker.calls)
+        if not worker.stopping:
+            log.error("a worker died", extra={"pid": worker.child.pid if worker.child else None, "calls": len(lost)})
+        for call_id in lost:
+            self._release(call_id)
+            self._on_lost(call_id)
+        self._notify()
+
+    def _notify(self) -> None:
+        self._spawn(self._announce())
+
+    async def _announce(self) -> None:
+        async with self._freed:
+            self._freed.notify_all()
+        self._refill()
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

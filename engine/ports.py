@@ -1,0 +1,185 @@
+"""What the engine needs from outside it, said by the engine: the seams with a real and a simulated implementation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from engine.commands import Command
+from engine.records import ApiKey, CallChange, CallId, CallRecord, CallRequest, Environment, TranscriptLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyClaim:
+    """One use of an ``Idempotency-Key`` header. ``body_digest`` tells the same body from another."""
+
+    key: str
+    api_key_id: str
+    body_digest: str
+
+
+class CallStore(Protocol):
+    """Where calls are remembered. Every method is safe to call concurrently on one event loop.
+
+    When a writing method returns, what it wrote is committed: it survives ``kill -9`` of this process.
+    """
+
+    async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
+        """Write a new call with its first change, in one transaction.
+
+        Returns ``call``, or, when ``claim`` was made before within 24 h with the same body, the call of that time and
+        writes nothing. Raises ``IdempotencyConflict`` when the body differs. Of two claims made at the same moment one
+        wins and the other gets the winner's call.
+        """
+        ...
+
+    async def save(self, call: CallRecord, change: CallChange) -> None:
+        """Replace the call's row (transcript lines apart) and append ``change``, in one transaction."""
+        ...
+
+    async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
+        """Append a transcript line; a second line of the same ordinal replaces the first."""
+        ...
+
+    async def get(self, call_id: CallId) -> CallRecord | None:
+        """The call with its transcript in order of ordinals, or None."""
+        ...
+
+    async def claimed(self, claim: IdempotencyClaim) -> CallRecord | None:
+        """The call that ``claim`` was answered with before, or None. Raises ``IdempotencyConflict``."""
+        ...
+
+    async def live(self) -> Sequence[CallRecord]:
+        """Calls that are not final, oldest first: after a start, those that were live when the process died."""
+        ...
+
+    async def changes(self, call_id: CallId) -> Sequence[CallChange]:
+        """The call's history, oldest first."""
+        ...
+
+
+class KeyStore(Protocol):
+    """Where API keys are kept (their digests only)."""
+
+    async def add_key(self, key: ApiKey) -> None: ...
+
+    async def find_key(self, digest: str) -> ApiKey | None:
+        """The key with this SHA-256, revoked and expired ones included, or None. Always reads the store, so that a
+        revocation by another process is in force at once."""
+        ...
+
+    async def list_keys(self) -> Sequence[ApiKey]: ...
+
+    async def revoke_key(self, id_or_prefix: str, at: datetime) -> ApiKey | None:
+        """Revoke by id or by a prefix that names exactly one key; None when there is no such key."""
+        ...
+
+    async def touch_key(self, key_id: str, at: datetime) -> None:
+        """Note that the key was used; may be delayed and coalesced."""
+        ...
+
+    async def environments(self) -> frozenset[Environment]:
+        """The environments that have a usable key."""
+        ...
+
+
+class MediaStream(Protocol):
+    """One negotiated stream's PCM: 16-bit mono at ``rate_hz``, ``samples`` a frame. Neither method blocks or raises."""
+
+    @property
+    def rate_hz(self) -> int: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    def read(self) -> bytes:
+        """The next frame of what the far end sends; silence for what is missing."""
+        ...
+
+    def write(self, pcm: bytes) -> None:
+        """Send exactly one frame."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegEnd:
+    """How a SIP leg ended, as the wire told it.
+
+    ``sip_code`` is the final response to our INVITE (0 when none came); ``by_remote`` that the far end's response or BYE
+    ended it; ``q850`` the cause of its Reason header; ``rtp`` counters of the streams it had.
+    """
+
+    sip_code: int
+    sip_reason: str
+    q850: int | None
+    by_remote: bool
+    confirmed: bool
+    rtp: dict[str, int]
+
+
+class LegListener(Protocol):
+    """What a leg tells; called on the worker's thread, from inside PJSIP: take note and return."""
+
+    def on_progress(self, code: int, reason: str) -> None: ...
+
+    def on_media(self, stream: MediaStream | None) -> None:
+        """The leg's stream from now on (early media too; again after each renegotiation), or None between two."""
+        ...
+
+    def on_answered(self, codec: str) -> None:
+        """A 2xx came and its ACK is sent (RFC 3261 §13.2.2.4). Once."""
+        ...
+
+    def on_ended(self, end: LegEnd) -> None:
+        """The leg is gone. Once, and last."""
+        ...
+
+
+class SipLeg(Protocol):
+    """One call leg."""
+
+    def hang_up(self, code: int = 0) -> None:
+        """CANCEL, BYE or refuse, whichever its state asks for; harmless when it is over. ``on_ended`` follows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSession:
+    """A session the agent service holds for a call. ``join_url`` is a credential."""
+
+    ultravox_call_id: str
+    join_url: str = field(repr=False)
+    sample_rate_hz: int
+
+
+class AgentService(Protocol):
+    """The AI service as the control process uses it. Errors are ``media.errors.AgentError``."""
+
+    async def create(
+        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+    ) -> AgentSession:
+        """Have a session made; while the service asks to come back later, wait, but not after ``gave_up`` is set."""
+        ...
+
+    async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
+        """Why the service says the session ended; None when it cannot say within ``timeout_s``. Never raises."""
+        ...
+
+
+class Lines(Protocol):
+    """Where a call gets its line (``engine.pool``)."""
+
+    async def lease(self, call_id: CallId, timeout_s: float) -> int: ...
+
+    def send(self, call_id: CallId, command: Command) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether a new call would be taken, and what each part says of itself."""
+
+    ready: bool
+    checks: Mapping[str, str]

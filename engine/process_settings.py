@@ -1,0 +1,57 @@
+"""What each kind of process is told at its birth; made by the control process, which imports neither PJSIP nor numpy for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.log import LogSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackSettings:
+    """Where a process's SIP and RTP live. Port 0 takes any free one; ``public_address`` is advertised behind NAT."""
+
+    bind: str
+    sip_port: int = 0
+    rtp_first: int = 0
+    rtp_last: int = 0
+    public_address: str = ""
+    nameservers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """A worker's or the registrar's."""
+
+    stack: StackSettings
+    log: LogSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierSettings:
+    """A sandbox carrier's.
+
+    ``hello`` and ``lines``: the PCM its callees say, by sample rate. ``recordings``: where to leave WAVs, or None.
+    """
+
+    log: LogSettings
+    hello: Mapping[int, bytes] = field(repr=False)
+    lines: Mapping[int, tuple[bytes, ...]] = field(repr=False)
+    recordings: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorSettings:
+    """The sandbox's simulated Ultravox's."""
+
+    log: LogSettings
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorReady:
+    """The simulated Ultravox answers at ``base_url``."""
+
+    base_url: str

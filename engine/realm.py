@@ -1,0 +1,21 @@
+"""What one environment has to place calls with: its lines, its trunks, its agent service. Live and test share none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from engine.pool import WorkerPool
+from engine.ports import AgentService
+from engine.trunks import Trunks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Realm:
+    """Everything that belongs to one ``Environment``. ``start`` has it ready for calls; called before the first one."""
+
+    pool: WorkerPool
+    trunks: Trunks
+    agents: AgentService | None
+    start: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]

@@ -1,0 +1,167 @@
+"""What the engine remembers of a call: frozen values, shared by the store, the engine and the API."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NewType
+
+from engine.outcome import Outcome
+
+CallId = NewType("CallId", str)
+"""A UUID, the contract's ``id``."""
+
+SipCallId = NewType("SipCallId", str)
+"""``CA`` and 32 hex digits, the contract's ``callId``; also the left part of the SIP Call-ID where we choose it."""
+
+
+class Environment(enum.StrEnum):
+    """Which world a key and its calls live in; neither ever sees the other."""
+
+    LIVE = "live"
+    TEST = "test"
+
+
+class Status(enum.StrEnum):
+    """The contract's five statuses (voice contract, "Statuses")."""
+
+    INITIATED = "initiated"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """True when the call is over."""
+        return self in (Status.COMPLETED, Status.FAILED)
+
+
+class AiStatus(enum.StrEnum):
+    """Where the AI side of a call is."""
+
+    PENDING = "pending"
+    """No agent session was asked for yet: the phone does not ring."""
+    CREATED = "created"
+    """The agent service holds a session; nobody has joined it."""
+    ACTIVE = "active"
+    """The agent hears the callee."""
+    ENDED = "ended"
+
+
+class Speaker(enum.StrEnum):
+    """Who spoke a transcript line; the value is the line's prefix in ``ai.transcript``."""
+
+    AGENT = "Agent"
+    USER = "User"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """The AI fields of a request, validated. ``tools`` are kept as the client wrote them."""
+
+    system_prompt: str
+    model: str | None = None
+    voice: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    first_speaker: str = "agent"
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """A validated request for an outbound call. ``agent`` is None for a plain call."""
+
+    from_number: str
+    to_number: str
+    agent: AgentSettings | None = None
+    max_duration_s: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptLine:
+    """One finished turn. ``truncated``: the speaker was cut off and only this much was heard."""
+
+    ordinal: int
+    speaker: Speaker
+    text: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AiRecord:
+    """The AI side of a call. ``end_reason`` is the agent service's own word when it could be asked."""
+
+    status: AiStatus = AiStatus.PENDING
+    ultravox_call_id: str | None = None
+    joined_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    transcript: tuple[TranscriptLine, ...] = ()
+
+    @property
+    def duration_s(self) -> int:
+        """Whole seconds from joining to the end, 0 when never joined or not over."""
+        if self.joined_at is None or self.ended_at is None:
+            return 0
+        return max(0, int((self.ended_at - self.joined_at).total_seconds()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """A call as the store holds it. All times are aware UTC."""
+
+    id: CallId
+    sip_call_id: SipCallId
+    environment: Environment
+    request: CallRequest
+    provider: str
+    trunk: str
+    status: Status
+    created_at: datetime
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    ai: AiRecord | None = None
+    media: Mapping[str, Any] | None = None
+    """Counters of the audio path once the call is over (see ``media.meters``)."""
+
+    @property
+    def duration_s(self) -> int:
+        """Whole seconds from answer to end; 0 when never answered or not over."""
+        if self.answered_at is None or self.ended_at is None:
+            return 0
+        return max(0, int((self.ended_at - self.answered_at).total_seconds()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallChange:
+    """One appended row of a call's history. ``kind`` names what happened (``voice.ringing``, ``voice.ai.ended``, …)."""
+
+    call_id: CallId
+    kind: str
+    at: datetime
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key as the store holds it: never the key itself, only its SHA-256 and what may be shown."""
+
+    id: str
+    name: str
+    prefix: str
+    """The first characters of the key (``tk_live_ab12cd``), for display."""
+    digest: str
+    """SHA-256 of the whole key, hex."""
+    environment: Environment
+    scopes: frozenset[str]
+    rate_per_s: float
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None

@@ -1,0 +1,1 @@
+"""The SIP user agent on PJSIP: the only package that imports pjsua2. No PJSIP object leaves it."""

@@ -1,0 +1,161 @@
+"""One call leg: pj.Call's callbacks turned into a listener's, commands into pj calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import pjsua2 as pj
+
+from engine.errors import SipError
+from engine.ports import LegEnd, LegListener
+from engine.sip.rtp_stream import RtpStream
+from engine.sip_uri import q850_cause
+
+log = logging.getLogger("trunkline.sip")
+T = TypeVar("T")
+
+FINISHED: list[Leg] = []
+"""Legs whose pj.Call may go once PJSIP has returned from its callback; emptied after every poll."""
+
+
+def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
+    """An exception that left a director callback would abort the process: log it and end this leg instead."""
+
+    def shielded(self: Leg, prm: T) -> None:
+        try:
+            callback(self, prm)
+        except Exception:
+            log.exception("a SIP callback failed; the call is ended")
+            self.hang_up(500)
+
+    return shielded
+
+
+class Leg(pj.Call):
+    """A ``SipLeg`` (``engine.ports``) on PJSIP. Whoever holds it must hold it until ``on_ended``."""
+
+    def __init__(self, account: pj.Account, listener: LegListener, call_id: int = pj.PJSUA_INVALID_ID) -> None:
+        super().__init__(account, call_id)
+        self._listener = listener
+        self._stream: RtpStream | None = None
+        self._confirmed = False
+        self._hung_up = False
+        self._over = False
+        self._rtp: dict[str, int] = {}
+
+    def attach(self, listener: LegListener) -> None:
+        """Tell ``listener`` from now on."""
+        self._listener = listener
+
+    def dial(self, to: str, *, sip_call_id: str, from_: str, request_uri: str, headers: dict[str, str]) -> None:
+        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the leg is over and its listener hears nothing."""
+        options = pj.CallOpParam(True)
+        options.opt.customCallId = sip_call_id
+        options.opt.videoCount = 0
+        options.txOption.localUri = from_
+        options.txOption.targetUri = request_uri
+        for name, value in headers.items():
+            header = pj.SipHeader()
+            header.hName, header.hValue = name, value
+            options.txOption.headers.append(header)
+        try:
+            self.makeCall(to, options)
+        except pj.Error as error:
+            self._over = True
+            raise SipError(error.reason) from None
+
+    def respond(self, code: int) -> None:
+        """Answer an incoming call with a provisional or final status."""
+        options = pj.CallOpParam(True)
+        options.statusCode = code
+        self.answer(options)
+
+    def hang_up(self, code: int = 0) -> None:
+        """CANCEL, BYE, or refuse an incoming call with ``code``; harmless when the leg is over."""
+        if self._over or (self._hung_up and not self._confirmed):
+            return
+        self._hung_up = True
+        options = pj.CallOpParam()
+        options.statusCode = code
+        try:
+            self.hangup(options)
+        except pj.Error as error:
+            log.info("hang-up refused by PJSIP: %s", error.reason)
+
+    @_shielded
+    def onCallState(self, prm: pj.OnCallStateParam) -> None:
+        info = self.getInfo()
+        if info.state == pj.PJSIP_INV_STATE_EARLY:
+            self._listener.on_progress(info.lastStatusCode, info.lastReason)
+        elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
+            self._confirmed = True
+            if self._hung_up:
+                # RFC 3261 §15.1.1: the 200 crossed our CANCEL. It is ACKed; BYE follows.
+                self.hang_up()
+                return
+            self._listener.on_answered(self._codec(info))
+        elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
+            self._finish(info, prm.e)
+
+    @_shielded
+    def onStreamCreated(self, prm: pj.OnStreamCreatedParam) -> None:
+        info = self.getStreamInfo(prm.streamIdx)
+        codec = info.audCodecParam
+        rate_hz = codec.info.clockRate
+        samples = rate_hz * codec.info.frameLen * codec.setting.frmPerPkt // 1000
+        self._stream = RtpStream(int(prm.stream), rate_hz=rate_hz, samples=samples)
+        self._listener.on_media(self._stream)
+
+    @_shielded
+    def onStreamDestroyed(self, prm: pj.OnStreamDestroyedParam) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self._listener.on_media(None)
+        self._count_rtp(prm.streamIdx)
+
+    def _codec(self, info: pj.CallInfo) -> str:
+        for media in info.media:
+            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status != pj.PJSUA_CALL_MEDIA_NONE:
+                return str(self.getStreamInfo(media.index).codecName)
+        return ""
+
+    def _count_rtp(self, stream_index: int) -> None:
+        stat = self.getStreamStat(stream_index)
+        received, sent, buffered = stat.rtcp.rxStat, stat.rtcp.txStat, stat.jbuf
+        for name, value in (
+            ("rtpReceived", received.pkt),
+            ("rtpLost", received.loss),
+            ("rtpLate", received.discard),
+            ("rtpReordered", received.reorder),
+            ("rtpDuplicated", received.dup),
+            ("rtpSent", sent.pkt),
+            ("jitterBufferEmpty", buffered.empty),
+        ):
+            self._rtp[name] = self._rtp.get(name, 0) + value
+        self._rtp["jitterUs"] = max(self._rtp.get("jitterUs", 0), received.jitterUsec.max)
+
+    def _finish(self, info: pj.CallInfo, event: pj.SipEvent) -> None:
+        self._over = True
+        message = _received_message(event)
+        by_remote = bool(message) and not (self._hung_up and self._confirmed)
+        FINISHED.append(self)
+        self._listener.on_ended(
+            LegEnd(
+                sip_code=0 if self._confirmed else info.lastStatusCode,
+                sip_reason=info.lastReason,
+                q850=q850_cause(message),
+                by_remote=by_remote,
+                confirmed=self._confirmed,
+                rtp=self._rtp,
+            )
+        )
+
+
+def _received_message(event: pj.SipEvent) -> str:
+    """The SIP message that caused a transaction event, or an empty text when none did (time-out, transport error)."""
+    if event.type != pj.PJSIP_EVENT_TSX_STATE or event.body.tsxState.type != pj.PJSIP_EVENT_RX_MSG:
+        return ""
+    return str(event.body.tsxState.src.rdata.wholeMsg)

@@ -1,0 +1,24 @@
+"""The PJSIP build itself, behind the binding: what the SWIG interface does not offer is called by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import os
+
+import pjsua2 as pj
+
+_path = glob.glob(os.path.join(os.path.dirname(pj.__file__), "_pjsua2*.so"))[0]
+
+# PyDLL keeps the GIL: what is called through it takes microseconds, and the process has one thread.
+pjlib = ctypes.PyDLL(_path)
+
+
+def line_limit() -> int:
+    """How many calls this build holds at once (PJSUA_MAX_CALLS, fixed at compile time)."""
+    return int(pjlib.pjsua_call_get_max_count())
+
+
+def set_log_level(level: int) -> None:
+    """What PJLIB prints before ``libInit`` gives it a configuration."""
+    pjlib.pj_log_set_level(level)

@@ -1,0 +1,80 @@
+"""One RTP stream's PCM, taken from and put into PJMEDIA's stream port directly.
+
+The conference bridge, the sound device and the director callbacks of ``AudioMediaPort`` are not used: per tick and call
+there is one call into C that decodes what the jitter buffer holds and one that encodes and sends. The bridge is never
+clocked, so a stream speaks its codec's own rate and nothing resamples inside PJMEDIA.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from engine.sip.library import pjlib
+
+_AUDIO = 1  # PJMEDIA_FRAME_TYPE_AUDIO
+
+
+class _Frame(ctypes.Structure):
+    """``pjmedia_frame`` (pjmedia/frame.h)."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("buf", ctypes.c_void_p),
+        ("size", ctypes.c_size_t),
+        ("timestamp", ctypes.c_uint64),
+        ("bit_info", ctypes.c_uint32),
+    )
+
+
+_get_frame = pjlib.pjmedia_port_get_frame
+_put_frame = pjlib.pjmedia_port_put_frame
+_get_port = pjlib.pjmedia_stream_get_port
+for _function in (_get_frame, _put_frame, _get_port):
+    _function.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+    _function.restype = ctypes.c_int
+
+
+class RtpStream:
+    """The PCM side of one negotiated stream, from its creation until ``close``.
+
+    ``rate_hz`` and ``samples`` (per frame, the packet time of what the far end sends) are the codec's. ``read`` and
+    ``write`` never block and never raise; each is to be called once per ``samples`` of media time.
+    """
+
+    def __init__(self, stream: int, *, rate_hz: int, samples: int) -> None:
+        port = ctypes.c_void_p()
+        if _get_port(stream, ctypes.addressof(port)) != 0 or not port.value:
+            raise RuntimeError("PJMEDIA gave no port for the stream")
+        self.rate_hz = rate_hz
+        self.samples = samples
+        self._size = samples * 2
+        self._silence = bytes(self._size)
+        self._port: int | None = port.value
+        self._received = ctypes.create_string_buffer(self._size)
+        self._sent = ctypes.create_string_buffer(self._size)
+        self._sent_view = memoryview(self._sent).cast("B")
+        self._in = _Frame(buf=ctypes.addressof(self._received))
+        self._out = _Frame(buf=ctypes.addressof(self._sent))
+        self._in_address = ctypes.addressof(self._in)
+        self._out_address = ctypes.addressof(self._out)
+
+    def read(self) -> bytes:
+        """The next ``samples`` from the far end; silence for what is lost, late or not sent."""
+        frame = self._in
+        frame.type, frame.size = _AUDIO, self._size
+        if self._port is None or _get_frame(self._port, self._in_address) != 0 or frame.type != _AUDIO:
+            return self._silence
+        return self._received.raw
+
+    def write(self, pcm: bytes) -> None:
+        """Encode and send exactly ``samples`` samples as RTP."""
+        if self._port is None:
+            return
+        self._sent_view[:] = pcm
+        frame = self._out
+        frame.type, frame.size = _AUDIO, self._size
+        _put_frame(self._port, self._out_address)
+
+    def close(self) -> None:
+        """PJMEDIA is about to destroy the stream: touch it no more."""
+        self._port = None

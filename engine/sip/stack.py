@@ -1,0 +1,178 @@
+"""One process's PJSIP endpoint: transports, codecs and accounts, started and stopped, driven from outside by ``poll``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pjsua2 as pj
+
+from engine.commands import TrunkAccount
+from engine.errors import SipError
+from engine.ports import LegListener
+from engine.process_settings import StackSettings
+from engine.sip.leg import FINISHED, Leg
+from engine.sip.library import line_limit, set_log_level
+from engine.sip_uri import SipUri, name_addr
+
+_MAX_LINES = 64
+"""A site's own PJSIP build may say thousands; past this many a process would be more to lose than to gain."""
+_MAX_POLLS = 200
+_LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trace: 4 shows every message, unmasked
+_FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
+_JITTER_MS = 20
+_JITTER_MAX_MS = 200
+
+
+class IncomingAccount(pj.Account):
+    """An account that hands incoming calls to ``on_incoming`` and refuses them without one."""
+
+    def __init__(self, on_incoming: Callable[[Leg, str], LegListener] | None) -> None:
+        super().__init__()
+        self._on_incoming = on_incoming
+
+    def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
+        listener = _Refused()
+        leg = Leg(self, listener, prm.callId)
+        if self._on_incoming is None:
+            # A worker dials; what comes in on its port is a mistake or a scan.
+            listener.hold(leg)
+            leg.hang_up(403)
+            return
+        called = leg.getInfo().localUri
+        leg.attach(self._on_incoming(leg, called))
+
+
+class _Refused:
+    """The listener of a refused call: keeps the leg until PJSIP is through with it."""
+
+    def hold(self, leg: Leg) -> None:
+        self._leg: Leg | None = leg
+
+    def on_progress(self, code: int, reason: str) -> None: ...
+    def on_media(self, stream: object) -> None: ...
+    def on_answered(self, codec: str) -> None: ...
+    def on_ended(self, end: object) -> None:
+        self._leg = None
+
+
+class SipStack:
+    """PJSIP without a thread of its own: ``poll`` serves its timers, SIP sockets and RTP sockets.
+
+    All methods are to be called on the thread that made the stack. The process must leave by ``os._exit``: a pj object
+    collected at interpreter exit aborts.
+    """
+
+    def __init__(self, settings: StackSettings, on_incoming: Callable[[Leg, str], LegListener] | None = None) -> None:
+        self._settings = settings
+        self._accounts: dict[str, pj.Account] = {}
+        self._on_incoming = on_incoming
+        set_log_level(_LOG_LEVEL)
+        self._endpoint = pj.Endpoint()
+        self._endpoint.libCreate()
+        self.lines = min(line_limit(), _MAX_LINES)
+        try:
+            self._endpoint.libInit(self._endpoint_config())
+            self.sip_port = self._listen(pj.PJSIP_TRANSPORT_UDP)
+            self._listen(pj.PJSIP_TRANSPORT_TCP)
+            self._endpoint.libStart()
+        except pj.Error as error:
+            raise SipError(f"SIP cannot start on {settings.bind}:{settings.sip_port}: {error.reason}") from None
+        self._endpoint.audDevManager().setNoDev()
+        self._codec_ids = [str(codec.codecId) for codec in self._endpoint.codecEnum2()]
+        if on_incoming is not None:
+            self._any_account()
+
+    def poll(self) -> None:
+        """Serve what is due and return at once."""
+        handle = self._endpoint.libHandleEvents
+        for _ in range(_MAX_POLLS):
+            if handle(0) <= 0:
+                break
+        if FINISHED:
+            FINISHED.clear()
+
+    def dial(
+        self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str
+    ) -> Leg:
+        """Send an INVITE through ``trunk``; raises ``SipError``. Identity: From and P-Asserted-Identity (RFC 3325)."""
+        target = SipUri.parse(trunk.uri)
+        home = SipUri.parse(trunk.registrar).identity if trunk.registrar else target.identity
+        caller = home.with_user(from_number)
+        self._offer(trunk.codecs)
+        leg = Leg(self._account(trunk), listener)
+        leg.dial(
+            name_addr(target.identity.with_user(to_number)),
+            sip_call_id=sip_call_id,
+            from_=name_addr(caller),
+            request_uri=str(target.with_user(to_number)),
+            headers={"P-Asserted-Identity": name_addr(caller)},
+        )
+        return leg
+
+    def account_config(self, trunk: TrunkAccount) -> pj.AccountConfig:
+        """The part of an account's configuration that dialling and registering share."""
+        config = pj.AccountConfig()
+        home = SipUri.parse(trunk.registrar or trunk.uri).identity
+        config.idUri = str(home.with_user(trunk.username or "trunkline"))
+        if trunk.username:
+            credentials = pj.AuthCredInfo("digest", "*", trunk.username, pj.PJSIP_CRED_DATA_PLAIN_PASSWD, trunk.password)
+            config.sipConfig.authCreds.append(credentials)
+        for proxy in trunk.outbound_proxy:
+            uri = SipUri.parse(proxy)
+            route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
+            config.sipConfig.proxies.append(str(route))
+        media = config.mediaConfig
+        media.lockCodecEnabled = False
+        media.transportConfig.boundAddress = self._settings.bind
+        media.transportConfig.publicAddress = self._settings.public_address
+        media.transportConfig.port = self._settings.rtp_first
+        media.transportConfig.portRange = max(0, self._settings.rtp_last - self._settings.rtp_first)
+        return config
+
+    def _account(self, trunk: TrunkAccount) -> pj.Account:
+        account = self._accounts.get(trunk.name)
+        if account is None:
+            account = self._accounts[trunk.name] = IncomingAccount(None)
+            account.create(self.account_config(trunk))
+        return account
+
+    def _any_account(self) -> None:
+        account = self._accounts[""] = IncomingAccount(self._on_incoming)
+        account.create(self.account_config(TrunkAccount(name="", uri=f"sip:{self._settings.bind}", codecs=())), True)
+
+    def _offer(self, codecs: tuple[str, ...]) -> None:
+        # Priorities belong to the process, the order to the trunk: set before each offer is made (RFC 3264 §5.1).
+        for codec_id in self._codec_ids:
+            name = codec_id.partition("/")[0]
+            self._endpoint.codecSetPriority(codec_id, _FIRST - codecs.index(name) if name in codecs else 0)
+
+    def _listen(self, transport: int) -> int:
+        config = pj.TransportConfig()
+        config.port = self._settings.sip_port
+        config.boundAddress = self._settings.bind
+        config.publicAddress = self._settings.public_address
+        transport_id = self._endpoint.transportCreate(transport, config)
+        address = str(self._endpoint.transportGetInfo(transport_id).localName)
+        return int(address.rpartition(":")[2])
+
+    def _endpoint_config(self) -> pj.EpConfig:
+        config = pj.EpConfig()
+        config.logConfig.level = config.logConfig.consoleLevel = _LOG_LEVEL
+        config.uaConfig.threadCnt = 0
+        config.uaConfig.mainThreadOnly = False
+        config.uaConfig.maxCalls = self.lines
+        config.uaConfig.userAgent = "Trunkline"
+        config.uaConfig.natTypeInSdp = 0
+        for nameserver in self._settings.nameservers:
+            config.uaConfig.nameserver.append(nameserver)
+        media = config.medConfig
+        media.clockRate = media.sndClockRate = 8000
+        media.hasIoqueue = False
+        media.threadCnt = 0
+        media.noVad = True  # silence is sent as audio: the trunk sees a continuous stream
+        media.ecTailLen = 0
+        media.jbInit = media.jbMinPre = _JITTER_MS
+        media.jbMaxPre = 3 * _JITTER_MS
+        media.jbMax = _JITTER_MAX_MS
+        return config

@@ -1,0 +1,230 @@
+"""The part of PJSIP 2.15's pjsua2 binding that Trunkline uses."""
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T")
+
+PJSIP_TRANSPORT_UDP: int
+PJSIP_TRANSPORT_TCP: int
+PJSIP_CRED_DATA_PLAIN_PASSWD: int
+PJSIP_INV_STATE_EARLY: int
+PJSIP_INV_STATE_CONFIRMED: int
+PJSIP_INV_STATE_DISCONNECTED: int
+PJSIP_EVENT_TSX_STATE: int
+PJSIP_EVENT_RX_MSG: int
+PJMEDIA_TYPE_AUDIO: int
+PJSUA_CALL_MEDIA_NONE: int
+PJSUA_INVALID_ID: int
+
+class Error(Exception):
+    status: int
+    title: str
+    reason: str
+
+class _Vector(Generic[_T]):
+    def append(self, item: _T) -> None: ...
+    def __iter__(self) -> Iterator[_T]: ...
+    def __len__(self) -> int: ...
+
+class LogConfig:
+    level: int
+    consoleLevel: int
+
+class UaConfig:
+    maxCalls: int
+    threadCnt: int
+    mainThreadOnly: bool
+    nameserver: _Vector[str]
+    userAgent: str
+    natTypeInSdp: int
+
+class MediaConfig:
+    clockRate: int
+    sndClockRate: int
+    hasIoqueue: bool
+    threadCnt: int
+    noVad: bool
+    ecTailLen: int
+    jbInit: int
+    jbMinPre: int
+    jbMaxPre: int
+    jbMax: int
+
+class EpConfig:
+    logConfig: LogConfig
+    uaConfig: UaConfig
+    medConfig: MediaConfig
+
+class TransportConfig:
+    port: int
+    portRange: int
+    publicAddress: str
+    boundAddress: str
+
+class TransportInfo:
+    localName: str
+
+class CodecInfo:
+    codecId: str
+
+class AudDevManager:
+    def setNoDev(self) -> object: ...
+
+class Endpoint:
+    def libCreate(self) -> None: ...
+    def libInit(self, config: EpConfig) -> None: ...
+    def libStart(self) -> None: ...
+    def libHandleEvents(self, timeout_ms: int) -> int: ...
+    def transportCreate(self, type: int, config: TransportConfig) -> int: ...
+    def transportGetInfo(self, id: int) -> TransportInfo: ...
+    def audDevManager(self) -> AudDevManager: ...
+    def codecEnum2(self) -> _Vector[CodecInfo]: ...
+    def codecSetPriority(self, codec_id: str, priority: int) -> None: ...
+
+class AuthCredInfo:
+    def __init__(self, scheme: str, realm: str, username: str, data_type: int, data: str) -> None: ...
+
+class AccountRegConfig:
+    registrarUri: str
+    timeoutSec: int
+    retryIntervalSec: int
+    firstRetryIntervalSec: int
+    randomRetryIntervalSec: int
+
+class AccountSipConfig:
+    authCreds: _Vector[AuthCredInfo]
+    proxies: _Vector[str]
+
+class AccountMediaConfig:
+    transportConfig: TransportConfig
+    lockCodecEnabled: bool
+
+class AccountConfig:
+    idUri: str
+    regConfig: AccountRegConfig
+    sipConfig: AccountSipConfig
+    mediaConfig: AccountMediaConfig
+
+class OnIncomingCallParam:
+    callId: int
+
+class OnRegStateParam:
+    code: int
+    reason: str
+    expiration: int
+
+class Account:
+    def create(self, config: AccountConfig, make_default: bool = ...) -> None: ...
+    def setRegistration(self, renew: bool) -> None: ...
+    def onIncomingCall(self, prm: OnIncomingCallParam) -> None: ...
+    def onRegState(self, prm: OnRegStateParam) -> None: ...
+
+class SipHeader:
+    hName: str
+    hValue: str
+
+class SipTxOption:
+    targetUri: str
+    localUri: str
+    headers: _Vector[SipHeader]
+
+class CallSetting:
+    customCallId: str
+    videoCount: int
+
+class CallOpParam:
+    statusCode: int
+    opt: CallSetting
+    txOption: SipTxOption
+    def __init__(self, use_default_setting: bool = ...) -> None: ...
+
+class CallMediaInfo:
+    index: int
+    type: int
+    status: int
+
+class CallInfo:
+    state: int
+    lastStatusCode: int
+    lastReason: str
+    localUri: str
+    media: _Vector[CallMediaInfo]
+
+class CodecParamInfo:
+    clockRate: int
+    frameLen: int
+
+class CodecParamSetting:
+    frmPerPkt: int
+
+class CodecParam:
+    info: CodecParamInfo
+    setting: CodecParamSetting
+
+class StreamInfo:
+    codecName: str
+    codecClockRate: int
+    audCodecParam: CodecParam
+
+class MathStat:
+    max: int
+    mean: int
+
+class RtcpStreamStat:
+    pkt: int
+    loss: int
+    discard: int
+    reorder: int
+    dup: int
+    jitterUsec: MathStat
+
+class RtcpStat:
+    txStat: RtcpStreamStat
+    rxStat: RtcpStreamStat
+
+class JbufState:
+    empty: int
+
+class StreamStat:
+    rtcp: RtcpStat
+    jbuf: JbufState
+
+class SipRxData:
+    wholeMsg: str
+
+class TsxStateEventSrc:
+    rdata: SipRxData
+
+class TsxStateEvent:
+    type: int
+    src: TsxStateEventSrc
+
+class SipEventBody:
+    tsxState: TsxStateEvent
+
+class SipEvent:
+    type: int
+    body: SipEventBody
+
+class OnCallStateParam:
+    e: SipEvent
+
+class OnStreamCreatedParam:
+    stream: int
+    streamIdx: int
+
+class OnStreamDestroyedParam:
+    streamIdx: int
+
+class Call:
+    def __init__(self, account: Account, call_id: int = ...) -> None: ...
+    def makeCall(self, destination: str, prm: CallOpParam) -> None: ...
+    def answer(self, prm: CallOpParam) -> None: ...
+    def hangup(self, prm: CallOpParam) -> None: ...
+    def getInfo(self) -> CallInfo: ...
+    def getStreamInfo(self, index: int) -> StreamInfo: ...
+    def getStreamStat(self, index: int) -> StreamStat: ...
+    def onCallState(self, prm: OnCallStateParam) -> None: ...
+    def onStreamCreated(self, prm: OnStreamCreatedParam) -> None: ...
+    def onStreamDestroyed(self, prm: OnStreamDestroyedParam) -> None: ...

@@ -1,0 +1,170 @@
+"""Calls, their histories and their transcripts: records to rows and back, on a connection that is given."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
+
+from engine.outcome import Cause, Outcome, Party
+from engine.records import (
+    AgentSettings,
+    AiRecord,
+    AiStatus,
+    CallChange,
+    CallId,
+    CallRecord,
+    CallRequest,
+    Environment,
+    SipCallId,
+    Speaker,
+    Status,
+    TranscriptLine,
+)
+from engine.store import schema
+
+_LIVE = [status.value for status in Status if not status.final]
+
+
+def insert_call(conn: Connection, call: CallRecord, change: CallChange) -> None:
+    """Write a new call and its first change."""
+    conn.execute(insert(schema.calls), _call_row(call))
+    _append(conn, change)
+
+
+def update_call(conn: Connection, call: CallRecord, change: CallChange) -> None:
+    """Replace the call's row and append ``change``, which the foreign key refuses when there is no such call."""
+    conn.execute(update(schema.calls).where(schema.calls.c.id == call.id), _call_row(call))
+    _append(conn, change)
+
+
+def put_line(conn: Connection, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
+    """Write a transcript line in place of the one with its ordinal."""
+    same = (schema.lines.c.call_id == call_id) & (schema.lines.c.ordinal == line.ordinal)
+    conn.execute(delete(schema.lines).where(same))
+    row = {
+        "call_id": call_id,
+        "ordinal": line.ordinal,
+        "speaker": line.speaker.value,
+        # Half of a surrogate pair can come out of the agent's JSON, and no database takes it.
+        "text": line.text.encode("utf-8", "replace").decode(),
+        "truncated": line.truncated,
+        "at": at,
+    }
+    conn.execute(insert(schema.lines), row)
+
+
+def read_call(conn: Connection, call_id: CallId) -> CallRecord | None:
+    """The call with its transcript, or None."""
+    found = _read(conn, schema.calls.c.id == call_id)
+    return found[0] if found else None
+
+
+def read_live(conn: Connection) -> Sequence[CallRecord]:
+    """The calls that are not final, oldest first."""
+    return _read(conn, schema.calls.c.status.in_(_LIVE))
+
+
+def read_changes(conn: Connection, call_id: CallId) -> Sequence[CallChange]:
+    """The call's changes in the order they were written."""
+    of_call = select(schema.changes).where(schema.changes.c.call_id == call_id).order_by(schema.changes.c.id)
+    rows = conn.execute(of_call)
+    return [CallChange(call_id=call_id, kind=row.kind, at=row.at, data=row.data) for row in rows]
+
+
+def _append(conn: Connection, change: CallChange) -> None:
+    row = {"call_id": change.call_id, "kind": change.kind, "at": change.at, "data": dict(change.data)}
+    conn.execute(insert(schema.changes), row)
+
+
+def _read(conn: Connection, which: ColumnElement[bool]) -> list[CallRecord]:
+    calls, lines = schema.calls, schema.lines
+    rows = conn.execute(select(calls).where(which).order_by(calls.c.created_at, calls.c.id)).mappings().all()
+    if not any(row["ai_status"] for row in rows):
+        return [_call(row, ()) for row in rows]
+    spoken: dict[str, list[TranscriptLine]] = defaultdict(list)
+    of_calls = select(lines).join(calls).where(which).order_by(lines.c.ordinal)
+    for row in conn.execute(of_calls).mappings():
+        spoken[row["call_id"]].append(_line(row))
+    return [_call(row, tuple(spoken[row["id"]])) for row in rows]
+
+
+def _call_row(call: CallRecord) -> dict[str, Any]:
+    request, ai = call.request, call.ai
+    return {
+        "id": call.id,
+        "sip_call_id": call.sip_call_id,
+        "environment": call.environment.value,
+        "status": call.status.value,
+        "from_number": request.from_number,
+        "to_number": request.to_number,
+        "max_duration_s": request.max_duration_s,
+        "metadata": dict(request.metadata),
+        "agent": request.agent and asdict(request.agent),
+        "provider": call.provider,
+        "trunk": call.trunk,
+        "created_at": call.created_at,
+        "ringing_at": call.ringing_at,
+        "answered_at": call.answered_at,
+        "ended_at": call.ended_at,
+        "outcome": call.outcome and asdict(call.outcome),
+        "ai_status": ai and ai.status.value,
+        "ai_ultravox_call_id": ai and ai.ultravox_call_id,
+        "ai_joined_at": ai and ai.joined_at,
+        "ai_ended_at": ai and ai.ended_at,
+        "ai_end_reason": ai and ai.end_reason,
+        "media": call.media and dict(call.media),
+    }
+
+
+def _call(row: RowMapping, transcript: tuple[TranscriptLine, ...]) -> CallRecord:
+    return CallRecord(
+        id=CallId(row["id"]),
+        sip_call_id=SipCallId(row["sip_call_id"]),
+        environment=Environment(row["environment"]),
+        request=CallRequest(
+            from_number=row["from_number"],
+            to_number=row["to_number"],
+            agent=row["agent"] and _agent(row["agent"]),
+            max_duration_s=row["max_duration_s"],
+            metadata=row["metadata"],
+        ),
+        provider=row["provider"],
+        trunk=row["trunk"],
+        status=Status(row["status"]),
+        created_at=row["created_at"],
+        ringing_at=row["ringing_at"],
+        answered_at=row["answered_at"],
+        ended_at=row["ended_at"],
+        outcome=row["outcome"] and _outcome(row["outcome"]),
+        ai=_ai(row, transcript) if row["ai_status"] else None,
+        media=row["media"],
+    )
+
+
+def _agent(data: dict[str, Any]) -> AgentSettings:
+    return AgentSettings(**{**data, "tools": tuple(data["tools"])})
+
+
+def _outcome(data: dict[str, Any]) -> Outcome:
+    return Outcome(**{**data, "by": Party(data["by"]), "cause": Cause(data["cause"])})
+
+
+def _ai(row: RowMapping, transcript: tuple[TranscriptLine, ...]) -> AiRecord:
+    return AiRecord(
+        status=AiStatus(row["ai_status"]),
+        ultravox_call_id=row["ai_ultravox_call_id"],
+        joined_at=row["ai_joined_at"],
+        ended_at=row["ai_ended_at"],
+        end_reason=row["ai_end_reason"],
+        transcript=transcript,
+    )
+
+
+def _line(row: RowMapping) -> TranscriptLine:
+    speaker = Speaker(row["speaker"])
+    return TranscriptLine(ordinal=row["ordinal"], speaker=speaker, text=row["text"], truncated=row["truncated"])

@@ -1,0 +1,139 @@
+"""The tables, as SQLAlchemy Core knows them; ``migrations/`` builds them, and a test holds the two together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The newest migration. Revisions are numbers of four digits, so that a newer one sorts after an older one."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time, kept in UTC with microseconds. SQLite has no time zones and keeps it naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+Json = JSON(none_as_null=True)
+
+
+def _call_id(*, primary_key: bool = False) -> Column[str]:
+    of_call = ForeignKey("calls.id", ondelete="CASCADE")
+    return Column("call_id", String(36), of_call, primary_key=primary_key, nullable=False)
+
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("sip_call_id", String(64), nullable=False, index=True),
+    Column("environment", String(8), nullable=False),
+    Column("status", String(16), nullable=False, index=True),
+    Column("from_number", String(32), nullable=False),
+    Column("to_number", String(32), nullable=False),
+    Column("max_duration_s", Float),
+    Column("metadata", Json, nullable=False),
+    Column("agent", Json, comment="the request's AI settings"),
+    Column("provider", Text, nullable=False),
+    Column("trunk", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("ringing_at", UtcTime),
+    Column("answered_at", UtcTime),
+    Column("ended_at", UtcTime),
+    Column("outcome", Json),
+    Column("ai_status", String(16), comment="NULL: a call without AI"),
+    Column("ai_ultravox_call_id", Text),
+    Column("ai_joined_at", UtcTime),
+    Column("ai_ended_at", UtcTime),
+    Column("ai_end_reason", Text),
+    Column("media", Json),
+    Index(None, "environment", "created_at"),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    # The order of writing; SQLite counts by itself only in a column that is INTEGER to the letter.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    _call_id(),
+    Column("kind", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("data", Json, nullable=False),
+    Index(None, "call_id", "id"),
+    comment="what happened to each call: rows are appended, never updated",
+)
+
+lines = Table(
+    "transcript_lines",
+    metadata,
+    _call_id(primary_key=True),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("speaker", String(8), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("truncated", Boolean, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+claims = Table(
+    "idempotency_claims",
+    metadata,
+    Column("api_key_id", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("body_digest", Text, nullable=False),
+    _call_id(),
+    Column("claimed_at", UtcTime, nullable=False, index=True),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False, index=True),
+    Column("digest", String(64), nullable=False),
+    Column("environment", String(8), nullable=False),
+    Column("scopes", Json, nullable=False),
+    Column("rate_per_s", Float, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("revoked_at", UtcTime),
+    Column("last_used_at", UtcTime),
+    UniqueConstraint("digest"),
+)

@@ -1,0 +1,152 @@
+"""Processes: the nursery and what it forks, each with a pipe to the control process; a death is an ordinary event."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from engine.commands import Command
+from engine.events import Event
+from engine.nursery import Exited, Spawn, Spawned
+from engine.pipe import Pipe, open_pipe
+
+log = logging.getLogger("trunkline.supervisor")
+
+
+class ChildProcess:
+    """A forked process and the control process's end of its pipe."""
+
+    def __init__(self, pid: int, pipe: Pipe) -> None:
+        self.pid = pid
+        self._pipe = pipe
+
+    def send(self, command: Command) -> None:
+        """Give it a command; never blocks."""
+        self._pipe.send(command)
+
+
+class Supervisor:
+    """Starts processes through the nursery, and the nursery again when it died."""
+
+    def __init__(self) -> None:
+        self._nursery: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+        self._born: dict[int, asyncio.Future[int]] = {}
+        self._tokens = itertools.count(1)
+        self._starting = asyncio.Lock()
+
+    async def start_child(
+        self,
+        module: str,
+        title: str,
+        settings: Any,
+        on_event: Callable[[Event], None],
+        on_exit: Callable[[], None],
+    ) -> ChildProcess:
+        """Fork a process that runs ``module.main``. ``on_exit`` is called once, when its end of the pipe is closed.
+
+        Raises ``OSError`` when the nursery cannot be had.
+        """
+        ours, theirs = socket.socketpair()
+        token = next(self._tokens)
+        try:
+            with theirs:
+                control = await self._ensure_nursery()
+                born = self._born[token] = asyncio.get_running_loop().create_future()
+                spawn = Spawn(token=token, module=module, title=title)
+                socket.send_fds(control, [pickle.dumps(spawn)], [theirs.fileno()])
+            pid = await born
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            self._born.pop(token, None)
+        pipe = await open_pipe(ours, on_event, on_exit)
+        pipe.send(settings)
+        return ChildProcess(pid, pipe)
+
+    async def start_ready_child(
+        self,
+        module: str,
+        title: str,
+        settings: Any,
+        on_event: Callable[[Any], None],
+        on_exit: Callable[[], None],
+    ) -> tuple[ChildProcess, Any]:
+        """Like ``start_child``, but wait for the child's first value and return it too."""
+        first: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def hear(value: Any) -> None:
+            if first.done():
+                on_event(value)
+            else:
+                first.set_result(value)
+
+        def gone() -> None:
+            if not first.done():
+                first.set_exception(ConnectionError(f"{title} ended before it was ready; its log says why"))
+            on_exit()
+
+        child = await self.start_child(module, title, settings, hear, gone)
+        return child, await first
+
+    async def close(self) -> None:
+        """Let the nursery go; its children must have been stopped before."""
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None
+        if self._nursery is not None:
+            await self._nursery.wait()
+            self._nursery = None
+
+    async def _ensure_nursery(self) -> socket.socket:
+        async with self._starting:
+            if self._control is None:
+                self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                with theirs:
+                    self._nursery = await asyncio.create_subprocess_exec(
+                        sys.executable,
+                        "-m",
+                        "engine.nursery",
+                        str(theirs.fileno()),
+                        pass_fds=[theirs.fileno()],
+                        stdin=asyncio.subprocess.DEVNULL,
+                    )
+                asyncio.get_running_loop().add_reader(self._control, self._hear, self._control)
+            return self._control
+
+    def _hear(self, control: socket.socket) -> None:
+        try:
+            data = control.recv(4096)
+        except OSError:
+            data = b""
+        if not data:
+            self._bury(control)
+            return
+        match pickle.loads(data):
+            case Spawned(token=token, pid=pid):
+                if (born := self._born.get(token)) is not None and not born.done():
+                    born.set_result(pid)
+            case Exited(pid=pid, status=status) if status:
+                cause = signal.Signals(-status).name if status < 0 else f"status {status}"
+                log.error("process %d ended with %s", pid, cause)
+            case _:
+                pass
+
+    def _bury(self, control: socket.socket) -> None:
+        """The nursery is gone: what it had not born yet never will be; the next child gets a new nursery."""
+        asyncio.get_running_loop().remove_reader(control)
+        control.close()
+        self._control = None
+        log.error("the nursery died; another is started when needed")
+        for born in self._born.values():
+            if not born.done():
+                born.set_exception(ConnectionError("the nursery died"))

@@ -1,0 +1,88 @@
+"""Calls and keys for the store's tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import uuid4
+
+from engine.keys import mint
+from engine.ports import CallStore, IdempotencyClaim, KeyStore
+from engine.records import (
+    AgentSettings,
+    AiRecord,
+    AiStatus,
+    ApiKey,
+    CallChange,
+    CallId,
+    CallRecord,
+    CallRequest,
+    Environment,
+    SipCallId,
+    Speaker,
+    Status,
+    TranscriptLine,
+)
+
+NOON = datetime(2026, 3, 9, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+class AnyStore(CallStore, KeyStore, Protocol):
+    """What both stores are."""
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass
+class Clock:
+    """A clock that a test turns."""
+
+    time: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def advance(self, **units: float) -> None:
+        self.time += timedelta(**units)
+
+
+def a_call(**given: Any) -> CallRecord:
+    identity = uuid4()
+    values: dict[str, Any] = {
+        "id": CallId(str(identity)),
+        "sip_call_id": SipCallId("CA" + identity.hex),
+        "environment": Environment.TEST,
+        "request": CallRequest(from_number="+14155550100", to_number="+14155550101"),
+        "provider": "sip",
+        "trunk": "office",
+        "status": Status.INITIATED,
+        "created_at": NOON,
+    }
+    return CallRecord(**{**values, **given})
+
+
+def an_ai_call(**given: Any) -> CallRecord:
+    agent = AgentSettings(
+        system_prompt="You are a pizza shop: “Ciao” – 🍕", temperature=0.3, tools=({"http": {"a": 1}},)
+    )
+    request = CallRequest(
+        from_number="+14155550100", to_number="+14155550101", agent=agent, max_duration_s=12.5, metadata={"order": "7"}
+    )
+    return a_call(**{"request": request, "provider": "ultravox", "ai": AiRecord(status=AiStatus.PENDING), **given})
+
+
+def a_change(call: CallRecord, kind: str = "voice.initiated", **data: Any) -> CallChange:
+    return CallChange(call_id=call.id, kind=kind, at=NOON, data=data)
+
+
+def a_line(ordinal: int, text: str = "Hello?", *, truncated: bool = False) -> TranscriptLine:
+    return TranscriptLine(ordinal=ordinal, speaker=Speaker.USER, text=text, truncated=truncated)
+
+
+def a_claim(key: str = "order-7", *, body: str = "body", api_key_id: str = "alice") -> IdempotencyClaim:
+    return IdempotencyClaim(key=key, api_key_id=api_key_id, body_digest=body)
+
+
+def a_key(environment: Environment = Environment.TEST, **given: Any) -> ApiKey:
+    return mint(environment, "laptop", now=NOON, **given)[1]

@@ -1,0 +1,299 @@
+"""What every store promises (``engine.ports``), asked of each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from engine.errors import EngineError, IdempotencyConflict
+from engine.outcome import Cause, Outcome, Party
+from engine.records import AiRecord, AiStatus, CallId, Environment, Status
+from engine.store import MemoryStore, open_store
+from tests.engine.store.samples import (
+    NOON,
+    AnyStore,
+    Clock,
+    a_call,
+    a_change,
+    a_claim,
+    a_key,
+    a_line,
+    an_ai_call,
+)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[AnyStore]:
+    opened: AnyStore
+    if request.param == "memory":
+        opened = MemoryStore(clock)
+    else:
+        opened = await open_store(f"sqlite:///{tmp_path}/calls.db", now=clock)
+    yield opened
+    await opened.aclose()
+
+
+# Calls
+
+
+async def test_added_call_comes_back_equal(store: AnyStore) -> None:
+    for call in (a_call(), an_ai_call()):
+        assert await store.add(call, a_change(call), None) == call
+        assert await store.get(call.id) == call
+
+
+async def test_unknown_call_is_none(store: AnyStore) -> None:
+    assert await store.get(CallId("nobody")) is None
+    assert await store.changes(CallId("nobody")) == []
+
+
+async def test_saved_call_replaces_the_one_before_with_every_field(store: AnyStore) -> None:
+    call = an_ai_call()
+    await store.add(call, a_change(call), None)
+    over = replace(
+        call,
+        status=Status.COMPLETED,
+        provider="other",
+        ringing_at=NOON + timedelta(microseconds=1),
+        answered_at=NOON + timedelta(seconds=2),
+        ended_at=NOON + timedelta(seconds=50),
+        outcome=Outcome(by=Party.CALLEE, cause=Cause.BUSY, detail="Busy.", sip_code=486, sip_reason="Busy", q850=17),
+        ai=AiRecord(
+            status=AiStatus.ENDED,
+            ultravox_call_id="uv-1",
+            joined_at=NOON + timedelta(seconds=2),
+            ended_at=NOON + timedelta(seconds=49),
+            end_reason="hangup",
+        ),
+        media={"underruns": 0, "codec": "PCMU", "late_ms": 1.5},
+    )
+    await store.save(over, a_change(over, "voice.completed"))
+    assert await store.get(call.id) == over
+
+
+async def test_times_come_back_in_utc(store: AnyStore) -> None:
+    call = a_call(created_at=NOON.astimezone(timezone(timedelta(hours=5, minutes=30))))
+    await store.add(call, a_change(call), None)
+    got = await store.get(call.id)
+    assert got is not None
+    assert got.created_at == NOON
+
+
+async def test_changes_are_kept_in_the_order_of_writing(store: AnyStore) -> None:
+    call, other = a_call(), a_call()
+    await store.add(call, a_change(call), None)
+    await store.add(other, a_change(other), None)
+    await store.save(call, a_change(call, "voice.ringing", code=180))
+    await store.save(call, a_change(call, "voice.failed", cause="busy"))
+    changes = await store.changes(call.id)
+    assert [change.kind for change in changes] == ["voice.initiated", "voice.ringing", "voice.failed"]
+    assert changes[1] == a_change(call, "voice.ringing", code=180)
+
+
+async def test_writing_to_a_call_that_does_not_exist_is_refused(store: AnyStore) -> None:
+    call = a_call()
+    with pytest.raises(EngineError):
+        await store.save(call, a_change(call))
+    with pytest.raises(EngineError):
+        await store.add_line(call.id, a_line(0), NOON)
+
+
+async def test_adding_a_call_twice_is_refused_and_changes_nothing(store: AnyStore) -> None:
+    call = a_call()
+    await store.add(call, a_change(call), None)
+    with pytest.raises(EngineError):
+        await store.add(replace(call, provider="other"), a_change(call), a_claim())
+    assert await store.get(call.id) == call
+    assert len(await store.changes(call.id)) == 1
+    assert await store.claimed(a_claim()) is None
+
+
+async def test_failing_write_does_not_spoil_those_beside_it(store: AnyStore) -> None:
+    good, bad = [a_call() for _ in range(5)], a_call()
+    await store.add(bad, a_change(bad), None)
+    writes = [store.add(call, a_change(call), None) for call in (*good, bad)]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert results[:-1] == good
+    assert isinstance(results[-1], EngineError)
+    assert [await store.get(call.id) for call in good] == good
+
+
+async def test_live_calls_are_those_not_final_oldest_first(store: AnyStore) -> None:
+    ages = {Status.INITIATED: 1, Status.RINGING: 3, Status.ANSWERED: 2, Status.COMPLETED: 4, Status.FAILED: 5}
+    for status, age in ages.items():
+        call = an_ai_call(status=status, created_at=NOON - timedelta(seconds=age))
+        await store.add(call, a_change(call), None)
+        await store.add_line(call.id, a_line(0, status), NOON)
+    live = await store.live()
+    assert [call.status for call in live] == [Status.RINGING, Status.ANSWERED, Status.INITIATED]
+    assert [call.ai and call.ai.transcript[0].text for call in live] == ["ringing", "answered", "initiated"]
+
+
+# Transcripts
+
+
+async def test_transcript_comes_in_order_of_ordinals_and_outlives_a_save(store: AnyStore) -> None:
+    call = an_ai_call()
+    await store.add(call, a_change(call), None)
+    for line in (a_line(2, "c"), a_line(0, "a"), a_line(1, "b", truncated=True)):
+        await store.add_line(call.id, line, NOON)
+    await store.save(call, a_change(call, "voice.answered"))
+    got = await store.get(call.id)
+    assert got is not None
+    assert got.ai is not None
+    assert got.ai.transcript == (a_line(0, "a"), a_line(1, "b", truncated=True), a_line(2, "c"))
+
+
+async def test_line_of_the_same_ordinal_replaces_the_first_even_at_the_same_moment(store: AnyStore) -> None:
+    call = an_ai_call()
+    await store.add(call, a_change(call), None)
+    await asyncio.gather(*(store.add_line(call.id, a_line(0, text), NOON) for text in ("one", "two", "three")))
+    got = await store.get(call.id)
+    assert got is not None
+    assert got.ai is not None
+    assert got.ai.transcript == (a_line(0, "three"),)
+
+
+async def test_half_a_surrogate_pair_in_a_transcript_is_no_error(store: AnyStore) -> None:
+    call = an_ai_call()
+    await store.add(call, a_change(call), None)
+    await store.add_line(call.id, a_line(0, "pizza \ud83c"), NOON)
+    got = await store.get(call.id)
+    assert got is not None
+    assert got.ai is not None
+    assert got.ai.transcript[0].text.startswith("pizza ")
+
+
+# Idempotency
+
+
+async def test_same_claim_gets_the_first_call_and_writes_nothing(store: AnyStore) -> None:
+    first, second = a_call(), a_call()
+    assert await store.claimed(a_claim()) is None
+    assert await store.add(first, a_change(first), a_claim()) == first
+    assert await store.add(second, a_change(second), a_claim()) == first
+    assert await store.claimed(a_claim()) == first
+    assert await store.get(second.id) is None
+
+
+async def test_claim_with_another_body_is_a_conflict(store: AnyStore) -> None:
+    first, second = a_call(), a_call()
+    await store.add(first, a_change(first), a_claim())
+    with pytest.raises(IdempotencyConflict):
+        await store.add(second, a_change(second), a_claim(body="other"))
+    with pytest.raises(IdempotencyConflict):
+        await store.claimed(a_claim(body="other"))
+    assert await store.get(second.id) is None
+
+
+async def test_claims_of_two_api_keys_do_not_meet(store: AnyStore) -> None:
+    first, second = a_call(), a_call()
+    await store.add(first, a_change(first), a_claim(api_key_id="alice"))
+    assert await store.add(second, a_change(second), a_claim(api_key_id="bob", body="other")) == second
+
+
+async def test_of_claims_made_at_the_same_moment_one_wins_for_all(store: AnyStore) -> None:
+    calls = [a_call() for _ in range(10)]
+    answers = await asyncio.gather(*(store.add(call, a_change(call), a_claim()) for call in calls))
+    assert {answer.id for answer in answers} == {calls[0].id}
+    assert [call.id for call in await store.live()] == [calls[0].id]
+
+
+async def test_conflict_among_simultaneous_claims_spoils_only_itself(store: AnyStore) -> None:
+    calls = [a_call() for _ in range(3)]
+    claims = (a_claim(), a_claim(body="other"), a_claim("order-8"))
+    adds = (store.add(call, a_change(call), claim) for call, claim in zip(calls, claims, strict=True))
+    first, conflict, third = await asyncio.gather(*adds, return_exceptions=True)
+    assert (first, third) == (calls[0], calls[2])
+    assert isinstance(conflict, IdempotencyConflict)
+
+
+async def test_claim_is_forgotten_after_a_day(store: AnyStore, clock: Clock) -> None:
+    first, second = a_call(), a_call()
+    await store.add(first, a_change(first), a_claim())
+    clock.advance(hours=23, minutes=59)
+    assert await store.claimed(a_claim()) == first
+    clock.advance(minutes=1)
+    assert await store.claimed(a_claim(body="other")) is None
+    assert await store.add(second, a_change(second), a_claim(body="other")) == second
+    assert await store.claimed(a_claim(body="other")) == second
+
+
+# Keys
+
+
+async def test_key_is_found_by_its_digest_with_every_field(store: AnyStore) -> None:
+    key = a_key(scopes=("voice:call", "voice:read"), rate_per_s=2.5, expires_at=NOON + timedelta(days=1))
+    await store.add_key(key)
+    assert await store.find_key(key.digest) == key
+    assert await store.find_key("0" * 64) is None
+
+
+async def test_key_is_not_added_twice(store: AnyStore) -> None:
+    key = a_key()
+    await store.add_key(key)
+    with pytest.raises(EngineError):
+        await store.add_key(replace(a_key(), digest=key.digest))
+    assert await store.list_keys() == [key]
+
+
+async def test_keys_are_listed_oldest_first(store: AnyStore) -> None:
+    young, old = a_key(), replace(a_key(), created_at=NOON - timedelta(days=1))
+    await store.add_key(young)
+    await store.add_key(old)
+    assert await store.list_keys() == [old, young]
+
+
+@pytest.mark.parametrize("name", ["id", "prefix"])
+async def test_key_is_revoked_once_by_id_or_prefix(store: AnyStore, name: str) -> None:
+    key, other = a_key(), a_key()
+    await store.add_key(key)
+    await store.add_key(other)
+    revoked = replace(key, revoked_at=NOON)
+    assert await store.revoke_key(getattr(key, name), NOON) == revoked
+    assert await store.revoke_key(getattr(key, name), NOON + timedelta(hours=1)) == revoked
+    assert await store.find_key(key.digest) == revoked
+    assert await store.find_key(other.digest) == other
+
+
+async def test_prefix_of_two_keys_or_of_none_revokes_nothing(store: AnyStore) -> None:
+    key = a_key()
+    twin = replace(a_key(), prefix=key.prefix)
+    await store.add_key(key)
+    await store.add_key(twin)
+    for prefix in (key.prefix, "tk_test_", ""):
+        assert await store.revoke_key(prefix, NOON) is None
+    assert {listed.revoked_at for listed in await store.list_keys()} == {None}
+
+
+async def test_use_of_a_key_is_noted(store: AnyStore) -> None:
+    key, other = a_key(), a_key()
+    await store.add_key(key)
+    await store.add_key(other)
+    await store.touch_key(key.id, NOON)
+    await store.touch_key("nobody", NOON)
+    await store.add_key(a_key())  # Written after the touch, which returns before it is written.
+    assert await store.find_key(key.digest) == replace(key, last_used_at=NOON)
+    assert await store.find_key(other.digest) == other
+
+
+async def test_environments_are_those_with_a_usable_key(store: AnyStore, clock: Clock) -> None:
+    assert await store.environments() == frozenset()
+    test, live = a_key(), a_key(Environment.LIVE, expires_at=NOON + timedelta(hours=1))
+    await store.add_key(test)
+    await store.add_key(live)
+    assert await store.environments() == {Environment.TEST, Environment.LIVE}
+    await store.revoke_key(test.id, NOON)
+    assert await store.environments() == {Environment.LIVE}
+    clock.advance(hours=1)
+    assert await store.environments() == frozenset()

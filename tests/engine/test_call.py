@@ -1,0 +1,290 @@
+"""One call's task: what it decides, writes and tells, whatever order things happen in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from engine.call import Call, CallLimits
+from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
+from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
+from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome, refusal
+from engine.ports import AgentSession
+from engine.records import AgentSettings, AiRecord, AiStatus, CallChange, CallId, CallRecord, CallRequest, Environment
+from engine.records import SipCallId, Speaker, Status, TranscriptLine
+from engine.store.memory import MemoryStore
+from engine.trunks import ConfiguredTrunks, Trunk
+from media.errors import AgentError, AgentUnreachable
+
+ID = CallId("6f0c")
+LIMITS = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
+TRUNK = Trunk(account=TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",)), provider="sip")
+
+
+class FakeLines:
+    """Lines without a worker behind them; a leased call's commands are kept."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.commands: list[Command] = []
+        self.full = full
+
+    async def lease(self, call_id: CallId, timeout_s: float) -> int:
+        if self.full:
+            await asyncio.sleep(timeout_s)
+            raise TimeoutError
+        return 0
+
+    def send(self, call_id: CallId, command: Command) -> None:
+        self.commands.append(command)
+
+    async def sent(self, kind: type[Command]) -> Command:
+        async with asyncio.timeout(2):
+            while True:
+                for command in self.commands:
+                    if isinstance(command, kind):
+                        return command
+                await asyncio.sleep(0)
+
+
+class FakeAgents:
+    """An agent service that answers what it was told to answer."""
+
+    def __init__(self, *, error: AgentError | None = None, end_reason: str = "hangup") -> None:
+        self.error = error
+        self.reason = end_reason
+        self.created = 0
+        self.rate_hz = 0
+
+    async def create(
+        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+    ) -> AgentSession:
+        self.created += 1
+        self.rate_hz = sample_rate_hz
+        if self.error is not None:
+            raise self.error
+        return AgentSession(ultravox_call_id="uv", join_url="ws://x", sample_rate_hz=sample_rate_hz)
+
+    async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
+        return self.reason
+
+
+class Rig:
+    def __init__(self, *, ai: bool = False, lines: FakeLines | None = None, agents: FakeAgents | None = None) -> None:
+        self.lines = lines or FakeLines()
+        self.agents = agents or FakeAgents()
+        self.store = MemoryStore()
+        self.told: list[Status] = []
+        request = CallRequest(
+            from_number="+14155550100",
+            to_number="+14155550111",
+            agent=AgentSettings(system_prompt="Be kind.") if ai else None,
+        )
+        record = CallRecord(
+            id=ID,
+            sip_call_id=SipCallId("CA1"),
+            environment=Environment.LIVE,
+            request=request,
+            provider="sip",
+            trunk="main",
+            status=Status.INITIATED,
+            created_at=datetime.now(UTC),
+            ai=AiRecord() if ai else None,
+        )
+        self.first = record
+        self.call = Call(
+            record,
+            lines=self.lines,
+            trunks=ConfiguredTrunks([TRUNK]),
+            agents=self.agents,
+            store=self.store,
+            limits=LIMITS,
+            publish=lambda changed: self.told.append(changed.status),
+        )
+
+    async def accept(self) -> None:
+        change = CallChange(call_id=ID, kind="voice.initiated", at=datetime.now(UTC))
+        await self.store.add(self.first, change, None)
+
+    @asynccontextmanager
+    async def dialled(self) -> AsyncIterator[Call]:
+        """The call's task runs; when the block ends the call must come to its final record by itself."""
+        await self.accept()
+        task = asyncio.create_task(self.call.run())
+        await self.lines.sent(Dial)
+        yield self.call
+        async with asyncio.timeout(3):
+            await task
+        saved = await self.store.get(ID)
+        assert saved is not None
+        assert saved == self.call.record
+        finals = [status for status in self.told if status.final]
+        assert len(finals) == 1, "exactly one final status"
+
+    def assert_outcome(self, status: Status, cause: Cause) -> CallRecord:
+        record = self.call.record
+        assert record.outcome is not None
+        assert (record.status, record.outcome.cause) == (status, cause)
+        assert record.ended_at is not None
+        return record
+
+
+def progress(code: int) -> Progress:
+    return Progress(call_id=ID, code=code, reason="")
+
+
+def answered() -> Answered:
+    return Answered(call_id=ID, codec="PCMU", codec_rate_hz=8000)
+
+
+def ended(outcome: Outcome) -> LegEnded:
+    return LegEnded(call_id=ID, outcome=outcome, media={"rtpSent": 1})
+
+
+async def test_a_plain_call_rings_is_answered_and_ends_by_the_callee() -> None:
+    rig = Rig()
+    async with rig.dialled() as call:
+        for event in (progress(100), progress(180), progress(180), answered(), ended(CALLEE_HANGUP)):
+            call.tell(event)
+    rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP)
+    assert rig.told == [Status.RINGING, Status.ANSWERED, Status.COMPLETED]
+    kinds = [change.kind for change in await rig.store.changes(ID)]
+    assert kinds == ["voice.initiated", "voice.ringing", "voice.answered", "voice.completed"]
+    assert rig.agents.created == 0
+
+
+async def test_a_refused_call_fails_with_the_far_ends_reason_and_costs_no_agent() -> None:
+    rig = Rig(ai=True)
+    async with rig.dialled() as call:
+        call.tell(ended(refusal(486, "Busy Here", 17)))
+    record = rig.assert_outcome(Status.FAILED, Cause.BUSY)
+    assert record.outcome is not None and record.outcome.q850 == 17
+    assert rig.agents.created == 0
+
+
+async def test_the_agents_session_is_made_at_the_first_ring_and_only_once() -> None:
+    rig = Rig(ai=True)
+    async with rig.dialled() as call:
+        for event in (progress(180), progress(183)):
+            call.tell(event)
+        join = await rig.lines.sent(JoinAgent)
+        assert isinstance(join, JoinAgent) and join.sample_rate_hz == 8000
+        for event in (answered(), AgentJoined(call_id=ID)):
+            call.tell(event)
+        call.tell(AgentLeft(call_id=ID, code=1000, by_agent=True))
+        call.tell(ended(AGENT_HANGUP))
+    record = rig.assert_outcome(Status.COMPLETED, Cause.AGENT_HANGUP)
+    assert rig.agents.created == 1
+    assert record.ai is not None
+    assert (record.ai.status, record.ai.end_reason, record.ai.ultravox_call_id) == (AiStatus.ENDED, "hangup", "uv")
+
+
+async def test_an_answer_without_any_ring_makes_the_agents_session_too() -> None:
+    rig = Rig(ai=True)
+    async with rig.dialled() as call:
+        call.tell(answered())
+        await rig.lines.sent(JoinAgent)
+        call.tell(ended(CALLEE_HANGUP))
+    assert rig.agents.created == 1
+
+
+async def test_a_refusing_agent_service_cancels_the_ringing_phone() -> None:
+    rig = Rig(ai=True, agents=FakeAgents(error=AgentUnreachable("Ultravox did not answer.")))
+    async with rig.dialled() as call:
+        call.tell(progress(180))
+        hang_up = await rig.lines.sent(HangUp)
+        assert isinstance(hang_up, HangUp)
+        assert hang_up.outcome.cause is Cause.AGENT_UNREACHABLE
+        call.tell(ended(hang_up.outcome))
+    record = rig.assert_outcome(Status.FAILED, Cause.AGENT_UNREACHABLE)
+    assert record.outcome is not None and record.outcome.detail == "Ultravox did not answer."
+
+
+async def test_delete_while_ringing_cancels_and_fails() -> None:
+    rig = Rig()
+    async with rig.dialled() as call:
+        call.tell(progress(180))
+        await asyncio.sleep(0.01)
+        call.end()
+        call.end()
+        hang_up = await rig.lines.sent(HangUp)
+        assert isinstance(hang_up, HangUp)
+        call.tell(ended(hang_up.outcome))
+    rig.assert_outcome(Status.FAILED, Cause.CANCELED)
+
+
+async def test_delete_after_the_answer_hangs_up_and_completes() -> None:
+    rig = Rig()
+    async with rig.dialled() as call:
+        call.tell(answered())
+        await asyncio.sleep(0.01)
+        call.end()
+        hang_up = await rig.lines.sent(HangUp)
+        assert isinstance(hang_up, HangUp)
+        call.tell(ended(hang_up.outcome))
+    rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
+
+
+async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
+    rig = Rig()
+    async with rig.dialled() as call:
+        call.tell(answered())
+        call.lost()
+    rig.assert_outcome(Status.COMPLETED, Cause.WORKER_LOST)
+
+
+async def test_a_call_that_finds_no_line_fails_naming_the_limit() -> None:
+    rig = Rig(lines=FakeLines(full=True))
+    rig.call._limits = CallLimits(ring_timeout_s=1, queue_timeout_s=0.01, default_max_duration_s=1)
+    await rig.accept()
+    await rig.call.run()
+    record = rig.assert_outcome(Status.FAILED, Cause.NO_CAPACITY)
+    assert record.outcome is not None and "sip.max_calls" in record.outcome.hint
+
+
+async def test_delete_while_waiting_for_a_line_ends_the_call_at_once() -> None:
+    rig = Rig(lines=FakeLines(full=True))
+    await rig.accept()
+    task = asyncio.create_task(rig.call.run())
+    await asyncio.sleep(0)
+    rig.call.end()
+    async with asyncio.timeout(1):
+        await task
+    rig.assert_outcome(Status.FAILED, Cause.CANCELED)
+
+
+@pytest.mark.parametrize(("answer", "cause"), [(False, Cause.NO_ANSWER), (True, Cause.MAX_DURATION)])
+async def test_a_limit_that_passes_hangs_up_with_its_own_cause(answer: bool, cause: Cause) -> None:
+    rig = Rig()
+    rig.call._limits = CallLimits(ring_timeout_s=0.05, queue_timeout_s=1, default_max_duration_s=0.05)
+    async with rig.dialled() as call:
+        if answer:
+            call.tell(answered())
+        hang_up = await rig.lines.sent(HangUp)
+        assert isinstance(hang_up, HangUp)
+        call.tell(ended(hang_up.outcome))
+    rig.assert_outcome(Status.COMPLETED if answer else Status.FAILED, cause)
+
+
+async def test_transcript_lines_are_stored_as_they_come_in_order_of_their_ordinals() -> None:
+    rig = Rig(ai=True)
+    async with rig.dialled() as call:
+        call.tell(answered())
+        for ordinal, text in ((1, "Hi"), (0, "Hello"), (1, "Hi there")):
+            line = TranscriptLine(ordinal=ordinal, speaker=Speaker.USER, text=text)
+            call.tell(Transcribed(call_id=ID, line=line))
+        call.tell(ended(CALLEE_HANGUP))
+    ai = rig.call.record.ai
+    assert ai is not None
+    assert [line.text for line in ai.transcript] == ["Hello", "Hi there"]
+
+
+async def test_a_late_ring_after_the_answer_changes_nothing() -> None:
+    rig = Rig()
+    async with rig.dialled() as call:
+        for event in (answered(), progress(180), ended(CALLEE_HANGUP)):
+            call.tell(event)
+    assert rig.told == [Status.ANSWERED, Status.COMPLETED]

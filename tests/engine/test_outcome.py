@@ -1,0 +1,60 @@
+"""From what the wire said to a cause and a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.outcome import Cause, Party, refusal
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "by", "retryable"),
+    [
+        (401, Cause.AUTH_FAILED, Party.TRUNK, False),
+        (403, Cause.REJECTED, Party.TRUNK, False),
+        (404, Cause.INVALID_NUMBER, Party.TRUNK, False),
+        (407, Cause.AUTH_FAILED, Party.TRUNK, False),
+        (408, Cause.NO_ANSWER, Party.CALLEE, True),
+        (480, Cause.NO_ANSWER, Party.CALLEE, True),
+        (484, Cause.INVALID_NUMBER, Party.TRUNK, False),
+        (486, Cause.BUSY, Party.CALLEE, True),
+        (488, Cause.NOT_ACCEPTABLE, Party.TRUNK, False),
+        (500, Cause.TRUNK_UNAVAILABLE, Party.TRUNK, True),
+        (503, Cause.TRUNK_UNAVAILABLE, Party.TRUNK, True),
+        (600, Cause.BUSY, Party.CALLEE, True),
+        (603, Cause.REJECTED, Party.CALLEE, False),
+        (606, Cause.NOT_ACCEPTABLE, Party.TRUNK, False),
+        (499, Cause.CALL_FAILED, Party.TRUNK, False),
+    ],
+)
+def test_a_final_response_becomes_a_cause(code: int, cause: Cause, by: Party, retryable: bool) -> None:
+    outcome = refusal(code, "Reason phrase")
+    assert (outcome.cause, outcome.by, outcome.retryable) == (cause, by, retryable)
+    assert (outcome.sip_code, outcome.sip_reason) == (code, "Reason phrase")
+    assert outcome.detail.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("code", "q850", "cause"),
+    [
+        (480, 17, Cause.BUSY),
+        (503, 1, Cause.INVALID_NUMBER),
+        (486, 16, Cause.BUSY),
+        (404, 21, Cause.REJECTED),
+        (500, 127, Cause.TRUNK_UNAVAILABLE),
+    ],
+)
+def test_the_reason_header_wins_over_the_status_unless_it_says_nothing(code: int, q850: int, cause: Cause) -> None:
+    outcome = refusal(code, "", q850)
+    assert (outcome.cause, outcome.q850, outcome.sip_code) == (cause, q850, code)
+
+
+def test_no_answer_from_the_trunk_at_all_is_a_time_out_of_the_trunk_not_of_the_callee() -> None:
+    outcome = refusal(408, "Request Timeout", by_remote=False)
+    assert (outcome.cause, outcome.by, outcome.sip_code) == (Cause.TRUNK_TIMEOUT, Party.TRUNK, None)
+
+
+def test_a_transport_error_names_itself() -> None:
+    outcome = refusal(503, "Connection refused", by_remote=False)
+    assert outcome.cause is Cause.TRUNK_UNAVAILABLE
+    assert "Connection refused" in outcome.detail

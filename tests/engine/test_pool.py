@@ -1,0 +1,122 @@
+"""The pool of workers: lines leased, released, lost, and the processes behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from engine.commands import Command, Stop
+from engine.events import Event, LegEnded, Ready
+from engine.outcome import CALLEE_HANGUP
+from engine.pool import CallEvent, WorkerPool
+from engine.records import CallId
+
+
+class FakeChild:
+    """A worker that exists only as its pipe; it does not imitate time."""
+
+    def __init__(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> None:
+        self.pid = 1000 + slot
+        self.slot = slot
+        self.on_event = on_event
+        self.on_exit = on_exit
+        self.commands: list[Command] = []
+
+    def send(self, command: Command) -> None:
+        self.commands.append(command)
+        if isinstance(command, Stop):
+            self.on_exit()
+
+
+class Rig:
+    def __init__(self, *, max_calls: int = 8, slots: int = 4, spare_lines: int = 4, lines: int = 4) -> None:
+        self.children: list[FakeChild] = []
+        self.lines = lines
+        self.events: list[CallEvent] = []
+        self.lost: list[CallId] = []
+        self.pool = WorkerPool(
+            self.start,
+            max_calls=max_calls,
+            slots=slots,
+            spare_lines=spare_lines,
+            on_event=self.events.append,
+            on_lost=self.lost.append,
+        )
+
+    async def start(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> FakeChild:
+        child = FakeChild(slot, on_event, on_exit)
+        self.children.append(child)
+        asyncio.get_running_loop().call_soon(on_event, Ready(lines=self.lines, sip_port=5062 + slot))
+        return child
+
+
+def ended(call: str) -> LegEnded:
+    return LegEnded(call_id=CallId(call), outcome=CALLEE_HANGUP, media={})
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_warm_lines_are_there_before_the_first_call_and_refilled_after_it() -> None:
+    rig = Rig(spare_lines=4)
+    rig.pool.warm_up()
+    await settle()
+    assert [child.slot for child in rig.children] == [0]
+    await rig.pool.lease(CallId("a"), 1)
+    await settle()
+    assert [child.slot for child in rig.children] == [0, 1]
+    await rig.pool.close()
+
+
+async def test_calls_share_a_worker_until_its_lines_are_used() -> None:
+    rig = Rig(max_calls=8, lines=2)
+    slots = [await rig.pool.lease(CallId(name), 1) for name in "abcd"]
+    assert sorted(slots) == [0, 0, 1, 1]
+    await rig.pool.close()
+
+
+async def test_a_freed_line_is_leased_again() -> None:
+    rig = Rig(max_calls=1, slots=1, lines=1)
+    await rig.pool.lease(CallId("a"), 1)
+    waiting = asyncio.create_task(rig.pool.lease(CallId("b"), 5))
+    await settle()
+    assert not waiting.done()
+    rig.children[0].on_event(ended("a"))
+    assert await waiting == 0
+    assert rig.events == [ended("a")]
+    await rig.pool.close()
+
+
+async def test_a_call_that_finds_no_line_in_time_is_told_so() -> None:
+    rig = Rig(max_calls=1, slots=1, lines=1)
+    await rig.pool.lease(CallId("a"), 1)
+    with pytest.raises(TimeoutError):
+        await rig.pool.lease(CallId("b"), 0.01)
+    await rig.pool.close()
+
+
+async def test_a_dead_workers_calls_are_lost_once_and_its_slot_is_filled_again() -> None:
+    rig = Rig(max_calls=4)
+    await rig.pool.lease(CallId("a"), 1)
+    await rig.pool.lease(CallId("b"), 1)
+    dead = rig.children[0]
+    dead.on_exit()
+    assert sorted(rig.lost) == ["a", "b"]
+    dead.on_event(ended("a"))
+    assert await rig.pool.lease(CallId("c"), 1) == 0
+    assert rig.children[-1] is not dead
+    assert sorted(rig.lost) == ["a", "b"]
+    await rig.pool.close()
+
+
+async def test_closing_stops_every_worker_and_waits_for_it() -> None:
+    rig = Rig()
+    rig.pool.warm_up()
+    await settle()
+    await rig.pool.close()
+    assert all(isinstance(child.commands[-1], Stop) for child in rig.children)
+    assert list(rig.pool.pids()) == []

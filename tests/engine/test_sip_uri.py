@@ -1,0 +1,76 @@
+"""SIP URIs read and written, and what must never become one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.sip_uri import SipUri, name_addr, q850_cause
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sip:carrier.example",
+        "sip:carrier.example:5070;transport=udp",
+        "sips:+14155550100@carrier.example",
+        "sip:127.0.0.1:5060;transport=tcp;lr",
+        "sip:[2001:db8::1]:5060",
+    ],
+)
+def test_a_uri_is_written_as_it_was_read(text: str) -> None:
+    assert str(SipUri.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "carrier.example",
+        "http://carrier.example",
+        "sip:",
+        "sip:a b",
+        "sip:carrier.example\r\nX-Injected: 1",
+        "sip:carrier.example>,<sip:premium.example",
+        "sip:carrier.example?Subject=x",
+        "sip:a@b@c",
+        "sip:carrier.example:0",
+        "sip:carrier.example:70000",
+        "sip:carrier.example;lr\n",
+    ],
+)
+def test_anything_else_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a SIP URI|is not between"):
+        SipUri.parse(text)
+
+
+def test_an_identity_has_neither_port_nor_transport() -> None:
+    uri = SipUri.parse("sip:carrier.example:5070;transport=tcp").identity.with_user("+14155550100")
+    assert name_addr(uri) == "<sip:+14155550100@carrier.example>"
+
+
+@given(st.text())
+def test_a_display_name_cannot_leave_its_quotes(name: str) -> None:
+    try:
+        written = name_addr(SipUri(host="a.example"), name)
+    except ValueError:
+        return
+    assert written.count('"') in (0, 2)
+    assert "\r" not in written and "\n" not in written
+
+
+@pytest.mark.parametrize(
+    ("header", "cause"),
+    [
+        ("Reason: Q.850;cause=17;text=\"User busy\"", 17),
+        ("reason : q.850 ;text=\"a\"; cause = 21", 21),
+        ("Reason: SIP;cause=200;text=\"x\", Q.850;cause=16", 16),
+        ("Reason: SIP;cause=580", None),
+        ("X-Reason: Q.850;cause=17", None),
+        ("Reason: Q.850;cause=999", None),
+    ],
+)
+def test_the_q850_cause_is_read_from_the_reason_header(header: str, cause: int | None) -> None:
+    message = f"SIP/2.0 486 Busy Here\r\n{header}\r\nContent-Length: 0\r\n\r\nReason: Q.850;cause=34\r\n"
+    assert q850_cause(message) == cause
