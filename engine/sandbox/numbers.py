@@ -1,0 +1,34 @@
+"""The sandbox's telephone numbers: what the simulated carrier does when one is dialled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """Ring for ``ring_s`` (for ever when infinite), then send ``final_code``, or answer when it is None.
+
+    An answered call is hung up by the far end after ``hangup_after_s``, or never when that is None.
+    """
+
+    final_code: int | None = None
+    ring_s: float = 1.0
+    hangup_after_s: float | None = None
+
+
+_ANSWERS = Behaviour()
+_SPECIAL = {
+    "+15005550001": Behaviour(final_code=486, ring_s=0.0),
+    "+15005550002": Behaviour(ring_s=math.inf),
+    "+15005550003": Behaviour(final_code=603, ring_s=0.0),
+    "+15005550004": Behaviour(final_code=503, ring_s=0.0),
+    "+15005550005": Behaviour(ring_s=5.0),
+    "+15005550006": Behaviour(hangup_after_s=3.0),
+}
+
+
+def behaviour(number: str) -> Behaviour:
+    """How ``number`` (E.164) behaves; every number without a behaviour of its own answers after a second."""
+    return _SPECIAL.get(number, _ANSWERS)

@@ -1,0 +1,192 @@
+"""The test environment: simulated carriers paired with workers, and a simulated Ultravox, all on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from engine.agents import UltravoxAgents
+from engine.commands import Stop, TrunkAccount
+from engine.errors import TrunkUnavailable
+from engine.events import Event, Ready
+from engine.log import LogSettings
+from engine.pool import SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
+from engine.process_settings import (
+    CarrierSettings,
+    SimulatorReady,
+    SimulatorSettings,
+    StackSettings,
+    WorkerSettings,
+)
+from engine.realm import Realm
+from engine.ports import AgentSession
+from engine.records import CallId, CallRequest
+from engine.sandbox.dialogue import APPOINTMENT
+from engine.sandbox.speech import speech
+from engine.supervisor import ChildProcess, Supervisor
+from engine.trunks import Trunk, codec_rate_hz
+from media.ultravox.rest import UltravoxApi
+
+_TRUNK = TrunkAccount(name="sandbox", uri="sip:127.0.0.1", codecs=("PCMU", "PCMA"))
+_RATES_HZ = (8_000, 16_000)
+
+
+class SandboxTrunks:
+    """The ways to the simulated carriers: a worker's slot leads to the carrier that was started with it."""
+
+    def __init__(self) -> None:
+        self.carrier_ports: dict[int, int] = {}
+
+    def pick(self) -> Trunk:
+        return Trunk(account=_TRUNK, provider="sandbox")
+
+    def account(self, name: str, slot: int) -> TrunkAccount:
+        port = self.carrier_ports.get(slot)
+        if port is None:
+            raise TrunkUnavailable("The sandbox's carrier process died; place the call again.", retry_after_s=2)
+        # A name of its own: accounts are kept by name, and the port changes when a slot is filled anew.
+        return TrunkAccount(name=f"sandbox-{port}", uri=f"sip:127.0.0.1:{port}", codecs=_TRUNK.codecs)
+
+    def preferred_rate_hz(self, name: str) -> int:
+        return codec_rate_hz(_TRUNK.codecs)
+
+    def states(self) -> Mapping[str, str]:
+        return {"sandbox": "up"}
+
+
+class Sandbox:
+    """Starts the far ends when the first call of the test environment asks for them, and stops them at the end."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        *,
+        log: LogSettings,
+        max_calls: int,
+        ring_timeout_s: float,
+        recordings: Path | None,
+        on_event: Callable[[CallEvent], None],
+        on_lost: Callable[[CallId], None],
+    ) -> None:
+        self._supervisor = supervisor
+        self._log = log
+        self._ring_timeout_s = ring_timeout_s
+        self._recordings = recordings
+        self._trunks = SandboxTrunks()
+        self._agents = LateAgents()
+        self._simulator: ChildProcess | None = None
+        self._carrier_settings: CarrierSettings | None = None
+        self._started: asyncio.Task[None] | None = None
+        self._pool = WorkerPool(
+            self._start_pair,
+            max_calls=max_calls,
+            slots=max_calls + SPARE_WORKERS,
+            spare_lines=SPARE_LINES,
+            on_event=on_event,
+            on_lost=on_lost,
+        )
+
+    def realm(self) -> Realm:
+        """The test environment's realm."""
+        return Realm(
+            pool=self._pool, trunks=self._trunks, agents=self._agents, start=self.start, close=self.close
+        )
+
+    async def start(self) -> None:
+        """Have the simulated Ultravox running and lines warm; quick when they are already."""
+        if self._started is None:
+            self._started = asyncio.create_task(self._start())
+        await asyncio.shield(self._started)
+
+    async def close(self) -> None:
+        """Stop the workers, their carriers with them, then the simulated Ultravox."""
+        if self._started is None:
+            return
+        await self._pool.close()
+        if self._simulator is not None:
+            self._simulator.send(Stop())
+        await self._agents.aclose()
+
+    async def _start(self) -> None:
+        self._carrier_settings = await self._prepare_voices()
+        key = secrets.token_urlsafe(24)
+        self._simulator, ready = await self._supervisor.start_ready_child(
+            "engine.sandbox.simulator",
+            "sandbox Ultravox",
+            SimulatorSettings(log=self._log, api_key=key),
+            on_event=lambda _: None,
+            on_exit=self._simulator_died,
+        )
+        assert isinstance(ready, SimulatorReady)
+        self._agents.use(UltravoxAgents(UltravoxApi(ready.base_url, key), ring_timeout_s=self._ring_timeout_s))
+        self._pool.warm_up()
+
+    def _simulator_died(self) -> None:
+        # The next call starts another.
+        self._started = None
+
+    async def _prepare_voices(self) -> CarrierSettings:
+        def say(text: str, rate_hz: int) -> bytes:
+            return speech(text, rate_hz, "callee")
+
+        def prepare() -> CarrierSettings:
+            return CarrierSettings(
+                log=self._log,
+                hello={rate_hz: say(APPOINTMENT.hello, rate_hz) for rate_hz in _RATES_HZ},
+                lines={rate_hz: tuple(say(text, rate_hz) for text in APPOINTMENT.callee) for rate_hz in _RATES_HZ},
+                recordings=self._recordings,
+            )
+
+        return await asyncio.to_thread(prepare)
+
+    async def _start_pair(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
+        """A worker and the carrier that its calls go to: both hold the same number of lines, and they go together."""
+        assert self._carrier_settings is not None
+        carrier, ready = await self._supervisor.start_ready_child(
+            "engine.sandbox.carrier",
+            f"sandbox carrier {slot}",
+            self._carrier_settings,
+            on_event=lambda _: None,
+            on_exit=lambda: self._trunks.carrier_ports.pop(slot, None),
+        )
+        assert isinstance(ready, Ready)
+        self._trunks.carrier_ports[slot] = ready.sip_port
+
+        def worker_gone() -> None:
+            carrier.send(Stop())
+            on_exit()
+
+        settings = WorkerSettings(stack=StackSettings(bind="127.0.0.1"), log=self._log)
+        return await self._supervisor.start_child(
+            "engine.worker", f"sandbox worker {slot}", settings, on_event, worker_gone
+        )
+
+
+class LateAgents:
+    """The agent service of an environment whose simulator starts with the first call."""
+
+    def __init__(self) -> None:
+        self._agents: UltravoxAgents | None = None
+
+    def use(self, agents: UltravoxAgents) -> None:
+        """Ask this one from now on."""
+        self._agents = agents
+
+    async def create(
+        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+    ) -> AgentSession:
+        assert self._agents is not None
+        return await self._agents.create(
+            request, sample_rate_hz=sample_rate_hz, max_duration_s=max_duration_s, gave_up=gave_up
+        )
+
+    async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
+        assert self._agents is not None
+        return await self._agents.end_reason(ultravox_call_id, timeout_s)
+
+    async def aclose(self) -> None:
+        """Close the connections to the simulator."""
+        if self._agents is not None:
+            await self._agents.aclose()

@@ -1,0 +1,34 @@
+"""The process of the sandbox's simulated Ultravox, from fork to exit."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvloop
+
+from engine.commands import Command
+from engine.log import set_up_logging
+from engine.pipe import open_pipe
+from engine.process_settings import SimulatorReady, SimulatorSettings
+from engine.sandbox.ultravox import SimulatedUltravox
+
+
+async def _serve(end: socket.socket, settings: SimulatorSettings) -> None:
+    stopping = asyncio.Event()
+
+    def on_command(_: Command) -> None:
+        stopping.set()
+
+    async with SimulatedUltravox(api_key=settings.api_key) as simulator:
+        pipe = await open_pipe(end, on_command, stopping.set)
+        pipe.send(SimulatorReady(base_url=simulator.base_url))
+        await stopping.wait()
+        pipe.close()
+
+
+def main(end: socket.socket, settings: SimulatorSettings) -> None:
+    """Serve until the control process lets go."""
+    set_up_logging(settings.log)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(end, settings))

@@ -1,0 +1,93 @@
+"""The agent's mouth: utterances one after another, each sent ahead of its playback, its words at their time."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Literal
+
+from engine.sandbox.ultravox.knobs import CallKnobs
+from engine.sandbox.ultravox.transcript import Transcript
+from engine.sandbox.ultravox.utterance import Utterance
+from engine.sandbox.ultravox.wire import Wire
+
+State = Literal["idle", "listening", "thinking", "speaking"]
+
+_CLOSE_AFTER_SENT_S: Final = 0.2
+
+
+class AgentSpeech:
+    """Sends audio no more than ``lead_ms`` ahead of playback, and the ``state`` messages around it."""
+
+    def __init__(self, wire: Wire, transcript: Transcript, knobs: CallKnobs, lead_ms: int) -> None:
+        self.state: State = "idle"
+        self.clears = 0
+        self._wire = wire
+        self._transcript = transcript
+        self._knobs = knobs
+        self._lead_ms = lead_ms
+        self._queue: deque[Utterance] = deque()
+        self._speak_at = 0.0
+        self._current: Utterance | None = None
+
+    @property
+    def speaking(self) -> bool:
+        return self._current is not None
+
+    @property
+    def idle(self) -> bool:
+        """Neither speaking nor about to."""
+        return self._current is None and not self._queue
+
+    @property
+    def interruptible(self) -> bool:
+        return self._current is not None and not self._current.uninterruptible
+
+    def enter(self, state: State) -> None:
+        """Tell the client the state, when it is another."""
+        if state != self.state:
+            self.state = state
+            self._wire.send("state", state=state)
+
+    def say(self, utterance: Utterance, not_before: float = 0.0) -> None:
+        """Say this after what is queued, and not before that time."""
+        self._queue.append(utterance)
+        self._speak_at = max(self._speak_at, not_before)
+
+    def poll(self, now: float) -> Utterance | None:
+        """Send what is due; the utterance that is over by now, if one is."""
+        if self._current is None and self._queue and now >= self._speak_at:
+            self._current = self._queue.popleft()
+            self._current.start(now)
+            self.enter("speaking")
+        utterance = self._current
+        if utterance is None:
+            return None
+        for frame in utterance.audio_due(now, self._lead_ms):
+            self._wire.put(frame)
+        for word in utterance.words_due(now):
+            self._transcript.agent_word(word, now)
+        if not utterance.played(now) and not self._closing(utterance, now):
+            return None
+        for word in utterance.words_due(float("inf")):
+            self._transcript.agent_word(word, now)
+        self._transcript.agent_final(utterance.text, now)
+        self._current = None
+        return utterance
+
+    def interrupt(self, now: float) -> None:
+        """Stop, have the client drop what it holds, and cut the transcript to what was heard."""
+        utterance, self._current = self._current, None
+        self._queue.clear()
+        if utterance is not None and self._knobs.transcript_before_clear:
+            self._transcript.agent_final(utterance.spoken, now)
+        self._wire.send("playback_clear_buffer")
+        self.clears += 1
+        if utterance is not None and not self._knobs.transcript_before_clear:
+            self._transcript.agent_final(utterance.spoken, now)
+        self.enter("listening")
+
+    def _closing(self, utterance: Utterance, now: float) -> bool:
+        """Whether the call may end although the client still has to play these last words."""
+        if utterance.ends_call is None or not utterance.uninterruptible or self._knobs.farewell == "played":
+            return False
+        return utterance.sent_at is not None and now >= utterance.sent_at + _CLOSE_AFTER_SENT_S

@@ -1,0 +1,301 @@
+"""One joined call, without I/O: feed it what the client sends and the time, send the client what it gives.
+
+The agent is a script: it says its lines in turn, each after the user has spoken and fallen silent. After every
+``receive_…`` and, at least every 20 ms, after ``poll``, the owner must send what ``wire.take`` returns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from engine.sandbox.dialogue import Dialogue
+from engine.sandbox.ultravox.agent_speech import AgentSpeech
+from engine.sandbox.ultravox.caller_audio import CallerAudio
+from engine.sandbox.ultravox.client_messages import read_message
+from engine.sandbox.ultravox.faults import ClientFaults
+from engine.sandbox.ultravox.knobs import CallKnobs
+from engine.sandbox.ultravox.mischief import perform
+from engine.sandbox.ultravox.requests import CallSettings
+from engine.sandbox.ultravox.script import Line, Script
+from engine.sandbox.ultravox.tool_calls import ToolCalls
+from engine.sandbox.ultravox.transcript import Transcript
+from engine.sandbox.ultravox.utterance import EndReason, Utterance
+from engine.sandbox.ultravox.wire import Close, Wire
+
+_CLICK_MS: Final = 64
+"""Less speech than this is a click on the line, not a turn."""
+_NORMAL_CODE: Final = 1000
+_MEDIA_IDLE_CODE: Final = 1008
+
+
+class Conversation:
+    """From the join to the end. ``voice`` gives the agent's speech as s16le at the call's output rate.
+
+    In tests, ``on_audio`` and ``on_text`` see every message of the client as it arrives, with the time.
+    """
+
+    def __init__(
+        self,
+        call_id: str,
+        settings: CallSettings,
+        dialogue: Dialogue,
+        knobs: CallKnobs,
+        voice: Callable[[str], bytes],
+        faults: ClientFaults,
+        *,
+        now: float,
+        capture_s: float = 0.0,
+    ) -> None:
+        # Set once.
+        self.call_id = call_id
+        self.settings = settings
+        self.knobs = knobs
+        self.joined_at = now
+        self.wire = Wire(settings.messages)
+        self.audio = CallerAudio(settings.input_hz, faults, joined_at=now, capture_s=capture_s)
+        self.transcript = Transcript(self.wire, knobs, now)
+        self.speech = AgentSpeech(self.wire, self.transcript, knobs, settings.client_buffer_ms)
+        self.tools = ToolCalls(self.wire, settings.tools, faults)
+        self._voice = voice
+        self._faults = faults
+        # For tests to set.
+        self.echo_mode = knobs.echo
+        self.on_audio: Callable[[bytes, float], None] | None = None
+        self.on_text: Callable[[str, float], None] | None = None
+        # Where the conversation stands.
+        self.end_reason: EndReason | None = None
+        self.started = False
+        self._now = now
+        self._script = Script(dialogue)
+        self._mischief = deque(sorted(knobs.mischief, key=lambda it: it.after_s))
+        self._user_speaking = False
+        self._reply_owed = False
+        self._fallback_at: float | None = None
+        self._quiet_since = now
+        self._prompted = 0
+        self._time_exceeded = False
+
+    # What a test may ask for.
+
+    def say(self, text: str, *, uninterruptible: bool = False, ends_call: EndReason | None = None) -> None:
+        """Say ``text`` when the lines before it are said."""
+        utterance = self._utterance(text)
+        utterance.uninterruptible, utterance.ends_call = uninterruptible, ends_call
+        self.speech.say(utterance)
+
+    def say_pcm(self, pcm: bytes, text: str = "") -> None:
+        """Play s16le at the output rate, when the lines before it are said; transcribed where ``text`` is given."""
+        self.speech.say(Utterance(text, pcm, self.settings.output_hz))
+
+    def clear(self) -> None:
+        """Stop speaking at once, as after a barge-in, and listen."""
+        self.speech.interrupt(self._now)
+        self._quiet_since = self._now
+
+    def hang_up(self, text: str = "") -> None:
+        """End as the agent does, saying ``text`` first."""
+        if text:
+            self.say(text, uninterruptible=True, ends_call="agent_hangup")
+        else:
+            self.end("agent_hangup")
+
+    def invoke_tool(self, name: str, parameters: dict[str, Any]) -> str:
+        """Ask the client to run its tool; the answer will be in ``tools.results`` by the returned id."""
+        return self.tools.invoke(name, parameters, self._now)
+
+    def end(self, reason: EndReason, code: int = _NORMAL_CODE) -> None:
+        """Close the socket; the call is over."""
+        if self.end_reason is None:
+            self.end_reason = reason
+            self.wire.put(Close(code=code))
+
+    # The client's side.
+
+    def receive_audio(self, data: bytes, now: float) -> None:
+        self._now = now
+        pcm = self.audio.receive(data, now)
+        if self.on_audio is not None:
+            self.on_audio(pcm, now)
+        if self.end_reason is None and self.started:
+            if self.echo_mode:
+                self.wire.put(pcm)
+            else:
+                self._follow_user()
+
+    def receive_text(self, text: str, now: float) -> None:
+        self._now = now
+        if self.on_text is not None:
+            self.on_text(text, now)
+        if not self.started:
+            self._faults.note("text-before-call-started", now, text)
+        message = read_message(text, self._faults, now)
+        if message is not None and self.end_reason is None:
+            self._obey(message)
+
+    def closed(self, code: int | None, now: float) -> None:
+        """The connection is gone: after the client's close frame with ``code``, or without one (None). Call once."""
+        self.audio.finish(now)
+        self.tools.finish(now)
+        if self.end_reason is None:
+            self.end_reason = "connection_error" if code is None else "hangup"
+
+    # The clock's side.
+
+    def poll(self, now: float) -> None:
+        """Do what is due."""
+        self._now = now
+        while self._mischief and now >= self.joined_at + self._mischief[0].after_s and self.end_reason is None:
+            perform(self._mischief.popleft(), self)
+        if not self.started and now >= self.joined_at + self.knobs.call_started_delay_s:
+            self._start()
+        if self.started and self.end_reason is None:
+            self._speak()
+            self._reply()
+            self._prompt()
+            self._watch_limits()
+
+    def _start(self) -> None:
+        self.started = True
+        self.wire.send("call_started", callId=self.call_id)
+        first = self.settings.first
+        if self.echo_mode:
+            self.speech.enter("speaking")
+        elif first.agent:
+            self.speech.enter("thinking")
+            self._open(self._now + (self.knobs.greeting_delay_s if first.delay_s is None else first.delay_s))
+        else:
+            self.speech.enter("listening")
+            self._fallback_at = None if first.delay_s is None else self._now + first.delay_s
+
+    def _open(self, at: float) -> None:
+        """The agent's first words: what the request says, or the script's opening."""
+        first, line = self.settings.first, self._script.next_line()
+        opening = Line(text=first.text, last=False) if first.text else line
+        if opening is not None:
+            self._say_line(opening, at, uninterruptible=first.uninterruptible)
+
+    def _speak(self) -> None:
+        spoken = self.speech.poll(self._now)
+        if spoken is None:
+            return
+        self._quiet_since = self._now
+        if spoken.ends_call is not None:
+            self.end(spoken.ends_call)
+        elif self.speech.idle:
+            self.speech.enter("listening")
+        if spoken.calls_tool is not None:
+            self.invoke_tool(spoken.calls_tool, {})
+
+    def _reply(self) -> None:
+        if not self._reply_owed or not self.speech.idle or self.tools.awaited(self._now):
+            return
+        self._reply_owed = False
+        line = self._script.next_line()
+        if line is not None:
+            self.speech.enter("thinking")
+            self._say_line(line, self._now + self.knobs.thinking_s)
+
+    def _say_line(self, line: Line, at: float, *, uninterruptible: bool = False) -> None:
+        utterance = self._utterance(line.text)
+        utterance.uninterruptible = uninterruptible
+        # Like the real model, the agent can hang up only by a tool of that name, called after the speech.
+        hang_up = next((tool for tool in self.settings.tools if tool.name == "hangUp"), None)
+        if line.last and hang_up is not None:
+            utterance.uninterruptible = True
+            if hang_up.kind == "client":
+                utterance.calls_tool = hang_up.name
+            else:
+                utterance.ends_call = "agent_hangup"
+        self.speech.say(utterance, at)
+
+    def _utterance(self, text: str) -> Utterance:
+        return Utterance(text, self._voice(text), self.settings.output_hz)
+
+    def _prompt(self) -> None:
+        """Speak into the user's silence: the fallback of a user who was to speak first, or an inactivity message."""
+        if not self.speech.idle or self._user_speaking:
+            return
+        if self._fallback_at is not None and self._now >= self._fallback_at:
+            self._fallback_at = None
+            self._open(self._now)
+        elif self._prompted < len(self.settings.inactivity):
+            prompt = self.settings.inactivity[self._prompted]
+            if self._now >= self._quiet_since + prompt.after_s:
+                self._prompted += 1
+                ends_call: EndReason | None = "agent_hangup" if prompt.hangs_up else None
+                self.say(prompt.text, uninterruptible=prompt.strict, ends_call=ends_call)
+
+    def _watch_limits(self) -> None:
+        settings, now = self.settings, self._now
+        if settings.media_idle_s is not None and now - self.audio.last_at > settings.media_idle_s:
+            self.end("connection_error", _MEDIA_IDLE_CODE)
+        elif now >= self.joined_at + settings.max_duration_s and not self._time_exceeded:
+            self._time_exceeded = True
+            if not self.speech.idle:
+                self.clear()
+            if settings.time_exceeded:
+                self.say(settings.time_exceeded, uninterruptible=True, ends_call="timeout")
+            else:
+                self.end("timeout")
+
+    # Turn-taking.
+
+    def _follow_user(self) -> None:
+        ears, vad = self.audio.ears, self.settings.vad
+        if ears.speech and not self._user_speaking:
+            self._user_speaking = True
+            self._note_activity()
+            self.wire.send("user_started_speaking")
+        if self.speech.interruptible and ears.silent_ms == 0 and ears.voiced_ms >= vad.minimum_interruption_ms:
+            self.clear()
+        if self._user_speaking and ears.silent_ms >= vad.turn_endpoint_ms:
+            voiced_ms = ears.voiced_ms
+            ears.forget()
+            self._user_speaking = False
+            self.wire.send("user_stopped_speaking")
+            # What is said over words that may not be interrupted, or while the answer is on its way, is no turn.
+            if voiced_ms >= max(_CLICK_MS, vad.minimum_turn_ms) and self.speech.idle:
+                self.transcript.user(self._script.heard(), "voice", self._now)
+                self._reply_owed = True
+
+    def _note_activity(self) -> None:
+        self._quiet_since = self._now
+        self._prompted = 0
+        self._fallback_at = None
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "ping":
+                self.wire.send("pong", timestamp=message["timestamp"])
+            case "user_text_message" | "input_text_message":
+                self._read_user_text(message)
+            case "forced_agent_message":
+                if message.get("urgency") == "immediate" and self.speech.interruptible:
+                    self.clear()
+                self.say(message.get("content") or "", uninterruptible=bool(message.get("uninterruptible")))
+            case "hang_up":
+                if not self.speech.idle:
+                    self.clear()
+                self.hang_up(message.get("message") or "")
+            case "client_tool_result":
+                self._take_result(message)
+            case "data_connection_tool_result":
+                self._faults.note("wrong-socket", self._now, "data_connection_tool_result on the call's socket")
+
+    def _read_user_text(self, message: dict[str, Any]) -> None:
+        self._note_activity()
+        if message.get("urgency") == "immediate" and self.speech.interruptible:
+            self.clear()
+        if message["text"]:
+            self.transcript.user(message["text"], "text", self._now)
+            self._reply_owed |= message.get("urgency") != "later" and not message.get("deferResponse")
+
+    def _take_result(self, result: dict[str, Any]) -> None:
+        if not self.tools.answered(result, self._now):
+            return
+        if result.get("responseType") == "hang-up":
+            self.end("agent_hangup")
+        elif result.get("agentReaction", "speaks") != "listens":
+            self._reply_owed = True

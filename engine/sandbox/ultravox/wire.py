@@ -1,0 +1,60 @@
+"""What goes to the client: messages in order, less those the request switched off."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+_SWITCHES: Final = {
+    "call_started": "callStarted",
+    "state": "state",
+    "transcript": "transcript",
+    "client_tool_invocation": "clientToolInvocation",
+    "playback_clear_buffer": "playbackClearBuffer",
+    "pong": "pong",
+    "user_started_speaking": "userStartedSpeaking",
+    "user_stopped_speaking": "userStoppedSpeaking",
+}
+"""Message types and their switch in ``EnabledDataMessages``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """Send a close frame with this code; nothing more will follow."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Reset the TCP connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """Send a WebSocket ping."""
+
+
+Outgoing = str | bytes | Close | Cut | Ping
+
+
+class Wire:
+    """Collects until the owner of the socket takes. ``enabled`` are the switches that are on."""
+
+    def __init__(self, enabled: frozenset[str]) -> None:
+        self._enabled = enabled
+        self._pending: list[Outgoing] = []
+
+    def send(self, message_type: str, /, **fields: object) -> None:
+        """A data message, unless it is switched off."""
+        if _SWITCHES[message_type] in self._enabled:
+            self._pending.append(json.dumps({"type": message_type, **fields}))
+
+    def put(self, outgoing: Outgoing) -> None:
+        """Audio, an end, or anything as it is."""
+        self._pending.append(outgoing)
+
+    def take(self) -> list[Outgoing]:
+        pending, self._pending = self._pending, []
+        return pending
