@@ -1,0 +1,37 @@
+"""The HTTP application: every route and the layers around them, on one screen."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from api.auth import Guard
+from api.boundary import Boundary
+from api.health import Health
+from api.openapi import openapi
+from api.ports import Engine
+from api.problems import HANDLERS
+from api.voice import VoiceCalls
+from engine.keys import VOICE_CALL, VOICE_READ
+
+
+def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
+    """The API in front of ``engine``, which the caller has started and will stop."""
+    guard = guard or Guard(engine)
+    voice, health = VoiceCalls(engine), Health(engine)
+    app = Starlette(
+        routes=[
+            Route("/api/voice", guard(VOICE_CALL, voice.place), methods=["POST"]),
+            Route("/api/voice/{id}", guard(VOICE_READ, voice.get), methods=["GET"]),
+            Route("/api/voice/{id}", guard(VOICE_CALL, voice.hang_up), methods=["DELETE"]),
+            Route("/api/voice/{id}/events", guard(VOICE_READ, voice.events), methods=["GET"]),
+            Route("/healthz", health.live),
+            Route("/readyz", health.ready),
+            Route("/openapi.json", openapi),
+        ],
+        middleware=[Middleware(Boundary)],
+        exception_handlers=HANDLERS,
+    )
+    app.router.redirect_slashes = False  # a redirect would send a key to whatever the Host header names
+    return app

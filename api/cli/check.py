@@ -1,0 +1,60 @@
+"""``trunkline check``: what a configuration says and what will happen with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from api.cli.client import url_of
+from engine.config import LINES_PER_WORKER, SPARE_WORKERS, Config, TrunkConfig, find_config, load_config
+
+
+def check(path: Path | None) -> None:
+    """Print the configuration without its secrets. Raises ``ConfigError`` with every mistake."""
+    config = load_config(path, os.environ)
+    found = find_config(path, os.environ)
+    typer.echo("\n".join([f"# {found or 'no file: the defaults'}", *toml(config.redacted()), "", *forecast(config)]))
+
+
+def toml(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of a TOML file with these sections and lists of sections."""
+    for name, section in settings.items():
+        repeated = not isinstance(section, Mapping)
+        for one in section if repeated else (section,):
+            yield f"[[{name}]]" if repeated else f"[{name}]"
+            # JSON's strings, numbers and lists of strings are TOML's too.
+            yield from (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in one.items())
+
+
+def forecast(config: Config) -> Iterator[str]:
+    """What `trunkline serve` will do with it, a line each."""
+    sip = config.sip
+    yield f"API: {url_of(config.http)}, calls and keys kept in {config.store.url}."
+    workers = -(-sip.max_calls // LINES_PER_WORKER) + SPARE_WORKERS
+    yield f"Calls: at most {sip.max_calls} at once, in {workers} workers; phones ring for {sip.ring_timeout_s:g} s."
+    if not config.trunks:
+        yield "Trunks: none, so tk_live_ keys can place no call; tk_test_ keys call in the sandbox."
+    yield from (f"Trunk {trunk.name}: {_way(trunk)}." for trunk in config.trunks)
+    if config.ultravox.api_key:
+        yield f"AI calls: through {config.ultravox.base_url}, audio at {_rate(config)}."
+    elif config.trunks:
+        yield "AI calls: only in the sandbox, for ultravox.api_key is not set; plain calls work."
+
+
+def _way(trunk: TrunkConfig) -> str:
+    parts = [f"INVITEs to {trunk.uri}", *(f"through {proxy}" for proxy in trunk.outbound_proxy)]
+    if trunk.registrar:
+        parts.append(f"registered at {trunk.registrar} as {trunk.username}")
+    elif trunk.username:
+        parts.append(f"as {trunk.username} when challenged")
+    return ", ".join([*parts, f"offering {' '.join(trunk.codecs)}"])
+
+
+def _rate(config: Config) -> str:
+    rate = config.ultravox.sample_rate
+    return "the codec's own rate" if rate == "auto" else f"{rate} Hz"

@@ -1,0 +1,122 @@
+"""Every command with its options: one function a command, each importing what it needs when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="A self-hosted telephony engine: an AI agent on the phone through your own SIP trunk.",
+    rich_markup_mode=None,  # `--help` comes at once without it
+    pretty_exceptions_enable=False,  # they print local variables, and with them secrets
+    add_completion=False,
+    no_args_is_help=True,
+)
+keys = typer.Typer(help="API keys: create, list, revoke.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="The file; else TRUNKLINE_CONFIG, else ./trunkline.toml, else only the sandbox."),
+]
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    welcome: Annotated[
+        bool, typer.Option("--welcome", help="Without a configuration: begin with a sandbox AI call to watch.")
+    ] = False,
+) -> None:
+    """Take calls until interrupted."""
+    from api.cli.serve import serve
+
+    serve(config, welcome=welcome)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to leave the WAV: the agent left, the callee right.")] = Path(
+        "trunkline-demo.wav"
+    ),
+) -> None:
+    """Place one AI call in the sandbox and keep what both sides said."""
+    from api.cli.demo import demo
+
+    demo(out)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Name every mistake of a configuration, or print what it says and what will happen with it."""
+    from api.cli.check import check
+
+    check(config)
+
+
+@app.command()
+def call(
+    to: Annotated[str, typer.Option(help="The number to call, E.164.")],
+    from_number: Annotated[str, typer.Option("--from", help="The caller's number, E.164.")],
+    prompt: Annotated[str | None, typer.Option(help="The agent's system prompt; without it a plain call.")] = None,
+    voice: Annotated[str | None, typer.Option(help="The agent's voice.")] = None,
+    model: Annotated[str | None, typer.Option(help="The agent's model.")] = None,
+    first_speaker: Annotated[str | None, typer.Option(help="agent or user.")] = None,
+    max_duration: Annotated[str | None, typer.Option(help="The longest the call may last, such as 300s.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="TRUNKLINE_KEY", help="An API key; else one is made for this call.")
+    ] = None,
+    test: Annotated[bool, typer.Option("--test", help="Call in the sandbox though there are trunks.")] = False,
+    url: Annotated[str | None, typer.Option(help="The server; else the configuration's [http].")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Place a call through the running server and show its progress. Ctrl-C hangs up."""
+    from api.cli.call import call
+
+    wanted = {
+        "from": from_number,
+        "to": to,
+        "systemPrompt": prompt,
+        "voice": voice,
+        "model": model,
+        "firstSpeaker": first_speaker,
+        "maxDuration": max_duration,
+    }
+    body = {name: value for name, value in wanted.items() if value is not None}
+    raise typer.Exit(0 if call(config, body, key=key, test=test, url=url) else 1)
+
+
+@keys.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="Who or what the key is for.")],
+    test: Annotated[bool, typer.Option("--test", help="A key for the sandbox (tk_test_), not for real calls.")] = False,
+    scopes: Annotated[str, typer.Option(help="What it may do, with commas: voice:call,voice:read or *.")] = "*",
+    rate: Annotated[float, typer.Option(help="Requests per second.")] = 10.0,
+    expires: Annotated[str | None, typer.Option(help="When it ends: a time such as 12h or 90d, or a date.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a key and print it, alone, this once: only its hash is kept."""
+    from api.cli.keys import create
+
+    typer.echo(create(config, name=name, test=test, scopes=scopes, rate_per_s=rate, expires=expires))
+
+
+@keys.command("list")
+def keys_list(config: ConfigOption = None) -> None:
+    """Show every key."""
+    from api.cli.keys import show_all
+
+    show_all(config)
+
+
+@keys.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(help="The key's id, or its prefix as `trunkline keys list` shows it.")],
+    config: ConfigOption = None,
+) -> None:
+    """End a key at once."""
+    from api.cli.keys import revoke
+
+    typer.echo(f"Revoked {revoke(config, key)}.")

@@ -1,0 +1,84 @@
+"""``trunkline serve``: the program as a service, and its welcome to somebody who is new."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+
+import typer
+
+from api.cli.call import watch_call
+from api.cli.client import Client
+from api.cli.failure import CommandFailed
+from api.cli.keys import add_key
+from api.cli.server import running_server
+from engine.config import Config, find_config, load_config
+from engine.log import LogSettings, set_up_logging
+from engine.records import Environment
+
+_KEY_VALID = timedelta(days=1)
+FIRST_CALL = {
+    "from": "+15005550100",
+    "to": "+15005550123",
+    "systemPrompt": "You are the friendly receptionist of a dental practice. Find a time for the caller.",
+    "maxDuration": "60s",
+}
+"""Any number of the sandbox that answers and talks back."""
+
+
+def serve(path: Path | None, *, welcome: bool) -> None:
+    """Serve until SIGINT or SIGTERM; the live calls are hung up then."""
+    config = load_config(path, os.environ)
+    welcome = welcome and find_config(path, os.environ) is None
+    # Nothing but the call itself is to be seen while the newcomer watches it.
+    log = LogSettings(level="WARNING" if welcome else "INFO")
+    set_up_logging(log)
+    asyncio.run(_serve(config, log, welcome=welcome))
+
+
+async def _serve(config: Config, log: LogSettings, *, welcome: bool) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running_server(config, log=log) as (url, serving):
+        waiting = asyncio.create_task(stop.wait())
+        typer.echo(f"Trunkline answers at {url}.")
+        if not config.trunks and not welcome:
+            typer.echo("No trunk is configured: only tk_test_ keys can call, in the sandbox.")
+        greeting = asyncio.create_task(_welcome(config, url)) if welcome else None
+        await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if greeting is not None:
+            greeting.cancel()
+    if not stop.is_set():
+        raise CommandFailed("The HTTP server stopped by itself.")
+
+
+async def _welcome(config: Config, url: str) -> None:
+    """Place a sandbox AI call before the newcomer's eyes, then say how to place the next one."""
+    key, _ = await add_key(config, Environment.TEST, "first run", _KEY_VALID)
+    typer.echo("No configuration yet, so this is the sandbox: a simulated carrier that really speaks SIP and RTP,")
+    typer.echo("and a simulated agent service. One AI call through both:\n")
+    try:
+        async with Client(url, key) as client:
+            await watch_call(client, FIRST_CALL)
+    except CommandFailed as failure:
+        typer.echo(f"trunkline: {failure}", err=True)
+    typer.echo("Your turn (this key ends in a day; `trunkline keys create --test` makes another):\n")
+    typer.echo(curl(url, key))
+    typer.echo("\nWith a trunkline.toml of your own the same call rings a real phone: see the README. Ctrl-C stops.\n")
+    logging.getLogger("trunkline").setLevel("INFO")
+
+
+def curl(url: str, key: str) -> str:
+    """The first call as a command to paste into a shell."""
+    assert "'" not in json.dumps(FIRST_CALL)
+    return (
+        f"curl {url}/api/voice -H 'Authorization: Bearer {key}' \\\n"
+        f"  -H 'Content-Type: application/json' -d '{json.dumps(FIRST_CALL)}'"
+    )

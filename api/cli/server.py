@@ -1,0 +1,61 @@
+"""The whole program running: an engine with the API in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+
+from api.app import create_app
+from api.cli.client import url_of
+from api.cli.failure import CommandFailed
+from api.server import uvicorn_config
+from engine.assembly import running_engine
+from engine.config import Config, HttpConfig
+from engine.log import LogSettings
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the command, which has more to close than HTTP."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def running_server(
+    config: Config, *, log: LogSettings, recordings: Path | None = None
+) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
+    """Serve until the block ends; yields the URL and the server's task, which ends early only if the server fails.
+
+    The engine closes first, while the API still answers: so whoever follows a call is told its end.
+    """
+    with _listen(config.http) as listening:
+        url = url_of(config.http.model_copy(update={"port": listening.getsockname()[1]}))
+        server: _Server | None = None
+        try:
+            async with running_engine(config, log=log, recordings=recordings) as engine:
+                server = _Server(uvicorn_config(create_app(engine), config.http.host, config.http.port))
+                serving = asyncio.create_task(server.serve(sockets=[listening]))
+                yield url, serving
+        finally:
+            if server is not None:
+                server.should_exit = True
+                await serving
+
+
+def _listen(http: HttpConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        return socket.create_server((http.host, http.port), family=family)
+    except OSError as error:
+        raise CommandFailed(
+            f"The API cannot listen on {http.host} port {http.port}: {error.strerror}. Is Trunkline running already? "
+            "Change [http] in the configuration."
+        ) from None

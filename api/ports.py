@@ -1,0 +1,50 @@
+"""What the API needs of the engine, said by the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Protocol
+
+from engine.ports import IdempotencyClaim, Readiness
+from engine.records import ApiKey, CallRecord, CallRequest, Environment
+
+
+class Keys(Protocol):
+    """The API keys."""
+
+    async def find_key(self, digest: str) -> ApiKey | None:
+        """The key with this SHA-256, revoked and expired ones included, or None."""
+        ...
+
+    async def touch_key(self, key_id: str, at: datetime) -> None:
+        """Note that the key was used; cheap enough for every request."""
+        ...
+
+
+class Engine(Keys, Protocol):
+    """The calls."""
+
+    async def place(self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None) -> CallRecord:
+        """Accept a call; never waits for the far end. Raises ``NoCapacity``, ``TrunkUnavailable``,
+        ``IdempotencyConflict``. A claim made before answers with the call of that time, as it is by now."""
+        ...
+
+    async def get(self, call_id: str, environment: Environment) -> CallRecord:
+        """Raises ``UnknownCall``, also for a call of the other environment."""
+        ...
+
+    async def hang_up(self, call_id: str, environment: Environment) -> CallRecord:
+        """Put the call on its way down; nothing happens to one that has ended. Raises ``UnknownCall``."""
+        ...
+
+    def watch(self, call_id: str, environment: Environment) -> AsyncGenerator[CallRecord, None]:
+        """The call as it stands now, again at each change (transcript lines included), and last when it is final.
+
+        Raises ``UnknownCall`` at the first step. Closing the generator ends the watch.
+        """
+        ...
+
+    def readiness(self) -> Readiness:
+        """Whether a new call would be taken; never waits."""
+        ...

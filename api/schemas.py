@@ -1,0 +1,244 @@
+"""What a client may ask for: the contract's request, read and checked whole.
+
+A field's description completes "Expected …": it is the OpenAPI text and the error message at once. Together with
+``views`` this is the only place where the contract's member names appear.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from api import body
+from api.field_errors import broken_rule, describe
+from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Kind, Refusal
+from engine.records import AgentSettings, CallRequest
+
+MAX_DURATION_S = 86_400
+NOT_E164 = {((name,), "string_pattern_mismatch") for name in ("from", "to")}
+AI_ONLY = ("model", "voice", "tools", "firstSpeaker", "temperature")
+
+_CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"  # tab, line feed and carriage return are text
+
+T = TypeVar("T")
+
+
+def _given(value: object) -> object:
+    # A client that meant "no AI" must not be guessed at: null is not the same as absent.
+    if value is None:
+        raise PydanticCustomError("expected", "null")
+    return value
+
+
+def _in_range(duration: str) -> str:
+    if not 1 <= seconds(duration) <= MAX_DURATION_S:
+        raise PydanticCustomError("expected", "out of range")
+    return duration
+
+
+def _url(url: str) -> str:
+    try:
+        valid = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:
+        valid = False
+    if not valid or "%7b" in url.lower() or "%7d" in url.lower():
+        raise PydanticCustomError("expected", "not a URL")
+    return url
+
+
+def _own_key(key: str) -> str:
+    if key.lower().startswith("ultravox."):
+        raise PydanticCustomError("rule", "Expected a key that does not begin with ultravox. (reserved).")
+    return key
+
+
+Optionally = Annotated[T | None, BeforeValidator(_given)]
+E164 = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
+Word = Annotated[
+    str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$")
+]
+Text = Annotated[str, StringConstraints(pattern=rf"^[^{_CONTROL}]*$")]
+Prose = Annotated[str, StringConstraints(pattern=rf"^[^{_CONTROL}]*[^{_CONTROL}\s][^{_CONTROL}]*$")]
+Duration = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}(\.[0-9]{1,9})?s$"), AfterValidator(_in_range)]
+Url = Annotated[
+    str,
+    StringConstraints(pattern=r"^https?://[A-Za-z0-9._~:/@!$&'()*+,;=%{}\[\]-]+$", max_length=2048),
+    AfterValidator(_url),
+]
+MetadataKey = Annotated[Word, StringConstraints(max_length=64), AfterValidator(_own_key)]
+MetadataValue = Annotated[Text, StringConstraints(max_length=4096)]
+
+
+class _Given(BaseModel):
+    """A part of a request: strict types, no unknown members."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+class HttpTarget(_Given):
+    base_url_pattern: Url = Field(
+        description="an http:// or https:// URL without query or fragment, with {name} for each PATH parameter"
+    )
+    http_method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = Field(
+        description="GET, POST, PUT, PATCH or DELETE, in capitals"
+    )
+
+
+class DynamicParameter(_Given):
+    name: Word = Field(description="the parameter's name: a string of 1 to 200 characters")
+    location: Literal[
+        "PARAMETER_LOCATION_QUERY", "PARAMETER_LOCATION_PATH", "PARAMETER_LOCATION_HEADER", "PARAMETER_LOCATION_BODY"
+    ] = Field(
+        description="PARAMETER_LOCATION_QUERY, PARAMETER_LOCATION_PATH, PARAMETER_LOCATION_HEADER or "
+        "PARAMETER_LOCATION_BODY"
+    )
+    schema_: dict[str, Any] = Field(alias="schema", description="the parameter's JSON Schema: an object")
+    required: Optionally[bool] = Field(default=None, description="true or false; true for a PATH parameter")
+
+
+class Tool(_Given):
+    model_tool_name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")] = Field(
+        description="the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -"
+    )
+    description: Annotated[Prose, StringConstraints(max_length=10_000)] = Field(
+        description="what the tool does, for the model: a string that is not blank, of up to 10000 characters"
+    )
+    dynamic_parameters: Optionally[list[DynamicParameter]] = Field(
+        default=None, max_length=100, description="an array of at most 100 parameters that the model chooses"
+    )
+    http: HttpTarget = Field(description="where the tool is called: an object with baseUrlPattern and httpMethod")
+
+    @model_validator(mode="after")
+    def _placeholders_have_parameters(self) -> Tool:
+        placeholders = set(re.findall(r"\{([^{}]*)\}", self.http.base_url_pattern))
+        mistakes = []
+        for index, parameter in enumerate(self.dynamic_parameters or ()):
+            if parameter.location != "PARAMETER_LOCATION_PATH":
+                continue
+            here = ("dynamicParameters", index)
+            if parameter.name not in placeholders:
+                expected = f"Expected http.baseUrlPattern to contain {{{parameter.name}}}, as this is a PATH parameter."
+                mistakes.append(broken_rule((*here, "name"), expected))
+            elif not parameter.required:
+                mistakes.append(broken_rule((*here, "required"), "Expected true, as this is a PATH parameter."))
+            placeholders.discard(parameter.name)
+        for name in sorted(placeholders):
+            expected = f"Expected a PATH parameter for {{{name}}} in dynamicParameters."
+            mistakes.append(broken_rule(("http", "baseUrlPattern"), expected))
+        if mistakes:
+            raise ValidationError.from_exception_data("Tool", mistakes)
+        return self
+
+
+def _names_differ(tools: list[Tool]) -> list[Tool]:
+    first: dict[str, int] = {}
+    mistakes = [
+        broken_rule((index, "modelToolName"), f"Expected a name of its own; tools[{earlier}] has this one.")
+        for index, tool in enumerate(tools)
+        if (earlier := first.setdefault(tool.model_tool_name, index)) != index
+    ]
+    if mistakes:
+        raise ValidationError.from_exception_data("tools", mistakes)
+    return tools
+
+
+class VoiceRequest(_Given):
+    """A call to place. ``model``, ``voice``, ``tools``, ``firstSpeaker`` and ``temperature`` need ``systemPrompt``."""
+
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {name: ["systemPrompt"] for name in AI_ONLY}})
+
+    from_: E164 = Field(
+        alias="from", description="the caller's number in E.164: + and 7 to 15 digits, the first not 0 (+14155559876)"
+    )
+    to: E164 = Field(description="the number to call in E.164: + and 7 to 15 digits, the first not 0 (+14155551234)")
+    system_prompt: Optionally[Annotated[Prose, StringConstraints(max_length=100_000)]] = Field(
+        default=None,
+        description="a string of up to 100000 characters that is not blank; it makes this an AI call (leave it out "
+        "for a plain call)",
+    )
+    model: Optionally[Word] = Field(
+        default=None, description='the name of an Ultravox model, such as "fixie-ai/ultravox-70B"'
+    )
+    voice: Optionally[Word] = Field(default=None, description='the name or id of an Ultravox voice, such as "Mark"')
+    tools: Optionally[Annotated[list[Tool], Field(max_length=64), AfterValidator(_names_differ)]] = Field(
+        default=None, description="an array of at most 64 HTTP tools that the AI can call"
+    )
+    first_speaker: Optionally[Literal["agent", "user"]] = Field(default=None, description='"agent" or "user"')
+    temperature: Optionally[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=None, description="a number from 0 to 1"
+    )
+    max_duration: Optionally[Duration] = Field(
+        default=None, description=f'a string of seconds such as "300s", from "1s" to "{MAX_DURATION_S}s"'
+    )
+    metadata: Optionally[Annotated[dict[MetadataKey, MetadataValue], Field(max_length=50)]] = Field(
+        default=None,
+        description="an object of at most 50 strings, each of up to 4096 characters, under keys of 1 to 64 characters",
+    )
+
+
+def seconds(duration: str) -> float:
+    """``"300s"`` as a number."""
+    return float(duration.removesuffix("s"))
+
+
+def read_call(content: bytes) -> tuple[CallRequest, str]:
+    """The call that a body asks for, and a digest that tells the same request from another.
+
+    Raises ``Refusal`` with every mistake there is: 400 when all of them are numbers that are not E.164, else 422.
+    """
+    raw, canonical = body.parse(content)
+    mistakes = [
+        FieldError(field=name, message="Only an AI call has this field: it needs systemPrompt.")
+        for name in AI_ONLY
+        if name in raw and "systemPrompt" not in raw
+    ]
+    try:
+        given = VoiceRequest.model_validate_json(canonical)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        numbers_only = not mistakes and {(one["loc"], one["type"]) for one in found} <= NOT_E164
+        kind = BAD_REQUEST if numbers_only else VALIDATION_ERROR
+        raise _refused(kind, [*describe(found, VoiceRequest), *mistakes]) from None
+    if mistakes:
+        raise _refused(VALIDATION_ERROR, mistakes)
+    return _call_request(given, raw), hashlib.sha256(canonical).hexdigest()
+
+
+def _refused(kind: Kind, mistakes: list[FieldError]) -> Refusal:
+    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    return Refusal(kind, f"No call was placed: the request has {count}, see errors.", errors=mistakes)
+
+
+def _call_request(given: VoiceRequest, raw: dict[str, Any]) -> CallRequest:
+    agent = None
+    if given.system_prompt is not None:
+        agent = AgentSettings(
+            system_prompt=given.system_prompt,
+            model=given.model,
+            voice=given.voice,
+            tools=tuple(raw.get("tools", ())),  # as the client wrote them
+            first_speaker=given.first_speaker or "agent",
+            temperature=given.temperature,
+        )
+    return CallRequest(
+        from_number=given.from_,
+        to_number=given.to,
+        agent=agent,
+        max_duration_s=seconds(given.max_duration) if given.max_duration else None,
+        metadata=given.metadata or {},
+    )

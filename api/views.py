@@ -1,0 +1,185 @@
+"""What a client is shown: records written as the contract's answers. A member without a value is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic.alias_generators import to_camel
+from starlette.responses import Response
+
+from engine.outcome import Cause, Outcome, Party
+from engine.records import AiRecord, AiStatus, CallRecord, Speaker, Status, TranscriptLine
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(_rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "description": "UTC, with milliseconds"}),
+]
+
+
+class View(BaseModel):
+    """An answer, or a part of one."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, validate_by_name=True, serialize_by_alias=True)
+
+    def json_text(self) -> str:
+        """One line of JSON."""
+        return self.model_dump_json(exclude_none=True)
+
+
+def answer(view: View, status: int = 200) -> Response:
+    """The HTTP answer that shows ``view``."""
+    return Response(view.json_text(), status, media_type="application/json")
+
+
+class CallAccepted(View):
+    """The call is being placed."""
+
+    id: str = Field(json_schema_extra={"format": "uuid"})
+    call_id: str = Field(pattern="^CA[0-9a-f]{32}$")
+    status: Literal["initiated"]
+
+    @classmethod
+    def of(cls, call: CallRecord) -> CallAccepted:
+        """The same answer for the same call, however far it has come."""
+        return cls(id=call.id, call_id=call.sip_call_id, status="initiated")
+
+
+class CallEnded(View):
+    """The call is over, or on its way down."""
+
+    ended: Literal[True]
+
+
+class TurnView(View):
+    """A finished turn of the conversation. ``truncated``: the speaker was cut off after this much."""
+
+    ordinal: int
+    speaker: Speaker
+    text: str
+    truncated: bool
+
+    @classmethod
+    def of(cls, line: TranscriptLine) -> TurnView:
+        return cls(ordinal=line.ordinal, speaker=line.speaker, text=line.text, truncated=line.truncated)
+
+
+class AiView(View):
+    """The AI side of a call. ``transcript``, ``turns`` and ``endReason`` come when the call has ended."""
+
+    status: AiStatus
+    transcript: str | None = Field(default=None, description="a line for each turn: `Agent: …` or `User: …`")
+    turns: list[TurnView] | None = None
+    duration: int = Field(description="whole seconds from joining to the end")
+    end_reason: str | None = Field(default=None, description="the agent service's own word")
+
+    @classmethod
+    def of(cls, ai: AiRecord, *, final: bool) -> AiView:
+        return cls(
+            status=ai.status,
+            transcript=_transcript(ai) if final else None,
+            turns=[TurnView.of(line) for line in ai.transcript] if final else None,
+            duration=ai.duration_s,
+            end_reason=ai.end_reason if final else None,
+        )
+
+
+def _transcript(ai: AiRecord) -> str:
+    # A line break inside a turn must not look like the next speaker.
+    return "\n".join(f"{line.speaker}: {' '.join(line.text.splitlines())}" for line in ai.transcript)
+
+
+class SipView(View):
+    """The final SIP response (RFC 3261 §21)."""
+
+    code: int
+    reason: str
+
+
+class EndView(View):
+    """How the call ended, and by whose doing."""
+
+    by: Party
+    cause: Cause
+    sip: SipView | None = None
+    q850: int | None = Field(default=None, description="the cause of a Reason header (RFC 3326)")
+    retryable: bool
+    detail: str = Field(description="a sentence for people")
+    hint: str = Field(description="what to do about it; may be empty")
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> EndView:
+        code, reason = outcome.sip_code, outcome.sip_reason or ""
+        return cls(
+            by=outcome.by,
+            cause=outcome.cause,
+            sip=SipView(code=code, reason=reason) if code is not None else None,
+            q850=outcome.q850,
+            retryable=outcome.retryable,
+            detail=outcome.detail,
+            hint=outcome.hint,
+        )
+
+
+class CallView(View):
+    """A call. ``ai`` is there for AI calls, ``ended`` once the call is over."""
+
+    id: str = Field(json_schema_extra={"format": "uuid"})
+    call_id: str = Field(pattern="^CA[0-9a-f]{32}$")
+    from_: str = Field(serialization_alias="from")
+    to: str
+    status: Status
+    provider: str = Field(description="`ultravox` for an AI call, else the trunk's provider")
+    trunk: str
+    direction: Literal["outbound"]
+    duration: int = Field(description="whole seconds from answer to end; 0 when never answered")
+    created_at: Timestamp
+    answered_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    metadata: dict[str, str] | None = Field(default=None, description="as given, if any")
+    ai: AiView | None = None
+    ended: EndView | None = None
+    media: dict[str, Any] | None = Field(default=None, description="counters of the audio path, once the call is over")
+
+    @classmethod
+    def of(cls, call: CallRecord) -> CallView:
+        asked, final = call.request, call.status.final
+        return cls(
+            id=call.id,
+            call_id=call.sip_call_id,
+            from_=asked.from_number,
+            to=asked.to_number,
+            status=call.status,
+            provider="ultravox" if asked.agent else call.provider,
+            trunk=call.trunk,
+            direction="outbound",
+            duration=call.duration_s,
+            created_at=call.created_at,
+            answered_at=call.answered_at,
+            ended_at=call.ended_at,
+            metadata=dict(asked.metadata) or None,
+            ai=AiView.of(call.ai or AiRecord(), final=final) if asked.agent else None,
+            ended=EndView.of(call.outcome) if final and call.outcome else None,
+            media=dict(call.media) if final and call.media else None,
+        )
+
+
+class Alive(View):
+    """The process serves requests."""
+
+    status: Literal["ok"]
+
+
+class ReadinessView(View):
+    """Whether new calls can be taken, with a word on every part."""
+
+    ready: bool
+    checks: Mapping[str, str]

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from api.openapi import OPERATIONS
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/voice/", "/api/voice/a/b/c", "/docs", "/healthz/"])
+async def test_path_that_is_not_served_answers_404_as_a_problem_and_never_redirects(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    response = await client.get(path)
+    assert response.status_code == 404
+    assert response.json()["type"].endswith("/not-found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/api/voice", "POST"),
+        ("PATCH", "/api/voice/x", "DELETE, GET, HEAD"),
+        ("POST", "/api/voice/x/events", "GET, HEAD"),
+        ("DELETE", "/healthz", "GET, HEAD"),
+    ],
+)
+async def test_wrong_method_answers_405_and_names_every_method_of_the_path(
+    client: httpx.AsyncClient, method: str, path: str, allow: str
+) -> None:
+    response = await client.request(method, path)
+    assert response.status_code == 405
+    assert response.headers["allow"] == allow
+    assert response.json()["type"].endswith("/method-not-allowed")
+
+
+def test_every_route_is_described(app: Starlette) -> None:
+    served = {
+        (route.path, method.lower())
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    assert served == set(OPERATIONS)
