@@ -1,0 +1,131 @@
+"""The sizes, the imports and the layout that the project holds itself to."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(path for package in ("api", "engine", "media") for path in (ROOT / package).rglob("*.py"))
+MIGRATIONS = "engine/store/migrations"
+
+IMPORTERS = {
+    "pjsua2": ["engine/sip/"],
+    "websockets": ["media/ultravox/connection.py", "engine/sandbox/"],
+    "httpx": ["media/ultravox/rest.py", "api/cli/"],
+    "soxr": ["media/resampler.py"],
+    "sqlalchemy": ["engine/store/"],
+    "alembic": ["engine/store/"],
+    "starlette": ["api/", "engine/sandbox/"],
+    "uvicorn": ["api/", "engine/sandbox/"],
+    "pydantic": ["engine/config.py", "engine/config_values.py", "engine/sandbox/ultravox/", "api/"],
+    "typer": ["api/cli/"],
+    "rich": ["api/cli/"],
+}
+"""Who alone may import a library."""
+
+TESTED_ELSEWHERE = {
+    "api/cli/failure.py": "tests/api/cli/test_commands.py",
+    "engine/config_values.py": "tests/engine/test_config.py",
+}
+"""Modules without a test file of their own, and where their promises are tested."""
+
+TOO_LONG: dict[str, str] = {}
+"""Modules and functions beyond the limits, and why."""
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and length in lines, the docstring not counted."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if ast.get_docstring(node) is not None:
+                length -= (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
+            yield f"{name_of(path)}:{node.name}", length
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that the module imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_no_module_is_longer_than_500_lines() -> None:
+    assert [name_of(path) for path in MODULES if lines(path) > 500 and name_of(path) not in TOO_LONG] == []
+
+
+def test_no_function_is_longer_than_60_lines() -> None:
+    long = [f"{name} {length}" for path in MODULES for name, length in functions(path) if length > 60]
+    assert [entry for entry in long if entry.split()[0] not in TOO_LONG] == []
+
+
+def test_most_modules_and_functions_are_short() -> None:
+    assert statistics.median(lines(path) for path in MODULES) <= 150
+    lengths = [length for path in MODULES for _, length in functions(path)]
+    assert statistics.median(lengths) <= 10
+    assert statistics.quantiles(lengths, n=10)[-1] <= 35
+
+
+@pytest.mark.parametrize("library", IMPORTERS)
+def test_library_is_imported_in_its_own_place_only(library: str) -> None:
+    importers = [name_of(path) for path in MODULES if library in imported(path)]
+    assert [name for name in importers if not any(name.startswith(place) for place in IMPORTERS[library])] == []
+
+
+def test_no_two_modules_share_the_start_of_their_docstring() -> None:
+    """One module, one concept: each says its own, in a docstring that starts with one sentence."""
+    sentences = {name_of(path): (ast.get_docstring(tree_of(path)) or "").partition("\n\n")[0] for path in MODULES}
+    assert [name for name, sentence in sentences.items() if not sentence] == []
+    assert len(set(sentences.values())) == len(sentences)
+
+
+def test_every_module_has_a_test_file_of_its_name() -> None:
+    def expected(path: Path) -> str:
+        return f"tests/{name_of(path.parent)}/test_{path.name}"
+
+    untested = [
+        name_of(path)
+        for path in MODULES
+        if path.name not in ("__init__.py", "__main__.py") and not name_of(path).startswith(MIGRATIONS)
+        if not (ROOT / expected(path)).exists()
+    ]
+    assert [name for name in untested if name not in TESTED_ELSEWHERE] == []
+    assert [name for name in TESTED_ELSEWHERE if not (ROOT / name).exists()] == []
+    assert [where for where in TESTED_ELSEWHERE.values() if not (ROOT / where).exists()] == []
+
+
+def test_every_source_folder_is_a_package() -> None:
+    folders = {path.parent for path in MODULES if not name_of(path).startswith(MIGRATIONS)}
+    assert sorted(name_of(folder) for folder in folders if not (folder / "__init__.py").exists()) == []
+
+
+def test_lock_file_holds_every_dependency_and_names_no_package_host() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert [word for word in ("://", "--index-url", "--extra-index-url", "--find-links") if word in lock] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = [re.split(r"[\[><=]", requirement)[0] for requirement in wanted]
+    assert [name for name in names if not re.search(rf"^{re.escape(name)}==", lock, re.MULTILINE)] == []
