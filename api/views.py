@@ -168,7 +168,7 @@ class CallView(View):
             metadata=dict(asked.metadata) or None,
             ai=AiView.of(call.ai or AiRecord(), final=final) if asked.agent else None,
             ended=EndView.of(call.outcome) if final and call.outcome else None,
-            media=dict(call.media) if final and call.media else None,
+            media={to_camel(name): value for name, value in call.media.items()} if final and call.media else None,
         )
 
 

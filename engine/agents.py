@@ -1,4 +1,4 @@
-"""The agent service on Ultravox's REST API: sessions made while the phone rings, the end reason asked for afterwards."""
+"""The agent service on Ultravox's REST API: sessions made while the phone rings, end reasons asked for afterwards."""
 
 from __future__ import annotations
 

@@ -13,8 +13,18 @@ from engine.call_state import CallState, Trigger, next_state, status_of, trigger
 from engine.commands import Dial, HangUp, JoinAgent
 from engine.errors import TrunkUnavailable
 from engine.events import AgentJoined, AgentLeft, AgentSpoke, Answered, InviteSent, LegEnded, Progress, Transcribed
-from engine.outcome import AGENT_HANGUP, CALLER_HANGUP, CANCELED, RING_TIMEOUT, WORKER_LOST, Cause, Outcome
-from engine.outcome import agent_failure, engine_error, max_duration, no_line
+from engine.outcome import (
+    CALLER_HANGUP,
+    CANCELED,
+    RING_TIMEOUT,
+    WORKER_LOST,
+    Cause,
+    Outcome,
+    agent_failure,
+    engine_error,
+    max_duration,
+    no_line,
+)
 from engine.pool import CallEvent
 from engine.ports import AgentService, AgentSession, CallStore, Lines
 from engine.records import AiStatus, CallChange, CallRecord, TranscriptLine
@@ -281,9 +291,7 @@ class Call:
             return
         self._lines.send(
             self.record.id,
-            JoinAgent(
-                call_id=self.record.id, join_url=session.join_url, sample_rate_hz=session.sample_rate_hz
-            ),
+            JoinAgent(call_id=self.record.id, join_url=session.join_url, sample_rate_hz=session.sample_rate_hz),
         )
         ai = self.record.ai
         assert ai is not None

@@ -81,7 +81,7 @@ def next_state(state: CallState, trigger: Trigger) -> CallState:
 
 
 def trigger_of(sip_code: int) -> Trigger:
-    """What a response to our INVITE is to the call (RFC 3261 §21). 181 and 182 alert: the call is on its way to a phone."""
+    """What a response to our INVITE is to the call (RFC 3261 §21); 181 and 182 alert: it is on its way."""
     if sip_code < 200:
         return Trigger.ALERTING if 180 <= sip_code < 190 else Trigger.PROVISIONAL
     return Trigger.ANSWER if sip_code < 300 else Trigger.END

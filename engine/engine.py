@@ -15,8 +15,18 @@ from engine.outcome import ENGINE_RESTARTED, ENGINE_SHUTDOWN
 from engine.pool import CallEvent
 from engine.ports import CallStore, IdempotencyClaim, KeyStore, Readiness
 from engine.realm import Realm
-from engine.records import AiRecord, AiStatus, ApiKey, CallChange, CallId, CallRecord, CallRequest, Environment
-from engine.records import SipCallId, Status
+from engine.records import (
+    AiRecord,
+    AiStatus,
+    ApiKey,
+    CallChange,
+    CallId,
+    CallRecord,
+    CallRequest,
+    Environment,
+    SipCallId,
+    Status,
+)
 
 log = logging.getLogger("trunkline.engine")
 

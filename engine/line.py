@@ -1,4 +1,4 @@
-"""One call inside a worker: its SIP leg and, for an AI call, the bridge and the agent's session, begun and ended together.
+"""One call inside a worker: its SIP leg and, for an AI call, the bridge and the agent's session.
 
 Everything here runs on the worker's one thread: PJSIP's callbacks, the tick, and the WebSocket's events.
 """
@@ -14,9 +14,28 @@ from typing import Protocol
 
 from engine.commands import Dial, JoinAgent
 from engine.errors import SipError
-from engine.events import AgentJoined, AgentLeft, AgentSpoke, Answered, Event, InviteSent, LegEnded, Progress, Transcribed
-from engine.outcome import AGENT_HANGUP, AGENT_LOST, CALLEE_HANGUP, LEG_LOST, Cause, Outcome, agent_failure, refusal
-from engine.outcome import engine_error
+from engine.events import (
+    AgentJoined,
+    AgentLeft,
+    AgentSpoke,
+    Answered,
+    Event,
+    InviteSent,
+    LegEnded,
+    Progress,
+    Transcribed,
+)
+from engine.outcome import (
+    AGENT_HANGUP,
+    AGENT_LOST,
+    CALLEE_HANGUP,
+    LEG_LOST,
+    Cause,
+    Outcome,
+    agent_failure,
+    engine_error,
+    refusal,
+)
 from engine.ports import LegEnd, LegListener, MediaStream, SipLeg
 from engine.records import Speaker, TranscriptLine
 from media.bridge import Bridge
@@ -41,7 +60,7 @@ class Line:
     """One call from ``Dial`` to ``LegEnded``.
 
     ``emit`` gets each event, ``LegEnded`` exactly once and last, when leg and agent session are both closed.
-    ``exchange`` is to be called at every tick.
+    ``play`` and ``capture`` are each to be called every 20 ms.
     """
 
     def __init__(self, dial: Dial, emit: Callable[[Event], None], tls: ssl.SSLContext) -> None:
@@ -54,7 +73,8 @@ class Line:
         self._leg: SipLeg | None = None
         self._leg_end: LegEnd | None = None
         self._stream: MediaStream | None = None
-        self._owed_samples = 0
+        self._owed_play = 0
+        self._owed_capture = 0
         self._answered_at_s: float | None = None
         self._outcome: Outcome | None = None
         # the agent
@@ -96,31 +116,38 @@ class Line:
 
     # -- every 20 ms ---------------------------------------------------------------------------------------------------
 
-    def exchange(self) -> None:
-        """Move 20 ms of audio both ways: a frame to the phone and one from it, whatever the codec's packet time is."""
-        stream = self._stream
+    def play(self) -> None:
+        """Send 20 ms to the phone, in frames of the codec's packet time: the agent's audio, or silence."""
+        stream, bridge = self._stream, self._bridge
         if stream is None:
             return
         samples = stream.samples
-        self._owed_samples += stream.rate_hz // 50
-        while self._owed_samples >= samples:
-            self._owed_samples -= samples
-            heard = stream.read()
-            bridge = self._bridge
+        self._owed_play += stream.rate_hz // 50
+        while self._owed_play >= samples:
+            self._owed_play -= samples
             if bridge is None:
                 stream.write(bytes(2 * samples))
-                if self._answered_at_s is not None and self._dial.with_agent:
-                    self._early.append(heard)
                 continue
             if not self._spoke and bridge.playing:
                 self._note_first_word()
             stream.write(bridge.next_frame(samples))
-            if self._agent is not None:
-                self._agent.send_audio(bridge.caller_frame(heard))
-            elif self._joining is not None:
-                self._early.append(heard)
         if self._tail is not None:
             self._finish_farewell()
+
+    def capture(self) -> None:
+        """Take 20 ms from the phone and hand it to the agent; before the answer nobody hears it."""
+        stream = self._stream
+        if stream is None:
+            return
+        samples = stream.samples
+        self._owed_capture += stream.rate_hz // 50
+        while self._owed_capture >= samples:
+            self._owed_capture -= samples
+            heard = stream.read()
+            if self._agent is not None and self._bridge is not None:
+                self._agent.send_audio(self._bridge.caller_frame(heard))
+            elif self._answered_at_s is not None and self._dial.with_agent:
+                self._early.append(heard)
 
     def _note_first_word(self) -> None:
         self._spoke = True
@@ -144,7 +171,7 @@ class Line:
 
     def on_media(self, stream: MediaStream | None) -> None:
         self._stream = stream
-        self._owed_samples = 0
+        self._owed_play = self._owed_capture = 0
         if stream is not None and self._bridge is not None:
             self._bridge.retune(stream.rate_hz)
 
@@ -249,5 +276,3 @@ class Line:
         if ours is not None and (not end.by_remote or end.sip_code == _REFUSED):
             return ours
         return refusal(end.sip_code, end.sip_reason, end.q850, by_remote=end.by_remote)
-
-

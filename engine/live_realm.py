@@ -27,7 +27,7 @@ _REGISTRAR_RESTART_S = 1.0
 
 
 class LiveRealm:
-    """Starts the registrar and the warm workers; gives each worker's slot its SIP port and its slice of the RTP ports."""
+    """Starts the registrar and the workers; gives each worker's slot its SIP port and its share of the RTP ports."""
 
     def __init__(
         self,
@@ -48,9 +48,7 @@ class LiveRealm:
         self._watching: asyncio.Task[None] | None = None
         self._started = False
         ports = config.sip.worker_ports
-        self._slots = min(
-            ports.last - ports.first + 1, math.ceil(config.sip.max_calls / ASSUMED_LINES) + SPARE_WORKERS
-        )
+        self._slots = min(ports.last - ports.first + 1, math.ceil(config.sip.max_calls / ASSUMED_LINES) + SPARE_WORKERS)
         self._pool = WorkerPool(
             self._start_worker,
             max_calls=config.sip.max_calls,

@@ -40,9 +40,7 @@ def set_up_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
         _masked,
     ]
     render: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.json
-        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        structlog.processors.JSONRenderer() if settings.json else structlog.dev.ConsoleRenderer(colors=stream.isatty())
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(

@@ -63,6 +63,7 @@ def main(control_fd: int) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for module in PRELOADED:
         importlib.import_module(module)
+    importlib.import_module("engine.worker").prepare()
     gc.collect()
     gc.freeze()
     control = socket.socket(fileno=control_fd)
@@ -116,9 +117,7 @@ def _tell(control: socket.socket, value: object) -> None:
         os._exit(0)
 
 
-def _fork(
-    control: socket.socket, spawn: Spawn, fd: int, parents: tuple[selectors.BaseSelector, int, int]
-) -> None:
+def _fork(control: socket.socket, spawn: Spawn, fd: int, parents: tuple[selectors.BaseSelector, int, int]) -> None:
     pid = os.fork()
     if pid:
         os.close(fd)
@@ -128,8 +127,8 @@ def _fork(
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     selector, *pipe = parents
     selector.close()
-    for end in (control.detach(), *pipe):
-        os.close(end)
+    for inherited in (control.detach(), *pipe):
+        os.close(inherited)
     setproctitle.setproctitle(f"trunkline: {spawn.title}")
     status = 1
     try:

@@ -81,7 +81,10 @@ _BUSY = _failed(Party.CALLEE, Cause.BUSY, "The callee is busy.", "Try again late
 _NO_ANSWER = _failed(Party.CALLEE, Cause.NO_ANSWER, "The callee did not answer.", "Try again later.", retryable=True)
 _REJECTED = _failed(Party.CALLEE, Cause.REJECTED, "The callee declined the call.", "Do not call again at once.")
 _INVALID = _failed(
-    Party.TRUNK, Cause.INVALID_NUMBER, "The trunk knows no such number.", "Check the number, and what the trunk can reach."
+    Party.TRUNK,
+    Cause.INVALID_NUMBER,
+    "The trunk knows no such number.",
+    "Check the number, and where the trunk can call.",
 )
 _UNREACHABLE = _failed(
     Party.CALLEE, Cause.UNREACHABLE, "The callee's phone cannot be reached.", "Try again later.", retryable=True
@@ -180,11 +183,16 @@ def refusal(sip_code: int, sip_reason: str, q850: int | None = None, *, by_remot
 
 CALLEE_HANGUP = Outcome(by=Party.CALLEE, cause=Cause.CALLEE_HANGUP, detail="The callee hung up.")
 CALLER_HANGUP = Outcome(by=Party.CALLER, cause=Cause.CALLER_HANGUP, detail="The call was hung up by DELETE.")
-CANCELED = Outcome(by=Party.CALLER, cause=Cause.CANCELED, detail="The call was cancelled by DELETE before it was answered.")
+CANCELED = Outcome(
+    by=Party.CALLER, cause=Cause.CANCELED, detail="The call was cancelled by DELETE before it was answered."
+)
 AGENT_HANGUP = Outcome(by=Party.AGENT, cause=Cause.AGENT_HANGUP, detail="The agent ended the call.")
 RING_TIMEOUT = replace(_NO_ANSWER, detail="The callee did not answer within the ring time-out (sip.ring_timeout).")
 LEG_LOST = Outcome(
-    by=Party.TRUNK, cause=Cause.CALL_FAILED, detail="The connection to the trunk was lost during the call.", retryable=True
+    by=Party.TRUNK,
+    cause=Cause.CALL_FAILED,
+    detail="The connection to the trunk was lost during the call.",
+    retryable=True,
 )
 AGENT_LOST = Outcome(
     by=Party.AGENT,
@@ -220,7 +228,9 @@ def max_duration(limit_s: float) -> Outcome:
 
 def engine_error(what: str) -> Outcome:
     """Something of ours went wrong; ``what`` is a sentence without secrets."""
-    return Outcome(by=Party.ENGINE, cause=Cause.ENGINE_ERROR, detail=what, hint="Report it with the log.", retryable=True)
+    return Outcome(
+        by=Party.ENGINE, cause=Cause.ENGINE_ERROR, detail=what, hint="Report it with the log.", retryable=True
+    )
 
 
 def agent_failure(cause: Cause, what: str) -> Outcome:

@@ -58,7 +58,7 @@ class Pipe(asyncio.Protocol):
 
 
 def receive(end: socket.socket) -> Any:
-    """The next value of an end that is not served by a loop yet; blocks. Raises ``EOFError`` when the other end is gone."""
+    """The next value of an end that no loop serves yet; blocks. Raises ``EOFError`` when the other end is gone."""
 
     def exactly(size: int) -> bytes:
         data = end.recv(size, socket.MSG_WAITALL)

@@ -10,8 +10,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.commands import Command, Stop
-from engine.events import AgentJoined, AgentLeft, AgentSpoke, Answered, Event, Heartbeat, InviteSent, LegEnded
-from engine.events import Progress, Ready, Transcribed
+from engine.events import (
+    AgentJoined,
+    AgentLeft,
+    AgentSpoke,
+    Answered,
+    Event,
+    Heartbeat,
+    InviteSent,
+    LegEnded,
+    Progress,
+    Ready,
+    Transcribed,
+)
 from engine.records import CallId
 
 log = logging.getLogger("trunkline.pool")
@@ -42,9 +53,7 @@ class Child(Protocol):
 class StartChild(Protocol):
     """Starts the worker of a slot; its events and its end arrive by the callbacks."""
 
-    async def __call__(
-        self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]
-    ) -> Child: ...
+    async def __call__(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -172,10 +181,10 @@ class WorkerPool:
         for worker in reversed(list(self._workers.values())):
             if surplus < known:
                 return
-            if worker.child and worker.lines and not worker.calls and not worker.stopping:
-                if now_s - worker.idle_since_s > _IDLE_S:
-                    self._retire(worker)
-                    surplus -= known
+            idle = worker.child is not None and worker.free == worker.lines > 0
+            if idle and now_s - worker.idle_since_s > _IDLE_S:
+                self._retire(worker)
+                surplus -= known
 
     async def _start(self, worker: _Worker) -> None:
         if self._failures:

@@ -108,8 +108,8 @@ class MediaStream(Protocol):
 class LegEnd:
     """How a SIP leg ended, as the wire told it.
 
-    ``sip_code`` is the final response to our INVITE (0 when none came); ``by_remote`` that the far end's response or BYE
-    ended it; ``q850`` the cause of its Reason header; ``rtp`` counters of the streams it had.
+    ``sip_code`` is the final response to our INVITE (0 when none came); ``by_remote`` that the far end's response or
+    BYE ended it; ``q850`` the cause of its Reason header; ``rtp`` counters of the streams it had.
     """
 
     sip_code: int

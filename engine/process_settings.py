@@ -1,4 +1,4 @@
-"""What each kind of process is told at its birth; made by the control process, which imports neither PJSIP nor numpy for it."""
+"""What each kind of process is told at its birth: values that the control process can make without PJSIP."""
 
 from __future__ import annotations
 

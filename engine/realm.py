@@ -1,4 +1,4 @@
-"""What one environment has to place calls with: its lines, its trunks, its agent service. Live and test share none of it."""
+"""What one environment places calls with: lines, trunks and an agent service, shared with no other."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 from engine.outcome import Outcome
 
@@ -66,7 +66,7 @@ class AgentSettings:
     model: str | None = None
     voice: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
-    first_speaker: str = "agent"
+    first_speaker: Literal["agent", "user"] = "agent"
     temperature: float | None = None
 
 

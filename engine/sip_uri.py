@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _PARAM = r"[A-Za-z0-9!%*_+`'~.-]+(?:=[A-Za-z0-9!%*_+`'~.:\[\]/&$-]+)?"
-_URI = re.compile(rf"(?P<scheme>sips?):(?:(?P<user>\+?[A-Za-z0-9._-]+)@)?{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?P<params>(?:;{_PARAM})*)")
+_URI = re.compile(
+    rf"(?P<scheme>sips?):(?:(?P<user>\+?[A-Za-z0-9._-]+)@)?{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?P<params>(?:;{_PARAM})*)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,6 @@ _Q850 = re.compile(r"^Reason\s*:.*?\bQ\.850\s*;[^\r\n,]*?\bcause\s*=\s*(\d{1,3})
 
 
 def q850_cause(message: str) -> int | None:
-    """The Q.850 cause of a message's Reason header (RFC 3326 §2), or None. ``message`` is the SIP message as received."""
+    """The Q.850 cause in the Reason header (RFC 3326 §2) of a SIP message as received, or None."""
     match = _Q850.search(message.partition("\r\n\r\n")[0])
     return int(match[1]) if match and int(match[1]) < 128 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import pickle
 import signal
 import socket
@@ -117,6 +118,7 @@ class Supervisor:
                         "-m",
                         "engine.nursery",
                         str(theirs.fileno()),
+                        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # numpy must not bring threads to a fork
                         pass_fds=[theirs.fileno()],
                         stdin=asyncio.subprocess.DEVNULL,
                     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import gc
+import itertools
 import resource
 import socket
 import ssl
@@ -21,8 +24,10 @@ from engine.process_settings import WorkerSettings
 from engine.records import CallId
 from engine.sip.clock import MediaClock
 from engine.sip.stack import SipStack
+from media.resampler import Resampler
 
 _HEARTBEAT_S = 1.0
+_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 _FAREWELL_S = 3.0
 """How long a stopping worker waits for BYE and CANCEL to be answered."""
 
@@ -35,7 +40,8 @@ class Worker:
         self._tls = tls
         self._lines: dict[CallId, Line] = {}
         self._stopping = asyncio.Event()
-        self._clock = MediaClock(stack.poll, self._tick)
+        self._idle = asyncio.Event()
+        self._clock = MediaClock(poll=stack.poll, play=self._play, capture=self._capture)
         self._pipe: Pipe | None = None
 
     async def serve(self, end: socket.socket) -> None:
@@ -45,18 +51,23 @@ class Worker:
         self._emit(Ready(lines=self._stack.lines, sip_port=self._stack.sip_port))
         heart = asyncio.create_task(self._beat())
         await self._stopping.wait()
+        self._idle.clear()
         for line in list(self._lines.values()):
             line.hang_up(ENGINE_SHUTDOWN)
-        deadline_s = asyncio.get_running_loop().time() + _FAREWELL_S
-        while self._lines and asyncio.get_running_loop().time() < deadline_s:
-            await asyncio.sleep(0.02)
+        if self._lines:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), _FAREWELL_S)
         heart.cancel()
         self._clock.stop()
         self._pipe.close()
 
-    def _tick(self) -> None:
+    def _play(self) -> None:
         for line in list(self._lines.values()):
-            line.exchange()
+            line.play()
+
+    def _capture(self) -> None:
+        for line in list(self._lines.values()):
+            line.capture()
 
     def _on_command(self, command: Command) -> None:
         match command:
@@ -86,6 +97,8 @@ class Worker:
     def _emit(self, event: Event) -> None:
         if isinstance(event, LegEnded):
             self._lines.pop(event.call_id, None)
+            if not self._lines:
+                self._idle.set()
         if self._pipe is not None:
             self._pipe.send(event)
 
@@ -106,7 +119,7 @@ class Worker:
 
 
 def main(end: socket.socket, settings: WorkerSettings) -> None:
-    """The process, from fork to exit. PJSIP is not torn down: the process leaves by ``os._exit``, its sockets with it."""
+    """The process, from fork to exit. It leaves by ``os._exit``: PJSIP is not torn down, its sockets go with it."""
     set_up_logging(settings.log)
     # What is imported is frozen; what a call leaves behind is little, so a full collection is rare and short.
     gc.set_threshold(20_000, 50, 100)
@@ -118,6 +131,14 @@ async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
     await Worker(SipStack(settings.stack), tls_context()).serve(end)
 
 
+@functools.cache
 def tls_context() -> ssl.SSLContext:
-    """The verifying client context, made once before the clock starts: loading the CA bundle takes many ticks."""
+    """The verifying client context. Loading the CA bundle takes many ticks: ``prepare`` does it before any fork."""
     return ssl.create_default_context()
+
+
+def prepare() -> None:
+    """Do once, in the nursery, what would make a tick late: load certificates, build the resamplers' filters."""
+    tls_context()
+    for source_hz, target_hz in itertools.permutations(_RATES_HZ, 2):
+        Resampler(source_hz, target_hz)

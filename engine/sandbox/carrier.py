@@ -122,7 +122,7 @@ class Carrier:
         self._settings = settings
         self._callees: list[SimulatedCallee] = []
         self._stack = SipStack(StackSettings(bind="127.0.0.1"), self._take)
-        self._clock = MediaClock(self._stack.poll, self._tick)
+        self._clock = MediaClock(poll=self._stack.poll, play=self._tick, capture=lambda: None)
 
     async def serve(self, end: socket.socket) -> None:
         """Serve until the control process lets go."""

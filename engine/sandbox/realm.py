@@ -13,6 +13,7 @@ from engine.errors import TrunkUnavailable
 from engine.events import Event, Ready
 from engine.log import LogSettings
 from engine.pool import SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
+from engine.ports import AgentSession
 from engine.process_settings import (
     CarrierSettings,
     SimulatorReady,
@@ -21,7 +22,6 @@ from engine.process_settings import (
     WorkerSettings,
 )
 from engine.realm import Realm
-from engine.ports import AgentSession
 from engine.records import CallId, CallRequest
 from engine.sandbox.dialogue import APPOINTMENT
 from engine.sandbox.speech import speech
@@ -48,6 +48,10 @@ class SandboxTrunks:
             raise TrunkUnavailable("The sandbox's carrier process died; place the call again.", retry_after_s=2)
         # A name of its own: accounts are kept by name, and the port changes when a slot is filled anew.
         return TrunkAccount(name=f"sandbox-{port}", uri=f"sip:127.0.0.1:{port}", codecs=_TRUNK.codecs)
+
+    def carrier_gone(self, slot: int) -> None:
+        """The carrier of the slot is no more."""
+        self.carrier_ports.pop(slot, None)
 
     def preferred_rate_hz(self, name: str) -> int:
         return codec_rate_hz(_TRUNK.codecs)
@@ -90,9 +94,7 @@ class Sandbox:
 
     def realm(self) -> Realm:
         """The test environment's realm."""
-        return Realm(
-            pool=self._pool, trunks=self._trunks, agents=self._agents, start=self.start, close=self.close
-        )
+        return Realm(pool=self._pool, trunks=self._trunks, agents=self._agents, start=self.start, close=self.close)
 
     async def start(self) -> None:
         """Have the simulated Ultravox running and lines warm; quick when they are already."""
@@ -149,7 +151,7 @@ class Sandbox:
             f"sandbox carrier {slot}",
             self._carrier_settings,
             on_event=lambda _: None,
-            on_exit=lambda: self._trunks.carrier_ports.pop(slot, None),
+            on_exit=lambda: self._trunks.carrier_gone(slot),
         )
         assert isinstance(ready, Ready)
         self._trunks.carrier_ports[slot] = ready.sip_port

@@ -50,7 +50,7 @@ class Leg(pj.Call):
         self._listener = listener
 
     def dial(self, to: str, *, sip_call_id: str, from_: str, request_uri: str, headers: dict[str, str]) -> None:
-        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the leg is over and its listener hears nothing."""
+        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing."""
         options = pj.CallOpParam(True)
         options.opt.customCallId = sip_call_id
         options.opt.videoCount = 0
@@ -126,16 +126,16 @@ class Leg(pj.Call):
         stat = self.getStreamStat(stream_index)
         received, sent, buffered = stat.rtcp.rxStat, stat.rtcp.txStat, stat.jbuf
         for name, value in (
-            ("rtpReceived", received.pkt),
-            ("rtpLost", received.loss),
-            ("rtpLate", received.discard),
-            ("rtpReordered", received.reorder),
-            ("rtpDuplicated", received.dup),
-            ("rtpSent", sent.pkt),
-            ("jitterBufferEmpty", buffered.empty),
+            ("rtp_received", received.pkt),
+            ("rtp_lost", received.loss),
+            ("rtp_late", received.discard),
+            ("rtp_reordered", received.reorder),
+            ("rtp_duplicated", received.dup),
+            ("rtp_sent", sent.pkt),
+            ("jitter_buffer_empty", buffered.empty),
         ):
             self._rtp[name] = self._rtp.get(name, 0) + value
-        self._rtp["jitterUs"] = max(self._rtp.get("jitterUs", 0), received.jitterUsec.max)
+        self._rtp["jitter_max_us"] = max(self._rtp.get("jitter_max_us", 0), received.jitterUsec.max)
 
     def _finish(self, info: pj.CallInfo, event: pj.SipEvent) -> None:
         self._over = True

@@ -1,4 +1,4 @@
-"""Registrations of trunks on PJSIP: REGISTER with digest, refreshed before expiry, retried after failure, removed at the end."""
+"""Registrations on PJSIP: REGISTER with digest, refreshed before expiry, retried after failure, removed at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process's PJSIP endpoint: transports, codecs and accounts, started and stopped, driven from outside by ``poll``."""
+"""One process's PJSIP endpoint: transports, codecs and accounts, driven from outside by ``poll``."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ class SipStack:
         home = SipUri.parse(trunk.registrar or trunk.uri).identity
         config.idUri = str(home.with_user(trunk.username or "trunkline"))
         if trunk.username:
-            credentials = pj.AuthCredInfo("digest", "*", trunk.username, pj.PJSIP_CRED_DATA_PLAIN_PASSWD, trunk.password)
+            credentials = pj.AuthCredInfo(
+                "digest", "*", trunk.username, pj.PJSIP_CRED_DATA_PLAIN_PASSWD, trunk.password
+            )
             config.sipConfig.authCreds.append(credentials)
         for proxy in trunk.outbound_proxy:
             uri = SipUri.parse(proxy)

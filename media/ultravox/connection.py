@@ -133,7 +133,7 @@ class AgentConnection(asyncio.BufferedProtocol):
         self._wire = ClientProtocol(uri, max_size=_MAX_MESSAGE, logger=_SILENT)
         self._session = Session()
         self._uplink = Uplink()
-        self._bite = bytearray(_BITE)
+        self._bite = memoryview(bytearray(_BITE))  # a view: asyncio's TLS reads into slices of it
         self._text: bytearray | None = None
         """The text message that is being received."""
         # the transport
@@ -224,11 +224,11 @@ class AgentConnection(asyncio.BufferedProtocol):
         # Audio leaves every 20 ms, so a far end that is gone without a word is one that acknowledges nothing.
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._bite
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._wire.receive_data(self._bite[:nbytes])
+        self._wire.receive_data(bytes(self._bite[:nbytes]))
         if nbytes == _BITE and self._transport is not None:
             self._transport.pause_reading()
             self._loop.call_soon(self._transport.resume_reading)

@@ -126,8 +126,8 @@ class Session:
         if turn.role == "agent":
             self._spoken = piece.ordinal if piece.final else None
         if piece.final:
-            turn.cut = turn.cut or (turn.role == "agent" and _length(turn.text) < _length(heard))
-            yield from self._tell(piece.ordinal, turn, truncated=turn.cut)
+            shortened = turn.role == "agent" and _length(turn.text) < _length(heard)
+            yield from self._tell(piece.ordinal, turn, truncated=turn.cut or shortened)
 
     def _cut(self) -> Iterator[TurnFinal]:
         for turn in self._turns.values():

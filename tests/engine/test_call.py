@@ -14,8 +14,20 @@ from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome, refusal
 from engine.ports import AgentSession
-from engine.records import AgentSettings, AiRecord, AiStatus, CallChange, CallId, CallRecord, CallRequest, Environment
-from engine.records import SipCallId, Speaker, Status, TranscriptLine
+from engine.records import (
+    AgentSettings,
+    AiRecord,
+    AiStatus,
+    CallChange,
+    CallId,
+    CallRecord,
+    CallRequest,
+    Environment,
+    SipCallId,
+    Speaker,
+    Status,
+    TranscriptLine,
+)
 from engine.store.memory import MemoryStore
 from engine.trunks import ConfiguredTrunks, Trunk
 from media.errors import AgentError, AgentUnreachable

@@ -63,9 +63,9 @@ def test_a_display_name_cannot_leave_its_quotes(name: str) -> None:
 @pytest.mark.parametrize(
     ("header", "cause"),
     [
-        ("Reason: Q.850;cause=17;text=\"User busy\"", 17),
-        ("reason : q.850 ;text=\"a\"; cause = 21", 21),
-        ("Reason: SIP;cause=200;text=\"x\", Q.850;cause=16", 16),
+        ('Reason: Q.850;cause=17;text="User busy"', 17),
+        ('reason : q.850 ;text="a"; cause = 21', 21),
+        ('Reason: SIP;cause=200;text="x", Q.850;cause=16', 16),
         ("Reason: SIP;cause=580", None),
         ("X-Reason: Q.850;cause=17", None),
         ("Reason: Q.850;cause=999", None),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -79,6 +80,14 @@ def test_final_shorter_than_the_deltas_is_truncated() -> None:
     ]
 
 
+def test_longer_second_final_takes_the_truncation_back() -> None:
+    shortened = [said(0, text="Good morning"), said(0, text="Good", final=True)]
+    assert turns_of(*shortened, said(0, text="Good morning", final=True)) == [
+        (0, "Good", True),
+        (0, "Good morning", False),
+    ]
+
+
 def test_other_spacing_in_the_final_is_no_truncation() -> None:
     assert turns_of(said(0, text=" Good "), said(0, delta=" day "), said(0, text="Good day", final=True)) == [
         (0, "Good day", False)
@@ -151,9 +160,11 @@ FRAMES = st.one_of(
 
 
 @given(st.lists(FRAMES))
-def test_any_order_tells_every_final_text_and_nothing_blank_or_twice(frames: list[dict[str, Any]]) -> None:
+def test_any_order_tells_every_final_text_and_nothing_blank_or_twice_in_a_row(frames: list[dict[str, Any]]) -> None:
     told = turns_of(*frames)
-    assert len(told) == len(set(told))
+    for ordinal in range(4):
+        own = [turn for turn in told if turn[0] == ordinal]
+        assert all(before != after for before, after in itertools.pairwise(own))
     assert all(text and text == text.strip() for _, text, _ in told)
     final = {frame["ordinal"] for frame in frames if frame.get("final") and (frame["text"] or "").strip()}
     assert final <= {ordinal for ordinal, _, _ in told}
