@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install run demo check fmt test lock clean
 
-DEBIAN_PACKAGES := sip-tester baresip espeak-ng    # what tests place calls to: SIPp, another user agent, a voice
+DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng    # SIPp, another user agent, a proxy, a voice
 BIN := .venv/bin
 
 help: ## show this list
@@ -33,8 +33,8 @@ fmt: install ## format the code and repair what ruff can
 
 test: install ## every test, real SIP peers included (installs them when missing, by sudo)
 	@.ci/debian-packages $(DEBIAN_PACKAGES)
-	$(BIN)/pytest -n 4 --dist loadfile --durations 10 -m "not alone"
-	$(BIN)/pytest --durations 5 -m alone
+	REQUIRE_SIP=1 $(BIN)/pytest -n 4 --dist loadfile --durations 10 -m "not alone"
+	REQUIRE_SIP=1 $(BIN)/pytest --durations 5 -m alone
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

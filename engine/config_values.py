@@ -97,8 +97,8 @@ def _address(value: Any) -> str:
 
 
 def _label(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9_-]{1,40}", value):
-        raise ValueError(f"expected lower-case letters, digits, - and _, not {value!r}")
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", value):
+        raise ValueError(f"expected 1 to 40 letters, digits, dots, - and _, not {value!r}")
     return value
 
 
@@ -110,8 +110,10 @@ def _server_uri(value: Any) -> str:
         raise ValueError("expected a server's URI, without a user and @")
     for param in uri.params:
         name, _, transport = param.lower().partition("=")
-        if name == "transport" and transport not in ("udp", "tcp", "tls"):
-            raise ValueError(f"expected transport=udp, tcp or tls, not {transport!r}")
+        if name == "transport" and transport not in ("udp", "tcp"):
+            raise ValueError(f"expected transport=udp or tcp (TLS is not supported yet), not {transport!r}")
+    if uri.scheme == "sips":
+        raise ValueError("expected sip: (sips: asks for TLS, which is not supported yet)")
     return str(uri)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import math
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from engine.commands import Register, Stop, TrunkAccount
 from engine.config import Config, TrunkConfig
 from engine.events import Event, Registration
 from engine.log import LogSettings
+from engine.name_resolution import nameservers, static_hosts
 from engine.pool import ASSUMED_LINES, SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
 from engine.process_settings import StackSettings, WorkerSettings
 from engine.realm import Realm
@@ -131,6 +131,7 @@ class LiveRealm:
             rtp_last=rtp_last,
             public_address=sip.public_address,
             nameservers=nameservers(Path("/etc/resolv.conf")),
+            hosts=static_hosts(Path("/etc/hosts")),
         )
 
 
@@ -147,25 +148,3 @@ def _trunk(trunk: TrunkConfig) -> Trunk:
         ),
         provider=trunk.provider,
     )
-
-
-def nameservers(resolv_conf: Path) -> tuple[str, ...]:
-    """The machine's name servers with an IPv4 address, for PJSIP's own resolver: ``getaddrinfo`` would block a worker.
-
-    Never empty: without any, names must fail rather than block.
-    """
-    found: list[str] = []
-    try:
-        lines = resolv_conf.read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        match line.split():
-            case ["nameserver", address, *_]:
-                try:
-                    found.append(str(ipaddress.IPv4Address(address)))
-                except ValueError:
-                    continue  # PJSIP's stock build speaks no IPv6
-            case _:
-                pass
-    return tuple(found) or ("127.0.0.1",)

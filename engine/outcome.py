@@ -43,7 +43,6 @@ class Cause(enum.StrEnum):
     TRUNK_UNAVAILABLE = "trunk-unavailable"
     TRUNK_TIMEOUT = "trunk-timeout"
     CALL_FAILED = "call-failed"
-    MEDIA_FAILED = "media-failed"
     AGENT_REFUSED = "agent-refused"
     AGENT_BUSY = "agent-busy"
     AGENT_UNREACHABLE = "agent-unreachable"

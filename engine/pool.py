@@ -98,6 +98,7 @@ class WorkerPool:
         self._by_call: dict[CallId, _Worker] = {}
         self._starting = 0
         self._failures = 0
+        self._failed_slots: set[int] = set()
         self._freed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = False
@@ -168,13 +169,18 @@ class WorkerPool:
         target = min(max(self._spare_lines, wanted), max(wanted, self.max_calls - busy))
         missing = math.ceil(max(0, target - free) / known)
         for _ in range(min(missing, _STARTS_AT_ONCE - self._starting)):
-            slot = next((n for n in range(self._slots) if n not in self._workers), None)
+            slot = self._next_slot()
             if slot is None:
                 return
             self._workers[slot] = worker = _Worker(slot=slot)
             self._starting += 1
             self._spawn(self._start(worker))
         self._shrink(free - target, known)
+
+    def _next_slot(self) -> int | None:
+        """The first slot without a worker; one whose last worker could not start (its port is taken, say) comes last."""
+        empty = [slot for slot in range(self._slots) if slot not in self._workers]
+        return min(empty, key=lambda slot: (slot in self._failed_slots, slot), default=None)
 
     def _shrink(self, surplus: int, known: int) -> None:
         now_s = asyncio.get_running_loop().time()
@@ -209,6 +215,7 @@ class WorkerPool:
                 worker.idle_since_s = asyncio.get_running_loop().time()
                 self._starting -= 1
                 self._failures = 0
+                self._failed_slots.discard(worker.slot)
                 if self.closed:
                     self._retire(worker)
                 self._notify()
@@ -235,6 +242,7 @@ class WorkerPool:
         if not worker.lines:
             self._starting -= 1
             self._failures += 1
+            self._failed_slots.add(worker.slot)
         self._workers.pop(worker.slot, None)
         lost = list(worker.calls)
         if not worker.stopping:

@@ -11,7 +11,10 @@ from engine.log import LogSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
-    """Where a process's SIP and RTP live. Port 0 takes any free one; ``public_address`` is advertised behind NAT."""
+    """Where a process's SIP and RTP live. Port 0 takes any free one; ``public_address`` is advertised behind NAT.
+
+    ``nameservers`` and ``hosts`` are what PJSIP resolves names with (``engine.name_resolution``).
+    """
 
     bind: str
     sip_port: int = 0
@@ -19,6 +22,7 @@ class StackSettings:
     rtp_last: int = 0
     public_address: str = ""
     nameservers: tuple[str, ...] = ()
+    hosts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ IMPORTERS = {
     "pjsua2": ["engine/sip/"],
     "websockets": ["media/ultravox/connection.py", "engine/sandbox/"],
     "httpx": ["media/ultravox/rest.py", "api/cli/"],
-    "soxr": ["media/resampler.py"],
+    "soxr": ["engine/sandbox/speech.py"],
     "sqlalchemy": ["engine/store/"],
     "alembic": ["engine/store/"],
     "starlette": ["api/", "engine/sandbox/"],
@@ -31,10 +31,41 @@ IMPORTERS = {
 """Who alone may import a library."""
 
 TESTED_ELSEWHERE = {
+    "engine/agents.py": "tests/sip/test_ai_calls.py",
+    "engine/assembly.py": "tests/sip/",
+    "engine/live_realm.py": "tests/sip/test_plain_calls.py",
+    "engine/nursery.py": "tests/engine/test_supervisor.py",
+    "engine/registrar.py": "tests/sip/test_plain_calls.py",
+    "engine/sandbox/carrier.py": "tests/api/cli/",
+    "engine/sandbox/realm.py": "tests/api/cli/",
+    "engine/sandbox/simulator.py": "tests/api/cli/",
+    "engine/sip/clock.py": "tests/sip/",
+    "engine/sip/leg.py": "tests/sip/test_plain_calls.py",
+    "engine/sip/library.py": "tests/sip/",
+    "engine/sip/registration.py": "tests/sip/test_plain_calls.py",
+    "engine/sip/rtp_stream.py": "tests/sip/test_ai_calls.py",
+    "engine/sip/stack.py": "tests/sip/test_plain_calls.py",
+    "engine/store/calls.py": "tests/engine/store/test_contract.py",
+    "engine/store/claims.py": "tests/engine/store/test_contract.py",
+    "engine/store/keys.py": "tests/engine/store/test_contract.py",
+    "engine/store/memory.py": "tests/engine/store/test_contract.py",
+    "engine/worker.py": "tests/sip/",
     "api/cli/failure.py": "tests/api/cli/test_commands.py",
     "engine/config_values.py": "tests/engine/test_config.py",
 }
 """Modules without a test file of their own, and where their promises are tested."""
+
+VALUES_ONLY = {
+    "engine/commands.py",
+    "engine/errors.py",
+    "engine/events.py",
+    "engine/ports.py",
+    "engine/process_settings.py",
+    "engine/realm.py",
+    "engine/records.py",
+    "engine/sandbox/dialogue.py",
+}
+"""Modules that declare values and promise no behaviour."""
 
 TOO_LONG: dict[str, str] = {}
 """Modules and functions beyond the limits, and why."""
@@ -112,7 +143,7 @@ def test_every_module_has_a_test_file_of_its_name() -> None:
         if path.name not in ("__init__.py", "__main__.py") and not name_of(path).startswith(MIGRATIONS)
         if not (ROOT / expected(path)).exists()
     ]
-    assert [name for name in untested if name not in TESTED_ELSEWHERE] == []
+    assert [name for name in untested if name not in {*TESTED_ELSEWHERE, *VALUES_ONLY}] == []
     assert [name for name in TESTED_ELSEWHERE if not (ROOT / name).exists()] == []
     assert [where for where in TESTED_ELSEWHERE.values() if not (ROOT / where).exists()] == []
 

@@ -40,7 +40,7 @@ class SandboxTrunks:
         self.carrier_ports: dict[int, int] = {}
 
     def pick(self) -> Trunk:
-        return Trunk(account=_TRUNK, provider="sandbox")
+        return Trunk(account=_TRUNK, provider="sip")
 
     def account(self, name: str, slot: int) -> TrunkAccount:
         port = self.carrier_ports.get(slot)

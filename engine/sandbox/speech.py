@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 Voice = Literal["agent", "callee"]
@@ -67,8 +68,7 @@ def _spoken(text: str, rate_hz: int, voice: Voice) -> bytes | None:
 
 
 def _at_rate(samples: NDArray[np.float64], rate_hz: int) -> bytes:
-    """Band-limited resampling of the whole utterance at once, through its spectrum, and levelling to a common peak."""
-    length = round(samples.size * rate_hz / _ESPEAK_HZ)
-    resampled = np.fft.irfft(np.fft.rfft(samples)[: length // 2 + 1], length)
+    """The whole utterance at another rate, where soxr's delay in a stream does not matter, levelled to a common peak."""
+    resampled: NDArray[np.float64] = soxr.resample(samples, _ESPEAK_HZ, rate_hz)
     levelled: bytes = (resampled * (_PEAK / np.abs(resampled).max())).astype("<i2").tobytes()
     return levelled

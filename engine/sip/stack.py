@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import pjsua2 as pj
 
@@ -105,7 +106,7 @@ class SipStack:
             name_addr(target.identity.with_user(to_number)),
             sip_call_id=sip_call_id,
             from_=name_addr(caller),
-            request_uri=str(target.with_user(to_number)),
+            request_uri=str(self._reachable(target).with_user(to_number)),
             headers={"P-Asserted-Identity": name_addr(caller)},
         )
         return leg
@@ -131,6 +132,10 @@ class SipStack:
         media.transportConfig.port = self._settings.rtp_first
         media.transportConfig.portRange = max(0, self._settings.rtp_last - self._settings.rtp_first)
         return config
+
+    def _reachable(self, uri: SipUri) -> SipUri:
+        """The URI with its host's address when the machine's hosts file has it; PJSIP's resolver asks DNS alone."""
+        return replace(uri, host=self._settings.hosts.get(uri.host.lower(), uri.host))
 
     def _account(self, trunk: TrunkAccount) -> pj.Account:
         account = self._accounts.get(trunk.name)

@@ -205,6 +205,8 @@ def test_mistake_names_its_key_and_what_was_expected(text: str, expected: dict[s
         "sip:carrier.example:65536",
         "sip:a.example,sip:b.example",
         "sip:carrier.example;transport=ws",
+        "sip:carrier.example;transport=tls",
+        "sips:carrier.example",
     ],
 )
 def test_uri_that_could_mislead_an_invite_is_refused_without_repeating_it(uri: str) -> None:
@@ -215,7 +217,7 @@ def test_uri_that_could_mislead_an_invite_is_refused_without_repeating_it(uri: s
 
 @pytest.mark.parametrize(
     "uri",
-    ["sip:10.0.0.1:5080", "sips:carrier.example", "sip:[::1]:5060;transport=tcp", "sip:c.example;transport=TLS;lr"],
+    ["sip:10.0.0.1:5080", "sip:carrier.example", "sip:[::1]:5060;transport=tcp", "sip:c.example;transport=UDP;lr"],
 )
 def test_uri_of_a_server_is_taken_as_it_is(uri: str) -> None:
     assert load(f'[[trunks]]\nname = "main"\nuri = "{uri}"').trunks[0].uri == uri

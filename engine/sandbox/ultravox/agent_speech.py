@@ -25,8 +25,7 @@ class AgentSpeech:
         self._transcript = transcript
         self._knobs = knobs
         self._lead_ms = lead_ms
-        self._queue: deque[Utterance] = deque()
-        self._speak_at = 0.0
+        self._queue: deque[tuple[float, Utterance]] = deque()
         self._current: Utterance | None = None
 
     @property
@@ -50,13 +49,12 @@ class AgentSpeech:
 
     def say(self, utterance: Utterance, not_before: float = 0.0) -> None:
         """Say this after what is queued, and not before that time."""
-        self._queue.append(utterance)
-        self._speak_at = max(self._speak_at, not_before)
+        self._queue.append((not_before, utterance))
 
     def poll(self, now: float) -> Utterance | None:
         """Send what is due; the utterance that is over by now, if one is."""
-        if self._current is None and self._queue and now >= self._speak_at:
-            self._current = self._queue.popleft()
+        if self._current is None and self._queue and now >= self._queue[0][0]:
+            _, self._current = self._queue.popleft()
             self._current.start(now)
             self.enter("speaking")
         utterance = self._current

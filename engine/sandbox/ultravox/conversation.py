@@ -25,7 +25,8 @@ from engine.sandbox.ultravox.utterance import EndReason, Utterance
 from engine.sandbox.ultravox.wire import Close, Wire
 
 _CLICK_MS: Final = 64
-"""Less speech than this is a click on the line, not a turn."""
+"""No more speech than this is a click on the line, not a turn."""
+_NOTHING: Final = Dialogue(agent=(), callee=())
 _NORMAL_CODE: Final = 1000
 _MEDIA_IDLE_CODE: Final = 1008
 
@@ -68,7 +69,7 @@ class Conversation:
         self.end_reason: EndReason | None = None
         self.started = False
         self._now = now
-        self._script = Script(dialogue)
+        self._script = Script(_NOTHING if knobs.quiet else dialogue)
         self._mischief = deque(sorted(knobs.mischief, key=lambda it: it.after_s))
         self._user_speaking = False
         self._reply_owed = False
@@ -162,7 +163,7 @@ class Conversation:
         first = self.settings.first
         if self.echo_mode:
             self.speech.enter("speaking")
-        elif first.agent:
+        elif first.agent and not self.knobs.quiet:
             self.speech.enter("thinking")
             self._open(self._now + (self.knobs.greeting_delay_s if first.delay_s is None else first.delay_s))
         else:
@@ -256,7 +257,7 @@ class Conversation:
             self._user_speaking = False
             self.wire.send("user_stopped_speaking")
             # What is said over words that may not be interrupted, or while the answer is on its way, is no turn.
-            if voiced_ms >= max(_CLICK_MS, vad.minimum_turn_ms) and self.speech.idle:
+            if voiced_ms > _CLICK_MS and voiced_ms >= vad.minimum_turn_ms and self.speech.idle:
                 self.transcript.user(self._script.heard(), "voice", self._now)
                 self._reply_owed = True
 

@@ -64,6 +64,8 @@ class CallKnobs:
     thinking_s: float = 0.3
     """From the end of the user's turn to the agent's next line."""
     call_started_delay_s: float = 0.0
+    quiet: bool = False
+    """Say nothing without being told to."""
     echo: bool = False
     """Send the caller's audio straight back instead of talking (equal rates only)."""
     farewell: Literal["sent", "played"] = "sent"

@@ -18,7 +18,7 @@ def test_small_client_buffer_is_filled_and_then_paced() -> None:
     utterance = _utterance()
     assert len(list(utterance.audio_due(100.0, 60))) == 4
     assert not list(utterance.audio_due(100.0, 60))
-    assert len(list(utterance.audio_due(100.02, 60))) == 1
+    assert len(list(utterance.audio_due(100.03, 60))) == 1
 
 
 def test_large_client_buffer_takes_all_at_once() -> None:

@@ -1,0 +1,214 @@
+"""The facade: admission, idempotency, environments, recovery, watching."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import pytest
+
+from engine.call import CallLimits
+from engine.commands import Command, Dial, HangUp, TrunkAccount
+from engine.engine import Engine
+from engine.errors import NoCapacity, TrunkUnavailable, UnknownCall
+from engine.events import Answered, LegEnded, Progress
+from engine.outcome import CALLEE_HANGUP, Cause
+from engine.pool import WorkerPool
+from engine.ports import IdempotencyClaim
+from engine.realm import Realm
+from engine.records import AgentSettings, CallChange, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
+from engine.store.memory import MemoryStore
+from engine.trunks import ConfiguredTrunks, Trunk
+
+REQUEST = CallRequest(from_number="+14155550100", to_number="+14155550111")
+TRUNK = Trunk(account=TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",)), provider="sip")
+
+
+class FakePool:
+    """Lines for everybody; a call that is hung up is over at once."""
+
+    def __init__(self, max_calls: int = 2) -> None:
+        self.max_calls = max_calls
+        self.ready = True
+        self.dialled: list[CallId] = []
+        self.engine: Engine | None = None
+
+    async def lease(self, call_id: CallId, timeout_s: float) -> int:
+        return 0
+
+    def send(self, call_id: CallId, command: Command) -> None:
+        assert self.engine is not None
+        if isinstance(command, Dial):
+            self.dialled.append(call_id)
+        elif isinstance(command, HangUp):
+            self.engine.tell(LegEnded(call_id=call_id, outcome=command.outcome, media={}))
+
+
+class Rig:
+    def __init__(self, *, max_calls: int = 2, trunks: tuple[Trunk, ...] = (TRUNK,)) -> None:
+        self.store = MemoryStore()
+        self.pools = {environment: FakePool(max_calls) for environment in Environment}
+        realms: Mapping[Environment, Realm] = {
+            environment: Realm(
+                pool=cast(WorkerPool, pool),
+                trunks=ConfiguredTrunks(trunks),
+                agents=None,
+                start=self.nothing,
+                close=self.nothing,
+            )
+            for environment, pool in self.pools.items()
+        }
+        limits = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
+        self.engine = Engine(realms=realms, store=self.store, keys=self.store, limits=limits)
+        for pool in self.pools.values():
+            pool.engine = self.engine
+
+    @staticmethod
+    async def nothing() -> None: ...
+
+    async def place(self) -> CallRecord:
+        return await self.engine.place(REQUEST, Environment.LIVE)
+
+
+async def test_a_placed_call_is_committed_before_it_is_told() -> None:
+    rig = Rig()
+    record = await rig.place()
+    assert record.status is Status.INITIATED
+    assert await rig.store.get(record.id) == record
+    await rig.engine.close()
+
+
+async def test_calls_beyond_the_lines_are_refused_and_a_finished_one_makes_room() -> None:
+    rig = Rig(max_calls=2)
+    first, _ = await rig.place(), await rig.place()
+    with pytest.raises(NoCapacity, match=r"All 2 lines \(sip.max_calls\)"):
+        await rig.place()
+    await rig.engine.hang_up(first.id, Environment.LIVE)
+    await _final(rig, first)
+    await rig.place()
+    await rig.engine.close()
+
+
+async def test_one_environments_calls_are_unknown_to_the_other() -> None:
+    rig = Rig()
+    record = await rig.place()
+    for ask in (rig.engine.get, rig.engine.hang_up):
+        with pytest.raises(UnknownCall):
+            await ask(record.id, Environment.TEST)
+    await rig.engine.close()
+
+
+async def test_one_idempotency_key_is_one_call_also_when_two_requests_arrive_together() -> None:
+    rig = Rig(max_calls=5)
+    claim = IdempotencyClaim(key="k", api_key_id="key", body_digest="d")
+    calls = await asyncio.gather(*(rig.engine.place(REQUEST, Environment.LIVE, claim) for _ in range(5)))
+    assert len({call.id for call in calls}) == 1
+    assert rig.engine.readiness().checks["lines"].startswith("1 of 5")
+    await rig.engine.close()
+
+
+async def test_a_repeated_request_is_answered_even_when_no_line_is_free() -> None:
+    rig = Rig(max_calls=1)
+    claim = IdempotencyClaim(key="k", api_key_id="key", body_digest="d")
+    first = await rig.engine.place(REQUEST, Environment.LIVE, claim)
+    again = await rig.engine.place(REQUEST, Environment.LIVE, claim)
+    assert again.id == first.id
+    await rig.engine.close()
+
+
+async def test_an_ai_call_without_an_agent_service_says_which_setting_is_missing() -> None:
+    rig = Rig()
+    request = CallRequest(from_number="+1415", to_number="+1416", agent=AgentSettings(system_prompt="Hi"))
+    with pytest.raises(TrunkUnavailable, match="ultravox.api_key"):
+        await rig.engine.place(request, Environment.LIVE)
+    assert rig.engine.readiness().checks["lines"].startswith("0 of")
+
+
+async def test_hanging_up_twice_does_no_harm() -> None:
+    rig = Rig()
+    record = await rig.place()
+    for _ in range(2):
+        await rig.engine.hang_up(record.id, Environment.LIVE)
+    await _final(rig, record)
+    after = await rig.engine.hang_up(record.id, Environment.LIVE)
+    assert after.outcome is not None and after.outcome.cause is Cause.CANCELED
+
+
+async def test_a_watcher_sees_every_status_and_the_watch_ends_with_the_call() -> None:
+    rig = Rig()
+    record = await rig.place()
+    seen: list[Status] = []
+
+    async def watch() -> None:
+        async for change in rig.engine.watch(record.id, Environment.LIVE):
+            seen.append(change.status)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0.01)
+    for event in (
+        Progress(call_id=record.id, code=180, reason=""),
+        Answered(call_id=record.id, codec="PCMU", codec_rate_hz=8000),
+        LegEnded(call_id=record.id, outcome=CALLEE_HANGUP, media={}),
+    ):
+        rig.engine.tell(event)
+    async with asyncio.timeout(2):
+        await watching
+    assert seen == [Status.INITIATED, Status.RINGING, Status.ANSWERED, Status.COMPLETED]
+
+
+@pytest.mark.parametrize(
+    ("answered_ago_s", "status", "duration_s"),
+    [(None, Status.FAILED, 0), (5, Status.COMPLETED, 5), (500, Status.COMPLETED, 60)],
+)
+async def test_calls_that_were_live_when_the_process_died_are_made_final(
+    answered_ago_s: int | None, status: Status, duration_s: int
+) -> None:
+    rig = Rig()
+    now = datetime.now(UTC)
+    answered_at = now - timedelta(seconds=answered_ago_s) if answered_ago_s is not None else None
+    record = CallRecord(
+        id=CallId("6f0c"),
+        sip_call_id=SipCallId("CA1"),
+        environment=Environment.LIVE,
+        request=REQUEST,
+        provider="sip",
+        trunk="main",
+        status=Status.ANSWERED if answered_at else Status.RINGING,
+        created_at=now - timedelta(seconds=600),
+        answered_at=answered_at,
+    )
+    await rig.store.add(record, CallChange(call_id=record.id, kind="voice.initiated", at=now), None)
+    assert await rig.engine.recover() == 1
+    final = await rig.engine.get(record.id, Environment.LIVE)
+    assert final.outcome is not None
+    assert (final.status, final.outcome.cause, final.duration_s) == (status, Cause.ENGINE_RESTARTED, duration_s)
+    assert await rig.engine.recover() == 0
+
+
+async def test_a_closing_engine_takes_no_calls_and_ends_those_it_has() -> None:
+    rig = Rig()
+    record = await rig.place()
+    await rig.engine.close()
+    with pytest.raises(NoCapacity, match="shutting down"):
+        await rig.place()
+    final = await rig.engine.get(record.id, Environment.LIVE)
+    assert final.outcome is not None and final.outcome.cause is Cause.ENGINE_SHUTDOWN
+
+
+@pytest.mark.parametrize(
+    ("trunks", "warm", "ready"), [((TRUNK,), True, True), ((TRUNK,), False, False), ((), True, False)]
+)
+async def test_readiness_is_whether_a_call_would_be_taken(trunks: tuple[Trunk, ...], warm: bool, ready: bool) -> None:
+    rig = Rig(trunks=trunks)
+    for pool in rig.pools.values():
+        pool.ready = warm
+    assert rig.engine.readiness().ready is ready
+
+
+async def _final(rig: Rig, record: CallRecord) -> CallRecord:
+    async with asyncio.timeout(2):
+        async for change in rig.engine.watch(record.id, Environment.LIVE):
+            record = change
+    return record

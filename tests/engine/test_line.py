@@ -1,0 +1,306 @@
+"""One call in a worker: leg and agent begun in order, ended together, told once."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from engine import line as line_module
+from engine.commands import Dial, JoinAgent, TrunkAccount
+from engine.errors import SipError
+from engine.events import (
+    AgentJoined,
+    AgentLeft,
+    AgentSpoke,
+    Answered,
+    Event,
+    InviteSent,
+    LegEnded,
+    Progress,
+    Transcribed,
+)
+from engine.line import Line
+from engine.outcome import CALLER_HANGUP, Cause, Outcome
+from engine.ports import LegEnd, LegListener, SipLeg
+from engine.records import CallId
+from media.errors import AgentUnreachable
+from media.ultravox.connection import Closed
+from media.ultravox.session import ClearPlayback, SessionEvent, TurnFinal
+
+ID = CallId("6f0c")
+TRUNK = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
+JOIN = JoinAgent(call_id=ID, join_url="ws://127.0.0.1/x", sample_rate_hz=8000)
+LOUD = b"\x10\x27" * 160
+
+
+class FakeStream:
+    rate_hz = 8000
+    samples = 160
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.heard = b"\x01\x00" * 160
+
+    def read(self) -> bytes:
+        return self.heard
+
+    def write(self, pcm: bytes) -> None:
+        self.sent.append(pcm)
+
+
+class FakeLeg:
+    def __init__(self) -> None:
+        self.hang_ups = 0
+
+    def hang_up(self, code: int = 0) -> None:
+        self.hang_ups += 1
+
+
+class FakeAgent:
+    """An agent's connection; the test speaks for the far end."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.closed_by_us = False
+        self.on_audio: Callable[[bytes], None]
+        self.on_event: Callable[[SessionEvent], None]
+        self.on_closed: Callable[[Closed], None]
+
+    def send_audio(self, pcm: bytes) -> None:
+        self.heard.append(pcm)
+
+    def refuse_tool(self, invocation_id: str) -> None: ...
+
+    def close(self) -> None:
+        self.closed_by_us = True
+
+
+class Rig:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, with_agent: bool = True) -> None:
+        self.events: list[Event] = []
+        self.leg, self.agent, self.stream = FakeLeg(), FakeAgent(), FakeStream()
+        self.joins = 0
+        self.join_error: AgentUnreachable | None = None
+        monkeypatch.setattr(line_module, "connect", self.connect)
+        dial = Dial(call_id=ID, sip_call_id="CA1", trunk=TRUNK, from_number="+1", to_number="+2", with_agent=with_agent)
+        self.line = Line(dial, self.events.append, ssl.create_default_context())
+
+    async def connect(self, join_url: str, **callbacks: Any) -> FakeAgent:
+        self.joins += 1
+        if self.join_error is not None:
+            raise self.join_error
+        self.agent.on_audio = callbacks["on_audio"]
+        self.agent.on_event = callbacks["on_event"]
+        self.agent.on_closed = callbacks["on_closed"]
+        return self.agent
+
+    def dial(self) -> None:
+        def dialler(dial: Dial, listener: LegListener) -> SipLeg:
+            return self.leg
+
+        self.line.dial(dialler)
+
+    def answer(self) -> None:
+        self.line.on_media(self.stream)
+        self.line.on_answered("PCMU")
+
+    async def talk(self) -> None:
+        """Dialled, joined and answered."""
+        self.dial()
+        self.line.join(JOIN)
+        self.answer()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def tick(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.line.play()
+            self.line.capture()
+
+    def kinds(self) -> list[type]:
+        return [type(event) for event in self.events]
+
+    def outcome(self) -> Outcome:
+        ends = [event for event in self.events if isinstance(event, LegEnded)]
+        assert len(ends) == 1 and self.events[-1] is ends[0], "told once, and last"
+        return ends[0].outcome
+
+
+def ended(*, code: int = 0, by_remote: bool = True, confirmed: bool = True) -> LegEnd:
+    return LegEnd(sip_code=code, sip_reason="", q850=None, by_remote=by_remote, confirmed=confirmed, rtp={})
+
+
+async def test_the_agent_is_joined_after_the_answer_and_hears_nothing_of_early_media(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(monkeypatch)
+    rig.dial()
+    rig.line.join(JOIN)
+    rig.line.on_progress(183, "Session Progress")
+    rig.line.on_media(rig.stream)
+    rig.tick(10)
+    await asyncio.sleep(0)
+    assert rig.joins == 0
+    assert rig.stream.sent == [bytes(320)] * 10, "silence keeps the path open"
+    rig.line.on_answered("PCMU")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert rig.joins == 1
+    assert rig.agent.heard == []
+    assert rig.kinds() == [InviteSent, Progress, Answered, AgentJoined]
+
+
+async def test_what_the_callee_says_while_the_socket_opens_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    rig.dial()
+    rig.answer()
+    rig.tick(3)
+    rig.line.join(JOIN)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rig.tick()
+    assert len(rig.agent.heard) == 4
+
+
+async def test_audio_flows_both_ways_every_tick_and_the_first_word_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.agent.on_audio(LOUD * 2)
+    rig.tick(3)
+    assert rig.stream.sent == [LOUD, LOUD, bytes(320)]
+    assert rig.agent.heard == [rig.stream.heard] * 3
+    assert rig.kinds().count(AgentSpoke) == 1
+
+
+async def test_barge_in_makes_the_next_frame_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.agent.on_audio(LOUD * 1500)
+    rig.tick()
+    rig.agent.on_event(ClearPlayback())
+    rig.tick()
+    rig.agent.on_audio(LOUD)
+    rig.tick()
+    assert rig.stream.sent == [LOUD, bytes(320), LOUD]
+
+
+async def test_the_agents_farewell_is_played_out_before_the_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.agent.on_audio(LOUD * 50)
+    rig.agent.on_closed(Closed(code=1000, reason="", by_us=False))
+    rig.tick(50)
+    assert rig.leg.hang_ups == 0
+    rig.tick(20)
+    assert rig.leg.hang_ups == 1
+    assert rig.stream.sent[:50] == [LOUD] * 50
+    rig.line.on_ended(ended(by_remote=False))
+    assert rig.outcome().cause is Cause.AGENT_HANGUP
+    assert AgentLeft in rig.kinds()
+
+
+async def test_a_lost_websocket_hangs_up_at_once_with_its_own_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.agent.on_audio(LOUD * 50)
+    rig.agent.on_closed(Closed(code=1006, reason="", by_us=False))
+    assert rig.leg.hang_ups == 1
+    rig.line.on_ended(ended(by_remote=False))
+    assert rig.outcome().cause is Cause.AGENT_LOST
+
+
+async def test_the_callees_hang_up_closes_the_agent_and_the_end_is_told_when_both_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.line.on_ended(ended())
+    assert rig.agent.closed_by_us
+    assert LegEnded not in rig.kinds()
+    rig.agent.on_event(TurnFinal(ordinal=0, role="agent", text="Good", truncated=True))
+    rig.agent.on_closed(Closed(code=1000, reason="", by_us=True))
+    assert rig.kinds()[-3:] == [Transcribed, AgentLeft, LegEnded]
+    assert rig.outcome().cause is Cause.CALLEE_HANGUP
+
+
+async def test_an_agent_that_cannot_be_reached_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    rig.join_error = AgentUnreachable("Ultravox did not answer.")
+    await rig.talk()
+    assert rig.leg.hang_ups == 1
+    rig.line.on_ended(ended(by_remote=False))
+    assert rig.outcome().cause is Cause.AGENT_UNREACHABLE
+    assert rig.outcome().detail == "Ultravox did not answer."
+
+
+async def test_a_call_that_ends_while_the_agent_is_being_joined_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(monkeypatch)
+    rig.dial()
+    rig.line.join(JOIN)
+    rig.answer()
+    rig.line.on_ended(ended())
+    await asyncio.sleep(0)
+    assert rig.outcome().cause is Cause.CALLEE_HANGUP
+    assert AgentJoined not in rig.kinds()
+
+
+@pytest.mark.parametrize(
+    ("end", "cause"),
+    [
+        (ended(code=487, confirmed=False), Cause.CALLER_HANGUP),
+        (ended(code=486, confirmed=False), Cause.BUSY),
+        (ended(code=408, by_remote=False, confirmed=False), Cause.CALLER_HANGUP),
+        (ended(by_remote=False), Cause.CALLER_HANGUP),
+    ],
+    ids=["487 to our CANCEL", "486 crossed our CANCEL", "nobody answered our CANCEL", "200 crossed our CANCEL"],
+)
+async def test_our_hang_up_stands_unless_the_far_end_was_first(
+    monkeypatch: pytest.MonkeyPatch, end: LegEnd, cause: Cause
+) -> None:
+    rig = Rig(monkeypatch, with_agent=False)
+    rig.dial()
+    rig.line.hang_up(CALLER_HANGUP)
+    rig.line.hang_up(CALLER_HANGUP)
+    assert rig.leg.hang_ups == 1
+    rig.line.on_ended(end)
+    assert rig.outcome().cause is cause
+
+
+async def test_a_leg_that_ends_by_nobodys_message_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch, with_agent=False)
+    rig.dial()
+    rig.answer()
+    rig.line.on_ended(ended(by_remote=False))
+    assert rig.outcome().cause is Cause.CALL_FAILED
+
+
+async def test_an_invite_that_pjsip_refuses_ends_the_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+
+    def dialler(dial: Dial, listener: LegListener) -> SipLeg:
+        raise SipError("no transport")
+
+    rig.line.dial(dialler)
+    assert rig.outcome().cause is Cause.ENGINE_ERROR
+    assert "no transport" in rig.outcome().detail
+
+
+@pytest.mark.parametrize(("ptime_ms", "frames"), [(10, 20), (20, 10), (30, 6), (40, 5)])
+async def test_any_packet_time_gets_its_audio_at_the_right_pace(
+    monkeypatch: pytest.MonkeyPatch, ptime_ms: int, frames: int
+) -> None:
+    rig = Rig(monkeypatch, with_agent=False)
+    rig.stream.samples = 8 * ptime_ms
+    rig.dial()
+    rig.answer()
+    rig.tick(10)
+    assert len(rig.stream.sent) == frames
+    assert {len(frame) for frame in rig.stream.sent} == {16 * ptime_ms}
