@@ -39,6 +39,14 @@ _READ_BACK_S = 1.5
 """How long the record of an ended AI call waits for the service's own word on why."""
 
 
+_END_REASONS = {
+    Cause.AGENT_HANGUP: "agent_hangup",
+    Cause.AGENT_LOST: "connection_error",
+    Cause.WORKER_LOST: "connection_error",
+}
+"""What an agent session's end reason must have been when the service cannot be asked; any other: the client hung up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
     """Times a call is bound by."""
@@ -333,7 +341,7 @@ class Call:
         answered = self.record.answered_at is not None
         fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
         if self.record.ai is not None:
-            reason = await self._agent_end_reason()
+            reason = await self._agent_end_reason(outcome)
             if reason == "timeout" and outcome.cause is Cause.AGENT_HANGUP:
                 outcome = max_duration(self._limit_s)
             ai_ended_at = self.record.ai.ended_at or ended_at
@@ -341,13 +349,14 @@ class Call:
         await self._change("voice.completed" if answered else "voice.failed", outcome=outcome, **fields)
         log.info("call ended", extra={"call": self.record.id, "by": outcome.by, "cause": outcome.cause, **self._media})
 
-    async def _agent_end_reason(self) -> str | None:
+    async def _agent_end_reason(self, outcome: Outcome) -> str | None:
         ai = self.record.ai
         if ai is None or self._session is None or self._agents is None:
             return None
         if ai.joined_at is None:
             return "unjoined"
-        return await self._agents.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
+        told = await self._agents.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
+        return told or _END_REASONS.get(outcome.cause, "hangup")
 
 
 def _now() -> datetime:

@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.agents import UltravoxAgents
 from engine.commands import Register, Stop, TrunkAccount
 from engine.config import Config, TrunkConfig
+from engine.errors import EngineError
 from engine.events import Event, Registration
 from engine.log import LogSettings
 from engine.name_resolution import nameservers, static_hosts
@@ -96,8 +97,8 @@ class LiveRealm:
                     on_event=self._on_registrar_event,
                     on_exit=gone.set,
                 )
-            except OSError as error:
-                log.error("the registrar could not be started: %s", error)
+            except EngineError as error:
+                log.error("%s", error)
             else:
                 self._registrar.send(Register(trunks=self._trunks.registering()))
                 await gone.wait()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.commands import Command, Stop
+from engine.errors import EngineError
 from engine.events import (
     AgentJoined,
     AgentLeft,
@@ -178,7 +179,7 @@ class WorkerPool:
         self._shrink(free - target, known)
 
     def _next_slot(self) -> int | None:
-        """The first slot without a worker; one whose last worker could not start (its port is taken, say) comes last."""
+        """The first slot without a worker; one whose last worker could not start (port taken?) comes last."""
         empty = [slot for slot in range(self._slots) if slot not in self._workers]
         return min(empty, key=lambda slot: (slot in self._failed_slots, slot), default=None)
 
@@ -199,8 +200,8 @@ class WorkerPool:
             worker.child = await self._start_child(
                 worker.slot, lambda event: self._receive(worker, event), lambda: self._exited(worker)
             )
-        except OSError as error:
-            log.error("a worker could not be started: %s", error)
+        except EngineError as error:
+            log.error("%s", error)
             self._exited(worker)
 
     def _retire(self, worker: _Worker) -> None:

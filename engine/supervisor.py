@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.commands import Command
+from engine.errors import EngineError
 from engine.events import Event
 from engine.nursery import Exited, Spawn, Spawned
 from engine.pipe import Pipe, open_pipe
@@ -53,7 +54,7 @@ class Supervisor:
     ) -> ChildProcess:
         """Fork a process that runs ``module.main``. ``on_exit`` is called once, when its end of the pipe is closed.
 
-        Raises ``OSError`` when the nursery cannot be had.
+        Raises ``EngineError`` when the nursery cannot be had.
         """
         ours, theirs = socket.socketpair()
         token = next(self._tokens)
@@ -64,9 +65,9 @@ class Supervisor:
                 spawn = Spawn(token=token, module=module, title=title)
                 socket.send_fds(control, [pickle.dumps(spawn)], [theirs.fileno()])
             pid = await born
-        except OSError:
+        except OSError as error:
             ours.close()
-            raise
+            raise EngineError(f"The process {title!r} could not be started: {error}.") from error
         finally:
             self._born.pop(token, None)
         pipe = await open_pipe(ours, on_event, on_exit)
@@ -92,7 +93,7 @@ class Supervisor:
 
         def gone() -> None:
             if not first.done():
-                first.set_exception(ConnectionError(f"{title} ended before it was ready; its log says why"))
+                first.set_exception(EngineError(f"The process {title!r} ended before it was ready; its log says why."))
             on_exit()
 
         child = await self.start_child(module, title, settings, hear, gone)

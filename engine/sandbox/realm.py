@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.agents import UltravoxAgents
 from engine.commands import Stop, TrunkAccount
-from engine.errors import TrunkUnavailable
+from engine.errors import EngineError, TrunkUnavailable
 from engine.events import Event, Ready
 from engine.log import LogSettings
 from engine.pool import SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
@@ -100,7 +100,11 @@ class Sandbox:
         """Have the simulated Ultravox running and lines warm; quick when they are already."""
         if self._started is None:
             self._started = asyncio.create_task(self._start())
-        await asyncio.shield(self._started)
+        try:
+            await asyncio.shield(self._started)
+        except EngineError:
+            self._started = None  # the next call tries again
+            raise
 
     async def close(self) -> None:
         """Stop the workers, their carriers with them, then the simulated Ultravox."""

@@ -68,7 +68,7 @@ def _spoken(text: str, rate_hz: int, voice: Voice) -> bytes | None:
 
 
 def _at_rate(samples: NDArray[np.float64], rate_hz: int) -> bytes:
-    """The whole utterance at another rate, where soxr's delay in a stream does not matter, levelled to a common peak."""
+    """The whole utterance at another rate, levelled to a common peak; soxr's delay does not matter here."""
     resampled: NDArray[np.float64] = soxr.resample(samples, _ESPEAK_HZ, rate_hz)
     levelled: bytes = (resampled * (_PEAK / np.abs(resampled).max())).astype("<i2").tobytes()
     return levelled

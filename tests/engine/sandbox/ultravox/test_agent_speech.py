@@ -49,6 +49,7 @@ def test_interruption_drops_what_was_to_follow() -> None:
 
 def test_state_is_told_when_it_changes() -> None:
     it = Fixture()
-    for state in ("thinking", "thinking", "listening"):
-        it.speech.enter(state)  # type: ignore[arg-type]
+    it.speech.enter("thinking")
+    it.speech.enter("thinking")
+    it.speech.enter("listening")
     assert len(it.wire.take()) == 2
