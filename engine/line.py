@@ -152,7 +152,7 @@ class Line:
     def _note_first_word(self) -> None:
         self._spoke = True
         answered_at_s = self._answered_at_s or self._loop.time()
-        self._emit(AgentSpoke(call_id=self.call_id, after_answer_ms=(self._loop.time() - answered_at_s) * 1000))
+        self._emit(AgentSpoke(call_id=self.call_id, after_answer_ms=round((self._loop.time() - answered_at_s) * 1000, 1)))
 
     def _finish_farewell(self) -> None:
         assert self._tail is not None

@@ -116,6 +116,7 @@ async def ai_rig(
     dialogue: Dialogue = SILENT,
     knobs: Knobs | None = None,
     capture_s: float = 10.0,
+    ultravox_url: str | None = None,
     log: LogSettings | None = None,
 ) -> AsyncIterator[AiRig]:
     """Running, with a warm worker. On a good way out no fault of the client may be left."""
@@ -144,7 +145,11 @@ async def ai_rig(
                             "codecs": tuple(codecs),
                         },
                     ),
-                    "ultravox": {"api_key": API_KEY, "base_url": ultravox.base_url, "sample_rate": sample_rate},
+                    "ultravox": {
+                        "api_key": API_KEY,
+                        "base_url": ultravox_url or ultravox.base_url,
+                        "sample_rate": sample_rate,
+                    },
                 }
             )
             async with running_engine(config, log=log) as engine:

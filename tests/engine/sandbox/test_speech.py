@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import Any
 
 import numpy as np
 import pytest
 
-from engine.sandbox import speech as speech_module
 from engine.sandbox.speech import speech, tone, tones
 from engine.sandbox.voice_activity import loudness
 
@@ -25,7 +25,7 @@ def test_same_words_give_the_same_pcm() -> None:
 
 
 def test_without_espeak_there_are_tones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech_module.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     assert speech("No program here.", 8000, "agent") == tones("No program here.", 8000, "agent")
 
 
@@ -33,7 +33,7 @@ def test_failing_espeak_is_replaced_by_tones(monkeypatch: pytest.MonkeyPatch) ->
     def fail(*_: Any, **__: Any) -> None:
         raise subprocess.TimeoutExpired("espeak-ng", 1)
 
-    monkeypatch.setattr(speech_module.subprocess, "run", fail)
+    monkeypatch.setattr(subprocess, "run", fail)
     assert speech("A hanging program.", 8000, "agent") == tones("A hanging program.", 8000, "agent")
 
 

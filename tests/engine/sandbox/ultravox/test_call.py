@@ -47,7 +47,7 @@ def test_request_is_echoed_without_its_secrets() -> None:
 def test_call_nobody_joins_ends_unjoined() -> None:
     call = _call()
     call.poll(29.9)
-    assert call.end_reason is None
+    assert call.render(29.9)["endReason"] is None
     call.poll(30.0)
     assert call.end_reason == "unjoined"
     assert call.render(30.0)["billedDuration"] == "0s"
