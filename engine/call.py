@@ -17,6 +17,7 @@ from engine.outcome import (
     CALLER_HANGUP,
     CANCELED,
     RING_TIMEOUT,
+    TRUNK_SILENT,
     WORKER_LOST,
     Cause,
     Outcome,
@@ -189,6 +190,8 @@ class Call:
             assert self._at_deadline is not None
             if self._hung_up:
                 self._outcome = self._at_deadline
+            elif self._state in (CallState.TRYING, CallState.PROCEEDING):
+                self._hang_up(TRUNK_SILENT)
             else:
                 self._hang_up(self._at_deadline)
             return

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from engine.commands import Dial, JoinAgent
@@ -73,6 +73,7 @@ class Line:
         self._leg: SipLeg | None = None
         self._leg_end: LegEnd | None = None
         self._stream: MediaStream | None = None
+        self._rate_hz = 8_000
         self._owed_play = 0
         self._owed_capture = 0
         self._answered_at_s: float | None = None
@@ -120,6 +121,8 @@ class Line:
         """Send 20 ms to the phone, in frames of the codec's packet time: the agent's audio, or silence."""
         stream, bridge = self._stream, self._bridge
         if stream is None:
+            if self._tail is not None:
+                self.hang_up(AGENT_HANGUP)  # on hold nobody hears a farewell
             return
         samples = stream.samples
         self._owed_play += stream.rate_hz // 50
@@ -138,21 +141,26 @@ class Line:
         """Take 20 ms from the phone and hand it to the agent; before the answer nobody hears it."""
         stream = self._stream
         if stream is None:
+            self._send_to_agent(bytes(2 * (self._rate_hz // 50)))  # on hold: the agent's audio must not pause
             return
         samples = stream.samples
         self._owed_capture += stream.rate_hz // 50
         while self._owed_capture >= samples:
             self._owed_capture -= samples
-            heard = stream.read()
-            if self._agent is not None and self._bridge is not None:
-                self._agent.send_audio(self._bridge.caller_frame(heard))
-            elif self._answered_at_s is not None and self._dial.with_agent:
-                self._early.append(heard)
+            self._send_to_agent(stream.read())
+
+    def _send_to_agent(self, heard: bytes) -> None:
+        if self._agent is not None and self._bridge is not None:
+            self._agent.send_audio(self._bridge.caller_frame(heard))
+        elif self._answered_at_s is not None and self._dial.with_agent:
+            self._early.append(heard)
 
     def _note_first_word(self) -> None:
         self._spoke = True
         answered_at_s = self._answered_at_s or self._loop.time()
-        self._emit(AgentSpoke(call_id=self.call_id, after_answer_ms=round((self._loop.time() - answered_at_s) * 1000, 1)))
+        self._emit(
+            AgentSpoke(call_id=self.call_id, after_answer_ms=round((self._loop.time() - answered_at_s) * 1000, 1))
+        )
 
     def _finish_farewell(self) -> None:
         assert self._tail is not None
@@ -172,7 +180,10 @@ class Line:
     def on_media(self, stream: MediaStream | None) -> None:
         self._stream = stream
         self._owed_play = self._owed_capture = 0
-        if stream is not None and self._bridge is not None:
+        if stream is None:
+            return
+        self._rate_hz = stream.rate_hz
+        if self._bridge is not None:
             self._bridge.retune(stream.rate_hz)
 
     def on_answered(self, codec: str) -> None:
@@ -193,8 +204,7 @@ class Line:
     # -- the agent -----------------------------------------------------------------------------------------------------
 
     def _open_agent(self, join: JoinAgent) -> None:
-        phone_hz = self._stream.rate_hz if self._stream is not None else join.sample_rate_hz
-        self._bridge = Bridge(phone_hz, join.sample_rate_hz)
+        self._bridge = Bridge(self._rate_hz, join.sample_rate_hz)
         self._joining = self._loop.create_task(self._join_agent(join, self._bridge))
 
     async def _join_agent(self, join: JoinAgent, bridge: Bridge) -> None:
@@ -272,7 +282,7 @@ class Line:
     def _judge(self, end: LegEnd) -> Outcome:
         ours = self._outcome
         if end.confirmed:
-            return ours or (CALLEE_HANGUP if end.by_remote else LEG_LOST)
+            return ours or (replace(CALLEE_HANGUP, q850=end.q850) if end.by_remote else LEG_LOST)
         if ours is not None and (not end.by_remote or end.sip_code == _REFUSED):
             return ours
         return refusal(end.sip_code, end.sip_reason, end.q850, by_remote=end.by_remote)

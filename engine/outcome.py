@@ -117,7 +117,7 @@ _OTHER = _failed(Party.TRUNK, Cause.CALL_FAILED, "The trunk ended the attempt.",
 TRUNK_SILENT = _failed(
     Party.TRUNK,
     Cause.TRUNK_TIMEOUT,
-    "The trunk did not answer our INVITE at all.",
+    "The trunk did not ring the phone in time, or did not answer our INVITE at all.",
     "Check uri of the trunk, the firewall and the route to it.",
     retryable=True,
 )

@@ -13,6 +13,7 @@ from engine.call import Call, CallLimits
 from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome, refusal
+from engine.pool import CallEvent
 from engine.ports import AgentSession
 from engine.records import (
     AgentSettings,
@@ -184,8 +185,8 @@ async def test_the_agents_session_is_made_at_the_first_ring_and_only_once() -> N
             call.tell(event)
         join = await rig.lines.sent(JoinAgent)
         assert isinstance(join, JoinAgent) and join.sample_rate_hz == 8000
-        for event in (answered(), AgentJoined(call_id=ID)):
-            call.tell(event)
+        call.tell(answered())
+        call.tell(AgentJoined(call_id=ID))
         call.tell(AgentLeft(call_id=ID, code=1000, by_agent=True))
         call.tell(ended(AGENT_HANGUP))
     record = rig.assert_outcome(Status.COMPLETED, Cause.AGENT_HANGUP)
@@ -268,17 +269,21 @@ async def test_delete_while_waiting_for_a_line_ends_the_call_at_once() -> None:
     rig.assert_outcome(Status.FAILED, Cause.CANCELED)
 
 
-@pytest.mark.parametrize(("answer", "cause"), [(False, Cause.NO_ANSWER), (True, Cause.MAX_DURATION)])
-async def test_a_limit_that_passes_hangs_up_with_its_own_cause(answer: bool, cause: Cause) -> None:
+@pytest.mark.parametrize(
+    ("event", "cause"),
+    [(None, Cause.TRUNK_TIMEOUT), (progress(180), Cause.NO_ANSWER), (answered(), Cause.MAX_DURATION)],
+    ids=["no response", "ringing", "answered"],
+)
+async def test_a_limit_that_passes_hangs_up_with_its_own_cause(event: CallEvent | None, cause: Cause) -> None:
     rig = Rig()
     rig.call._limits = CallLimits(ring_timeout_s=0.05, queue_timeout_s=1, default_max_duration_s=0.05)
     async with rig.dialled() as call:
-        if answer:
-            call.tell(answered())
+        if event is not None:
+            call.tell(event)
         hang_up = await rig.lines.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         call.tell(ended(hang_up.outcome))
-    rig.assert_outcome(Status.COMPLETED if answer else Status.FAILED, cause)
+    rig.assert_outcome(Status.COMPLETED if cause is Cause.MAX_DURATION else Status.FAILED, cause)
 
 
 async def test_transcript_lines_are_stored_as_they_come_in_order_of_their_ordinals() -> None:

@@ -304,3 +304,22 @@ async def test_any_packet_time_gets_its_audio_at_the_right_pace(
     rig.tick(10)
     assert len(rig.stream.sent) == frames
     assert {len(frame) for frame in rig.stream.sent} == {16 * ptime_ms}
+
+
+async def test_on_hold_the_agent_hears_silence_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.tick()
+    rig.line.on_media(None)
+    rig.tick(2)
+    assert rig.agent.heard == [rig.stream.heard, bytes(320), bytes(320)]
+
+
+async def test_a_farewell_on_hold_does_not_keep_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.line.on_media(None)
+    rig.agent.on_audio(LOUD * 50)
+    rig.agent.on_closed(Closed(code=1000, reason="", by_us=False))
+    rig.tick()
+    assert rig.leg.hang_ups == 1

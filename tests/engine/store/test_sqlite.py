@@ -28,7 +28,7 @@ def add(conn: Connection) -> None:
 
 
 async def two_warnings(caplog: pytest.LogCaptureFixture) -> None:
-    while len(caplog.records) < 2:  # noqa: ASYNC110 - a log record is no event
+    while len(caplog.records) < 2:
         await asyncio.sleep(0.01)
 
 
