@@ -37,6 +37,10 @@ SPARE_WORKERS = 2
 """Slots beyond what ``max_calls`` needs: for the spares, and for a process that is still ending."""
 
 ASSUMED_LINES = 4  # the stock wheel's; replaced by what the first worker says of its build
+_COOLING_S = 0.75
+_MAX_COOLING = 20
+"""PJLIB keeps a closed socket's handle for half a second and asserts, which kills the process, when the build's 64 are
+gone. A worker whose calls end faster than this many in that time (a trunk that refuses everything) rests."""
 _IDLE_S = 60.0
 _STARTS_AT_ONCE = 2
 _RESTART_PAUSE_S = 0.5
@@ -63,13 +67,16 @@ class _Worker:
     child: Child | None = None
     lines: int = 0
     calls: set[CallId] = field(default_factory=set)
+    cooling: int = 0
     idle_since_s: float = 0.0
     stopping: bool = False
     heartbeat: Heartbeat | None = None
 
     @property
     def free(self) -> int:
-        return 0 if self.stopping else self.lines - len(self.calls)
+        if self.stopping or self.cooling >= _MAX_COOLING:
+            return 0
+        return self.lines - len(self.calls)
 
 
 class WorkerPool:
@@ -235,8 +242,16 @@ class WorkerPool:
         """The one place where a line becomes free."""
         worker = self._by_call.pop(call_id, None)
         if worker is not None:
+            loop = asyncio.get_running_loop()
             worker.calls.discard(call_id)
-            worker.idle_since_s = asyncio.get_running_loop().time()
+            worker.idle_since_s = loop.time()
+            worker.cooling += 1
+            loop.call_later(_COOLING_S, self._cooled, worker)
+            self._notify()
+
+    def _cooled(self, worker: _Worker) -> None:
+        worker.cooling -= 1
+        if worker.cooling == _MAX_COOLING - 1:
             self._notify()
 
     def _exited(self, worker: _Worker) -> None:

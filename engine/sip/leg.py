@@ -67,10 +67,13 @@ class Leg(pj.Call):
             raise SipError(error.reason) from None
 
     def respond(self, code: int) -> None:
-        """Answer an incoming call with a provisional or final status."""
+        """Answer an incoming call with a provisional or final status; harmless when the caller has given up."""
         options = pj.CallOpParam(True)
         options.statusCode = code
-        self.answer(options)
+        try:
+            self.answer(options)
+        except pj.Error as error:
+            log.info("answer %d refused by PJSIP: %s", code, error.reason)
 
     def hang_up(self, code: int = 0) -> None:
         """CANCEL, BYE, or refuse an incoming call with ``code``; harmless when the leg is over."""

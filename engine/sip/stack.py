@@ -125,6 +125,7 @@ class SipStack:
             uri = SipUri.parse(proxy)
             route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
             config.sipConfig.proxies.append(str(route))
+        config.natConfig.sipOutboundUse = 0  # RFC 5626 is not spoken: no ;ob in Contact
         media = config.mediaConfig
         media.lockCodecEnabled = False
         media.transportConfig.boundAddress = self._settings.bind

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from engine import pool as pool_module
 from engine.commands import Command, Stop
 from engine.events import Event, LegEnded, Ready
 from engine.outcome import CALLEE_HANGUP
@@ -110,6 +111,26 @@ async def test_a_dead_workers_calls_are_lost_once_and_its_slot_is_filled_again()
     assert await rig.pool.lease(CallId("c"), 1) == 0
     assert rig.children[-1] is not dead
     assert sorted(rig.lost) == ["a", "b"]
+    await rig.pool.close()
+
+
+async def test_a_worker_whose_calls_end_too_fast_rests_and_another_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_COOLING_S", 60)
+    rig = Rig(max_calls=4, spare_lines=0)
+    slots = []
+    for number in range(25):
+        slots.append(await rig.pool.lease(CallId(str(number)), 1))
+        rig.children[slots[-1]].on_event(ended(str(number)))
+    assert slots == [0] * 20 + [1] * 5
+    await rig.pool.close()
+
+
+async def test_a_rested_worker_takes_calls_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_COOLING_S", 0.01)
+    rig = Rig(max_calls=4, slots=1, spare_lines=0)
+    for number in range(50):
+        assert await rig.pool.lease(CallId(str(number)), 5) == 0
+        rig.children[0].on_event(ended(str(number)))
     await rig.pool.close()
 
 

@@ -100,10 +100,14 @@ class AccountMediaConfig:
     transportConfig: TransportConfig
     lockCodecEnabled: bool
 
+class AccountNatConfig:
+    sipOutboundUse: int
+
 class AccountConfig:
     idUri: str
     regConfig: AccountRegConfig
     sipConfig: AccountSipConfig
+    natConfig: AccountNatConfig
     mediaConfig: AccountMediaConfig
 
 class OnIncomingCallParam:
