@@ -1,4 +1,4 @@
-"""The clean parent: a small process without threads that has everything imported and forks workers on request.
+"""The clean parent: a small process without threads that imports what its children need and forks them on request.
 
 The control process has threads (the store's) and must not fork. It starts this module once, asks for a child by sending
 one datagram with one descriptor, and hears of the child's pid, and later of its exit, by datagrams back. Forking takes
@@ -22,7 +22,8 @@ import setproctitle
 
 from engine.pipe import receive
 
-PRELOADED = ("engine.worker", "engine.registrar", "engine.sandbox.carrier", "engine.sandbox.simulator")
+WORKER = "engine.worker"
+"""Imported ahead of the first request; the other kinds of process when first asked for."""
 _DATAGRAM_SIZE = 4096
 _LAST_CALLS_S = 10
 
@@ -61,9 +62,7 @@ def main(control_fd: int) -> NoReturn:
     # The terminal's Ctrl-C and a service manager's TERM reach the whole group: the control process decides, not they.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for module in PRELOADED:
-        importlib.import_module(module)
-    importlib.import_module("engine.worker").prepare()
+    importlib.import_module(WORKER).prepare()
     gc.collect()
     gc.freeze()
     control = socket.socket(fileno=control_fd)
@@ -118,6 +117,9 @@ def _tell(control: socket.socket, value: object) -> None:
 
 
 def _fork(control: socket.socket, spawn: Spawn, fd: int, parents: tuple[selectors.BaseSelector, int, int]) -> None:
+    if spawn.module not in sys.modules:
+        importlib.import_module(spawn.module)  # here, not in the child: the next one of its kind shares it
+        gc.freeze()
     pid = os.fork()
     if pid:
         os.close(fd)
