@@ -98,7 +98,7 @@ _TRUNK_REFUSED = _failed(
     Party.TRUNK,
     Cause.REJECTED,
     "The trunk refused the call.",
-    "Check that the trunk allows this destination and this caller number.",
+    "Check that the trunk allows this destination and this caller number, and its username and password.",
 )
 _TRUNK_DOWN = _failed(
     Party.TRUNK,

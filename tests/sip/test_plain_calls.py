@@ -1,0 +1,268 @@
+"""Plain calls from request to record, with SIPp, baresip and Kamailio as trunk and callee."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from engine.errors import TrunkUnavailable
+from engine.outcome import Cause, Party
+from engine.records import Status
+from tests.sip.messages import SipMessage
+from tests.sip.peers import PASSWORD, USERNAME, Baresip, Kamailio, SippUas
+from tests.sip.process import free_port, wait_until
+from tests.sip.rtp import RtpTap
+from tests.sip.trunkline import FROM, TO, assert_outcome, trunkline
+
+pytestmark = pytest.mark.sip
+
+
+def offered_codecs(invite: SipMessage) -> list[str]:
+    """The encoding names of the offer in their order, telephone-event apart."""
+    sdp = invite.sdp
+    return [sdp.codecs[payload_type] for payload_type in sdp.payload_types if payload_type < 96]
+
+
+async def test_the_callees_bye_completes_the_call_and_every_message_is_answered(tmp_path: Path) -> None:
+    async with SippUas("uas-answers-then-byes", hold_ms=300) as callee, trunkline(tmp_path, callee.uri) as line:
+        record = await line.call()
+        assert_outcome(record, Status.COMPLETED, Cause.CALLEE_HANGUP)
+        assert record.outcome and record.outcome.by is Party.CALLEE
+        await wait_until(lambda: "> 200 BYE" in callee.dialog(record.sip_call_id), "the answer to BYE")
+        assert callee.complaints == []
+        [invite] = callee.requests("INVITE")
+        assert invite.call_id == record.sip_call_id
+        assert invite.uri == f"sip:{TO}@127.0.0.1:{callee.port}"
+        assert f"<sip:{FROM}@127.0.0.1>" in (invite.header("From") or "")
+        assert invite.header("P-Asserted-Identity") == f"<sip:{FROM}@127.0.0.1>"
+        assert invite.header("To") == f"<sip:{TO}@127.0.0.1>"
+
+
+async def test_delete_after_the_answer_sends_bye(tmp_path: Path) -> None:
+    async with SippUas("uas-answers-and-echoes-rtp") as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        await line.status(call, Status.ANSWERED)
+        await line.hang_up(call)
+        assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
+        await callee.wait_for("BYE")
+        assert callee.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("scenario", "cause", "code", "q850"),
+    [
+        ("uas-busy-486", Cause.BUSY, 486, None),
+        ("uas-busy-486-with-reason", Cause.BUSY, 486, 17),
+        ("uas-declines-603", Cause.REJECTED, 603, None),
+        ("uas-not-found-404", Cause.INVALID_NUMBER, 404, None),
+        ("uas-unavailable-503", Cause.TRUNK_UNAVAILABLE, 503, None),
+    ],
+)
+async def test_a_refusal_is_kept_with_its_code_and_acknowledged(
+    tmp_path: Path, scenario: str, cause: Cause, code: int, q850: int | None
+) -> None:
+    async with SippUas(scenario) as callee, trunkline(tmp_path, callee.uri) as line:
+        record = await line.call()
+        assert_outcome(record, Status.FAILED, cause, sip_code=code)
+        assert record.outcome and record.outcome.q850 == q850
+        await callee.wait_for("ACK")
+        assert callee.complaints == []
+
+
+async def test_a_phone_that_nobody_answers_is_cancelled_at_the_ring_time_out(tmp_path: Path) -> None:
+    async with (
+        SippUas("uas-rings-forever") as callee,
+        trunkline(tmp_path, callee.uri, ring_timeout="1s") as line,
+    ):
+        call = await line.place()
+        await line.status(call, Status.RINGING)
+        assert_outcome(await line.ended(call), Status.FAILED, Cause.NO_ANSWER)
+        await callee.wait_for("CANCEL")
+        await callee.wait_for("ACK")
+        assert callee.complaints == []
+
+
+async def test_delete_while_ringing_cancels(tmp_path: Path) -> None:
+    async with SippUas("uas-rings-forever") as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        await line.status(call, Status.RINGING)
+        await line.hang_up(call)
+        assert_outcome(await line.ended(call), Status.FAILED, Cause.CANCELED)
+        await callee.wait_for("CANCEL")
+        assert callee.complaints == []
+
+
+async def test_early_media_is_not_an_answer(tmp_path: Path) -> None:
+    async with SippUas("uas-183-then-200") as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        ringing = await line.status(call, Status.RINGING)
+        assert ringing.answered_at is None
+        answered = await line.status(call, Status.ANSWERED)
+        assert answered.answered_at and answered.ringing_at
+        assert (answered.answered_at - answered.ringing_at).total_seconds() > 1, (
+            "the scenario answers 2 s after its 183"
+        )
+        await line.hang_up(call)
+        await line.ended(call)
+
+
+async def test_a_200_without_any_ringing_is_an_answer(tmp_path: Path) -> None:
+    async with SippUas("uas-answers-at-once") as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        answered = await line.status(call, Status.ANSWERED)
+        assert answered.ringing_at is None
+        await line.hang_up(call)
+        assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
+
+
+@pytest.mark.parametrize("scenario", ["uas-challenges-407", "uas-challenges-401"])
+async def test_a_challenge_is_answered_with_digest(tmp_path: Path, scenario: str) -> None:
+    async with SippUas(scenario) as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        await line.status(call, Status.ANSWERED)
+        await line.hang_up(call)
+        await line.ended(call)
+        first, second = callee.requests("INVITE")
+        assert not first.answers_challenge(USERNAME, PASSWORD)
+        assert second.answers_challenge(USERNAME, PASSWORD)
+        assert second.call_id == first.call_id
+
+
+async def test_a_wrong_password_fails_the_call_and_says_where_to_look(tmp_path: Path) -> None:
+    async with (
+        SippUas("uas-challenges-401") as callee,
+        trunkline(tmp_path, callee.uri, password="wrong") as line,
+    ):
+        record = await line.call()
+        # The far end says 403: it may mean the credentials or the call, so the hint names both.
+        assert_outcome(record, Status.FAILED, Cause.REJECTED, sip_code=403)
+        assert record.outcome and "password" in record.outcome.hint
+
+
+async def test_a_trunk_that_says_nothing_is_a_time_out_of_the_trunk(tmp_path: Path) -> None:
+    async with (
+        SippUas("uas-ignores-everything") as callee,
+        trunkline(tmp_path, callee.uri, ring_timeout="1s") as line,
+    ):
+        assert_outcome(await line.call(), Status.FAILED, Cause.TRUNK_TIMEOUT)
+
+
+async def test_the_offer_follows_the_trunks_order_of_codecs(tmp_path: Path) -> None:
+    async with (
+        SippUas("uas-answers-pcma-only") as callee,
+        trunkline(tmp_path, callee.uri, codecs=("G722", "PCMA", "PCMU")) as line,
+    ):
+        call = await line.place()
+        await line.status(call, Status.ANSWERED)
+        await line.hang_up(call)
+        await line.ended(call)
+        [invite] = callee.requests("INVITE")
+        assert offered_codecs(invite) == ["G722", "PCMA", "PCMU"]
+        assert set(invite.sdp.codecs.values()) == {"G722", "PCMA", "PCMU", "telephone-event"}
+
+
+@pytest.mark.parametrize(("scenario", "payload_type"), [("uas-answers-pcma-only", 8), ("uas-answers-g722-only", 9)])
+async def test_the_codec_of_the_answer_is_what_is_sent(tmp_path: Path, scenario: str, payload_type: int) -> None:
+    with RtpTap() as tap:
+        async with SippUas(scenario, rtp=tap) as callee, trunkline(tmp_path, callee.uri) as line:
+            call = await line.place()
+            await line.status(call, Status.ANSWERED)
+            await tap.wait_for_packets(10)
+            await line.hang_up(call)
+            await line.ended(call)
+            assert {packet.payload_type for packet in tap.packets()} == {payload_type}
+
+
+async def test_a_codec_that_the_trunk_does_not_list_is_not_offered(tmp_path: Path) -> None:
+    async with (
+        SippUas("uas-answers-at-once") as callee,
+        trunkline(tmp_path, callee.uri, codecs=("PCMU",)) as line,
+    ):
+        call = await line.place()
+        await line.status(call, Status.ANSWERED)
+        await line.hang_up(call)
+        await line.ended(call)
+        [invite] = callee.requests("INVITE")
+        assert offered_codecs(invite) == ["PCMU"]
+
+
+async def test_an_answered_plain_call_sends_silence_every_20_ms_until_its_end(tmp_path: Path) -> None:
+    with RtpTap() as tap:
+        async with SippUas("uas-answers-and-echoes-rtp", rtp=tap) as callee, trunkline(tmp_path, callee.uri) as line:
+            call = await line.place()
+            await line.status(call, Status.ANSWERED)
+            await tap.wait_for_packets(100)
+            await line.hang_up(call)
+            await line.ended(call)
+            packets = tap.packets()
+            timestamps = [packet.timestamp for packet in packets]
+            assert all(packet.silent and packet.payload_type == 0 for packet in packets)
+            assert {(after - before) % 2**32 for before, after in pairwise(timestamps)} == {160}
+            await asyncio.sleep(0.2)
+            assert len(tap.packets()) == len(packets), "no RTP after BYE"
+
+
+async def test_more_calls_than_one_worker_holds_use_several_and_all_end_well(tmp_path: Path) -> None:
+    async with (
+        SippUas("uas-answers-then-byes", hold_ms=1000) as callee,
+        trunkline(tmp_path, callee.uri, max_calls=12) as line,
+    ):
+        records = await asyncio.gather(*(line.call() for _ in range(12)))
+        assert {record.outcome.cause for record in records if record.outcome} == {Cause.CALLEE_HANGUP}
+        assert len({invite.header("Contact") for invite in callee.requests("INVITE")}) >= 3
+        assert callee.complaints == []
+
+
+async def test_max_duration_ends_a_plain_call_with_bye(tmp_path: Path) -> None:
+    async with SippUas("uas-answers-and-echoes-rtp") as callee, trunkline(tmp_path, callee.uri) as line:
+        record = await line.call(max_duration_s=1)
+        assert_outcome(record, Status.COMPLETED, Cause.MAX_DURATION)
+        assert record.duration_s == 1
+        await callee.wait_for("BYE")
+
+
+async def test_another_make_of_callee_is_called_and_its_hang_up_noticed(tmp_path: Path) -> None:
+    async with Baresip() as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        await line.status(call, Status.ANSWERED)
+        await asyncio.sleep(0.5)
+        callee.hang_up()
+        assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLEE_HANGUP)
+
+
+async def test_a_trunk_is_registered_with_digest_before_it_takes_calls_and_unregistered_at_the_end(
+    tmp_path: Path,
+) -> None:
+    async with SippUas("registrar-challenges-401") as registrar:
+        async with trunkline(tmp_path, registrar.uri, registrar=registrar.uri, until_ready=False) as line:
+            await wait_until(lambda: line.engine.readiness().ready, "the registration")
+            assert line.engine.readiness().checks["trunk tests"] == "up, registered"
+            first, second = registrar.requests("REGISTER")[:2]
+            assert not first.answers_challenge(USERNAME, PASSWORD)
+            assert second.answers_challenge(USERNAME, PASSWORD)
+        last = registrar.requests("REGISTER")[-1]
+        assert last.header("Expires") == "0" or "expires=0" in (last.header("Contact") or "")
+
+
+async def test_calls_are_refused_while_the_trunk_is_not_registered(tmp_path: Path) -> None:
+    nobody = f"sip:127.0.0.1:{free_port()}"
+    async with trunkline(tmp_path, nobody, registrar=nobody, until_ready=False) as line:
+        with pytest.raises(TrunkUnavailable, match="tests: "):
+            await line.place()
+        assert not line.engine.readiness().ready
+
+
+async def test_kamailio_registers_the_trunk_and_routes_its_calls(tmp_path: Path) -> None:
+    async with SippUas("uas-answers-then-byes", hold_ms=300) as callee, Kamailio(gateway=callee.uri) as proxy:
+        async with trunkline(
+            tmp_path, proxy.uri, registrar=proxy.uri, outbound_proxy=[proxy.uri], until_ready=False
+        ) as line:
+            await wait_until(lambda: line.engine.readiness().ready, "the registration")
+            assert proxy.registered()
+            assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
+            [invite] = callee.requests("INVITE")
+            assert invite.all("Record-Route")
+        assert not proxy.registered()
