@@ -74,9 +74,7 @@ class AiRig:
         """DELETE."""
         await self.engine.hang_up(call.id, Environment.LIVE)
 
-    async def until(
-        self, call: CallRecord, holds: Callable[[CallRecord], bool], *, within_s: float = 15
-    ) -> CallRecord:
+    async def until(self, call: CallRecord, holds: Callable[[CallRecord], bool], *, within_s: float = 15) -> CallRecord:
         """The first record for which ``holds`` is true; an error when the call ends without."""
         record = call
         async with asyncio.timeout(within_s):
@@ -160,7 +158,12 @@ async def ai_rig(
 
 
 def speak(
-    conversation: Conversation, pcm: bytes, text: str = "", *, interruptible: bool = False, then: EndReason | None = None
+    conversation: Conversation,
+    pcm: bytes,
+    text: str = "",
+    *,
+    interruptible: bool = False,
+    then: EndReason | None = None,
 ) -> None:
     """Have the agent play ``pcm`` (s16le at its rate). What the callee plays meanwhile is no barge-in."""
     utterance = Utterance(text, pcm, conversation.settings.output_hz)
