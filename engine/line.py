@@ -48,6 +48,7 @@ _EARLY_FRAMES = 25
 _TAIL_FRAMES = 10
 """Frames sent after the agent's last word, so that the far end's jitter buffer plays it before our BYE."""
 _REFUSED = 487
+_NEVER_SENT = LegEnd(sip_code=0, sip_reason="", q850=None, by_remote=False, confirmed=False, rtp={})
 
 
 class Dialler(Protocol):
@@ -94,9 +95,7 @@ class Line:
         try:
             self._leg = dialler(self._dial, self)
         except SipError as error:
-            self._outcome = engine_error(f"The call could not be sent to the trunk: {error}.")
-            self._agent_gone = True
-            self.on_ended(LegEnd(sip_code=0, sip_reason="", q850=None, by_remote=False, confirmed=False, rtp={}))
+            self.hang_up(engine_error(f"The call could not be sent to the trunk: {error}."))
             return
         self._emit(InviteSent(call_id=self.call_id, at_s=self._loop.time()))
 
@@ -111,8 +110,10 @@ class Line:
         if self._outcome is not None or self._leg_end is not None:
             return
         self._outcome = outcome
-        if self._leg is not None:
-            self._leg.hang_up()
+        if self._leg is None:
+            self.on_ended(_NEVER_SENT)
+            return
+        self._leg.hang_up()
         self._close_agent()
 
     # -- every 20 ms ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import gc
 import itertools
+import logging
 import resource
 import socket
 import ssl
@@ -17,7 +18,7 @@ from engine.commands import Command, Dial, HangUp, JoinAgent, Stop
 from engine.events import Event, Heartbeat, LegEnded, Ready
 from engine.line import Line
 from engine.log import set_up_logging
-from engine.outcome import ENGINE_SHUTDOWN
+from engine.outcome import ENGINE_SHUTDOWN, engine_error
 from engine.pipe import Pipe, open_pipe
 from engine.ports import LegListener, SipLeg
 from engine.process_settings import WorkerSettings
@@ -26,7 +27,11 @@ from engine.sip.clock import MediaClock
 from engine.sip.stack import SipStack
 from media.resampler import Resampler
 
+log = logging.getLogger("trunkline.worker")
+
 _HEARTBEAT_S = 1.0
+_REST_S = 0.1
+"""How often a worker without calls looks at its SIP socket."""
 _RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 _FAREWELL_S = 3.0
 """How long a stopping worker waits for BYE and CANCEL to be answered."""
@@ -41,7 +46,9 @@ class Worker:
         self._lines: dict[CallId, Line] = {}
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
-        self._clock = MediaClock(poll=stack.poll, play=self._play, capture=self._capture)
+        self._clock = MediaClock(
+            poll=stack.poll, play=self._play, capture=self._capture, busy=lambda: bool(self._lines), rest_s=_REST_S
+        )
         self._pipe: Pipe | None = None
 
     async def serve(self, end: socket.socket) -> None:
@@ -63,27 +70,50 @@ class Worker:
 
     def _play(self) -> None:
         for line in list(self._lines.values()):
-            line.play()
+            try:
+                line.play()
+            except Exception:  # noqa: BLE001 - `_failed` logs it
+                self._failed(line)
 
     def _capture(self) -> None:
         for line in list(self._lines.values()):
-            line.capture()
+            try:
+                line.capture()
+            except Exception:  # noqa: BLE001 - `_failed` logs it
+                self._failed(line)
+
+    def _failed(self, line: Line) -> None:
+        """An error of one call ends that call, never its neighbours; called while the error is handled."""
+        log.exception("a call failed in its worker; it is ended", extra={"call": line.call_id})
+        line.hang_up(engine_error("An internal error ended the call."))
 
     def _on_command(self, command: Command) -> None:
         match command:
             case Dial():
                 self._lines[command.call_id] = Line(command, self._emit, self._tls)
-                self._lines[command.call_id].dial(self._send_invite)
-            case JoinAgent() if command.call_id in self._lines:
-                self._lines[command.call_id].join(command)
-            case HangUp() if command.call_id in self._lines:
-                self._lines[command.call_id].hang_up(command.outcome)
+                self._clock.wake()
+                self._run(command)
             case JoinAgent() | HangUp():
-                pass  # the call ended while the command was on its way
+                self._run(command)
             case Stop():
                 self._stopping.set()
             case _:
                 raise TypeError(f"a worker cannot run {type(command).__name__}")
+
+    def _run(self, command: Dial | JoinAgent | HangUp) -> None:
+        line = self._lines.get(command.call_id)
+        if line is None:
+            return  # the call ended while the command was on its way
+        try:
+            match command:
+                case Dial():
+                    line.dial(self._send_invite)
+                case JoinAgent():
+                    line.join(command)
+                case HangUp():
+                    line.hang_up(command.outcome)
+        except Exception:  # noqa: BLE001 - `_failed` logs it
+            self._failed(line)
 
     def _send_invite(self, dial: Dial, listener: LegListener) -> SipLeg:
         return self._stack.dial(

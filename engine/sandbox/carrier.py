@@ -20,7 +20,7 @@ from engine.ports import LegEnd, LegListener, MediaStream
 from engine.process_settings import CarrierSettings, StackSettings
 from engine.sandbox.callee import Callee
 from engine.sandbox.numbers import Behaviour, behaviour
-from engine.sip.clock import MediaClock
+from engine.sip.clock import TICK_S, MediaClock
 from engine.sip.leg import Leg
 from engine.sip.stack import SipStack
 from engine.sip_uri import SipUri
@@ -122,7 +122,13 @@ class Carrier:
         self._settings = settings
         self._callees: list[SimulatedCallee] = []
         self._stack = SipStack(StackSettings(bind="127.0.0.1"), self._take)
-        self._clock = MediaClock(poll=self._stack.poll, play=self._tick, capture=lambda: None)
+        self._clock = MediaClock(
+            poll=self._stack.poll,
+            play=self._tick,
+            capture=lambda: None,
+            busy=lambda: bool(self._callees),
+            rest_s=TICK_S,
+        )
 
     async def serve(self, end: socket.socket) -> None:
         """Serve until the control process lets go."""

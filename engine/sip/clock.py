@@ -15,23 +15,40 @@ _MAX_OWED_S = 0.2  # beyond this a stall is not made up: the jitter buffers at b
 class MediaClock:
     """Calls ``play`` at each 20 ms and ``capture`` half-way between, ``poll`` before either.
 
-    Sending and receiving half a tick apart wakes no more often than needed anyway (a SIP message waits 10 ms at most)
-    and takes half a tick from the way there and back. A late tick is caught up, and its lateness measured.
+    Half a tick between sending and receiving takes as much from the way there and back as from the wait of a SIP
+    message. A late tick is caught up, and its lateness measured. While not ``busy`` there is only a poll each
+    ``rest_s``: waking up is what costs most; ``wake`` ends the rest.
     """
 
-    def __init__(self, *, poll: Callable[[], None], play: Callable[[], None], capture: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        poll: Callable[[], None],
+        play: Callable[[], None],
+        capture: Callable[[], None],
+        busy: Callable[[], bool],
+        rest_s: float,
+    ) -> None:
         self.meter = TickMeter()
         self._poll = poll
         self._play = play
         self._capture = capture
+        self._busy = busy
+        self._rest_s = rest_s
         self._loop = asyncio.get_running_loop()
         self._due_s = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
+        self._resting = True
 
     def start(self) -> None:
-        """Tick from now on."""
-        self._due_s = time.monotonic()
+        """Poll, and tick while busy, from now on."""
         self._tick()
+
+    def wake(self) -> None:
+        """There is something to do: tick again at once, not at the end of the rest."""
+        if self._resting and self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(TICK_S / 2, self._tick)
 
     def stop(self) -> None:
         """No tick after this."""
@@ -41,8 +58,15 @@ class MediaClock:
 
     def _tick(self) -> None:
         now_s = time.monotonic()  # the loop's own time is as old as its wake-up
-        late_s = now_s - self._due_s
-        self.meter.ticked(max(0.0, late_s))
+        if not self._busy():
+            self._resting = True
+            self._timer = self._loop.call_later(self._rest_s, self._tick)
+            self._poll()
+            return
+        if self._resting:
+            self._resting, self._due_s = False, now_s
+        late_s = max(0.0, now_s - self._due_s)
+        self.meter.ticked(late_s)
         if late_s > _MAX_OWED_S:
             self._due_s = now_s
         # Scheduled first: an error in a tick must not stop the clock of the other calls.

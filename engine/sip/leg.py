@@ -16,8 +16,17 @@ from engine.sip_uri import q850_cause
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
 
-FINISHED: list[Leg] = []
-"""Legs whose pj.Call may go once PJSIP has returned from its callback; emptied after every poll."""
+_finished: list[Leg] = []
+
+
+def drop_finished() -> None:
+    """Let go of the legs that are over; to be called outside PJSIP's callbacks.
+
+    pj.Call's destructor hangs up whatever call is in its slot, so one whose slot has a new call already waits for that
+    one's end.
+    """
+    if _finished:
+        _finished[:] = [leg for leg in _finished if leg.isActive()]
 
 
 def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
@@ -144,7 +153,7 @@ class Leg(pj.Call):
         self._over = True
         message = _received_message(event)
         by_remote = bool(message) and not (self._hung_up and self._confirmed)
-        FINISHED.append(self)
+        _finished.append(self)
         self._listener.on_ended(
             LegEnd(
                 sip_code=0 if self._confirmed else info.lastStatusCode,

@@ -12,7 +12,7 @@ from engine.commands import TrunkAccount
 from engine.errors import SipError
 from engine.ports import LegListener
 from engine.process_settings import StackSettings
-from engine.sip.leg import FINISHED, Leg
+from engine.sip.leg import Leg, drop_finished
 from engine.sip.library import line_limit, set_log_level
 from engine.sip_uri import SipUri, name_addr
 
@@ -90,8 +90,7 @@ class SipStack:
         for _ in range(_MAX_POLLS):
             if handle(0) <= 0:
                 break
-        if FINISHED:
-            FINISHED.clear()
+        drop_finished()
 
     def dial(
         self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str

@@ -323,3 +323,10 @@ async def test_a_farewell_on_hold_does_not_keep_the_call(monkeypatch: pytest.Mon
     rig.agent.on_closed(Closed(code=1000, reason="", by_us=False))
     rig.tick()
     assert rig.leg.hang_ups == 1
+
+
+async def test_a_hang_up_before_the_invite_left_frees_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    rig.line.hang_up(CALLER_HANGUP)
+    assert rig.outcome().cause is Cause.CALLER_HANGUP
+    assert rig.leg.hang_ups == 0
