@@ -84,7 +84,7 @@ class Caller:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - conditions of all kinds, and none of them tells
+        while not condition():
             await asyncio.sleep(0.002)
 
 
