@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install run demo check fmt test lock clean
 
-DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng    # SIPp, another user agent, a proxy, a voice
+DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl    # SIPp, another user agent, a proxy, a voice, certificates
 BIN := .venv/bin
 
 help: ## show this list
