@@ -33,6 +33,10 @@ class ChildProcess:
         """Give it a command; never blocks."""
         self._pipe.send(command)
 
+    def close(self) -> None:
+        """Close our end of the pipe: the process takes it as the order to leave."""
+        self._pipe.close()
+
 
 class Supervisor:
     """Starts processes through the nursery, and the nursery again when it died."""
@@ -43,6 +47,7 @@ class Supervisor:
         self._born: dict[int, asyncio.Future[int]] = {}
         self._tokens = itertools.count(1)
         self._starting = asyncio.Lock()
+        self._children: set[ChildProcess] = set()
 
     async def start_child(
         self,
@@ -70,9 +75,16 @@ class Supervisor:
             raise EngineError(f"The process {title!r} could not be started: {error}.") from error
         finally:
             self._born.pop(token, None)
-        pipe = await open_pipe(ours, on_event, on_exit)
+
+        def gone() -> None:
+            self._children.discard(child)
+            on_exit()
+
+        pipe = await open_pipe(ours, on_event, gone)
+        child = ChildProcess(pid, pipe)
+        self._children.add(child)
         pipe.send(settings)
-        return ChildProcess(pid, pipe)
+        return child
 
     async def start_ready_child(
         self,
@@ -100,7 +112,9 @@ class Supervisor:
         return child, await first
 
     async def close(self) -> None:
-        """Let the nursery go; its children must have been stopped before."""
+        """Let the children go, then the nursery, which leaves when they have."""
+        for child in self._children:
+            child.close()
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
