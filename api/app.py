@@ -13,19 +13,24 @@ from api.openapi import openapi
 from api.ports import Engine
 from api.problems import HANDLERS
 from api.voice import VoiceCalls
-from engine.keys import VOICE_CALL, VOICE_READ
+from api.webhooks import WebhookResource
+from engine.keys import VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 
 def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
     """The API in front of ``engine``, which the caller has started and will stop."""
     guard = guard or Guard(engine)
-    voice, health = VoiceCalls(engine), Health(engine)
+    voice, webhooks, health = VoiceCalls(engine), WebhookResource(engine.webhooks), Health(engine)
     app = Starlette(
         routes=[
             Route("/api/voice", guard(VOICE_CALL, voice.place), methods=["POST"]),
             Route("/api/voice/{id}", guard(VOICE_READ, voice.get), methods=["GET"]),
             Route("/api/voice/{id}", guard(VOICE_CALL, voice.hang_up), methods=["DELETE"]),
             Route("/api/voice/{id}/events", guard(VOICE_READ, voice.events), methods=["GET"]),
+            Route("/api/webhooks", guard(WEBHOOKS_MANAGE, webhooks.create), methods=["POST"]),
+            Route("/api/webhooks", guard(WEBHOOKS_MANAGE, webhooks.list_all), methods=["GET"]),
+            Route("/api/webhooks/{id}", guard(WEBHOOKS_MANAGE, webhooks.delete), methods=["DELETE"]),
+            Route("/api/webhooks/{id}/logs", guard(WEBHOOKS_MANAGE, webhooks.logs), methods=["GET"]),
             Route("/healthz", health.live),
             Route("/readyz", health.ready),
             Route("/openapi.json", openapi),

@@ -17,8 +17,19 @@ from starlette.responses import Response
 from api import problems
 from api.problems import Kind, Problem
 from api.schemas import VoiceRequest
-from api.views import Alive, CallAccepted, CallEnded, CallView, ReadinessView
-from engine.keys import VOICE_CALL, VOICE_READ
+from api.views import (
+    Alive,
+    CallAccepted,
+    CallEnded,
+    CallView,
+    DeliveryList,
+    ReadinessView,
+    WebhookCreated,
+    WebhookDeleted,
+    WebhookList,
+)
+from api.webhook_schemas import DEFAULT_LOGS, MAX_LOGS, WebhookRequest
+from engine.keys import VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 _KEY_PROBLEMS = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.RATE_LIMITED)
 _BODY_PROBLEMS = (
@@ -30,6 +41,19 @@ _BODY_PROBLEMS = (
 _CAPACITY_PROBLEMS = (problems.CONFLICT, problems.NO_CAPACITY, problems.TRUNK_UNAVAILABLE)
 
 
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key with the same body answers the first call's answer for 24 hours and places no other.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+_LIMIT = {
+    "name": "limit",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LOGS, "default": DEFAULT_LOGS},
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One method of one path. ``scope`` None: open to everybody."""
@@ -38,6 +62,8 @@ class Operation:
     answers: type[BaseModel] | str
     """The model of the 200 answer, or the media type of one that is no JSON of ours."""
     reads: type[BaseModel] | None = None
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    """Beside the ``{id}`` of the path."""
     scope: str | None = None
     refuses: tuple[Kind, ...] = ()
 
@@ -47,6 +73,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         summary="Place a call. The answer does not wait for the far end.",
         answers=CallAccepted,
         reads=VoiceRequest,
+        parameters=(_IDEMPOTENCY_KEY,),
         scope=VOICE_CALL,
         refuses=(*_BODY_PROBLEMS, *_CAPACITY_PROBLEMS),
     ),
@@ -69,6 +96,27 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         scope=VOICE_READ,
         refuses=(problems.NOT_FOUND,),
     ),
+    ("/api/webhooks", "post"): Operation(
+        summary="Have a URL told of calls. The answer shows the secret that verifies the signatures, this once.",
+        answers=WebhookCreated,
+        reads=WebhookRequest,
+        scope=WEBHOOKS_MANAGE,
+        refuses=(*_BODY_PROBLEMS, problems.CONFLICT),
+    ),
+    ("/api/webhooks", "get"): Operation(summary="The webhooks there are.", answers=WebhookList, scope=WEBHOOKS_MANAGE),
+    ("/api/webhooks/{id}", "delete"): Operation(
+        summary="Have the URL told nothing any more; what is still to be delivered is dropped.",
+        answers=WebhookDeleted,
+        scope=WEBHOOKS_MANAGE,
+        refuses=(problems.NOT_FOUND,),
+    ),
+    ("/api/webhooks/{id}/logs", "get"): Operation(
+        summary="What became of the latest deliveries.",
+        answers=DeliveryList,
+        parameters=(_LIMIT,),
+        scope=WEBHOOKS_MANAGE,
+        refuses=(problems.NOT_FOUND, problems.VALIDATION_ERROR),
+    ),
     ("/healthz", "get"): Operation(summary="Whether the process serves requests.", answers=Alive),
     ("/readyz", "get"): Operation(summary="Whether new calls can be taken.", answers=ReadinessView),
     ("/openapi.json", "get"): Operation(summary="This document.", answers="application/json"),
@@ -79,13 +127,7 @@ _HEADERS = {
     429: ("Retry-After", "seconds to wait", "integer"),
     503: ("Retry-After", "seconds to wait", "integer"),
 }
-_IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "The same key with the same body answers the first call's answer for 24 hours and places no other.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-}
-_CALL_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 class _Schemas(GenerateJsonSchema):
@@ -145,13 +187,12 @@ def _schemas() -> dict[str, Any]:
 
 def _operation(path: str, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"summary": operation.summary, "responses": _responses(operation)}
-    if "{id}" in path:
-        described["parameters"] = [_CALL_ID]
+    if parameters := [*([_ID] if "{id}" in path else []), *operation.parameters]:
+        described["parameters"] = parameters
     if operation.scope:
         described["security"] = [{"key": []}]
         described["description"] = f"Needs a key with the scope `{operation.scope}`."
     if operation.reads:
-        described["parameters"] = [_IDEMPOTENCY_KEY]
         described["requestBody"] = {"required": True, "content": {"application/json": _ref(operation.reads)}}
     return described
 

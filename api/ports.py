@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from engine.ports import IdempotencyClaim, Readiness
-from engine.records import ApiKey, CallRecord, CallRequest, Environment
+from engine.records import ApiKey, CallRecord, CallRequest, Delivery, Environment, Webhook
 
 
 class Keys(Protocol):
@@ -22,8 +22,31 @@ class Keys(Protocol):
         ...
 
 
+class Webhooks(Protocol):
+    """The webhooks of each environment."""
+
+    async def add(self, url: str, events: Sequence[str], environment: Environment) -> Webhook:
+        """Raises ``TargetRefused``, ``TooManyWebhooks``."""
+        ...
+
+    async def all_of(self, environment: Environment) -> Sequence[Webhook]:
+        """Oldest first."""
+        ...
+
+    async def delete(self, webhook_id: str, environment: Environment) -> None:
+        """Raises ``UnknownWebhook``."""
+        ...
+
+    async def deliveries(self, webhook_id: str, environment: Environment, limit: int) -> Sequence[Delivery]:
+        """The newest first. Raises ``UnknownWebhook``."""
+        ...
+
+
 class Engine(Keys, Protocol):
     """The calls."""
+
+    @property
+    def webhooks(self) -> Webhooks: ...
 
     async def place(self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None) -> CallRecord:
         """Accept a call; never waits for the far end. Raises ``NoCapacity``, ``TrunkUnavailable``,

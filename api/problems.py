@@ -21,9 +21,12 @@ from engine.errors import (
     IdempotencyConflict,
     NoCapacity,
     SipError,
+    TargetRefused,
+    TooManyWebhooks,
     TrunklineError,
     TrunkUnavailable,
     UnknownCall,
+    UnknownWebhook,
 )
 
 log = logging.getLogger("trunkline.api")
@@ -57,7 +60,10 @@ TRUNK_UNAVAILABLE = Kind(503, "trunk-unavailable", "Trunk unavailable")
 
 ENGINE_PROBLEMS: Mapping[type[TrunklineError], Kind] = {
     IdempotencyConflict: CONFLICT,
+    TargetRefused: VALIDATION_ERROR,
+    TooManyWebhooks: CONFLICT,
     UnknownCall: NOT_FOUND,
+    UnknownWebhook: NOT_FOUND,
     NoCapacity: NO_CAPACITY,
     TrunkUnavailable: TRUNK_UNAVAILABLE,
     ConfigError: INTERNAL_ERROR,

@@ -84,13 +84,13 @@ MetadataKey = Annotated[Word, StringConstraints(max_length=64), AfterValidator(_
 MetadataValue = Annotated[Text, StringConstraints(max_length=4096)]
 
 
-class _Given(BaseModel):
+class Given(BaseModel):
     """A part of a request: strict types, no unknown members."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, alias_generator=to_camel)
 
 
-class HttpTarget(_Given):
+class HttpTarget(Given):
     base_url_pattern: Url = Field(
         description="an http:// or https:// URL without query or fragment, with {name} for each PATH parameter"
     )
@@ -99,7 +99,7 @@ class HttpTarget(_Given):
     )
 
 
-class DynamicParameter(_Given):
+class DynamicParameter(Given):
     name: Word = Field(description="the parameter's name: a string of 1 to 200 characters")
     location: Literal[
         "PARAMETER_LOCATION_QUERY", "PARAMETER_LOCATION_PATH", "PARAMETER_LOCATION_HEADER", "PARAMETER_LOCATION_BODY"
@@ -111,7 +111,7 @@ class DynamicParameter(_Given):
     required: Optionally[bool] = Field(default=None, description="true or false; true for a PATH parameter")
 
 
-class Tool(_Given):
+class Tool(Given):
     model_tool_name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")] = Field(
         description="the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -"
     )
@@ -157,7 +157,7 @@ def _names_differ(tools: list[Tool]) -> list[Tool]:
     return tools
 
 
-class VoiceRequest(_Given):
+class VoiceRequest(Given):
     """A call to place. ``model``, ``voice``, ``tools``, ``firstSpeaker`` and ``temperature`` need ``systemPrompt``."""
 
     model_config = ConfigDict(json_schema_extra={"dependentRequired": {name: ["systemPrompt"] for name in AI_ONLY}})
@@ -213,15 +213,16 @@ def read_call(content: bytes) -> tuple[CallRequest, str]:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         numbers_only = not mistakes and {(one["loc"], one["type"]) for one in found} <= NOT_E164
         kind = BAD_REQUEST if numbers_only else VALIDATION_ERROR
-        raise _refused(kind, [*describe(found, VoiceRequest), *mistakes]) from None
+        raise refused("No call was placed", kind, [*describe(found, VoiceRequest), *mistakes]) from None
     if mistakes:
-        raise _refused(VALIDATION_ERROR, mistakes)
+        raise refused("No call was placed", VALIDATION_ERROR, mistakes)
     return _call_request(given, raw), hashlib.sha256(canonical).hexdigest()
 
 
-def _refused(kind: Kind, mistakes: list[FieldError]) -> Refusal:
+def refused(what: str, kind: Kind, mistakes: list[FieldError]) -> Refusal:
+    """The refusal of a request, told what was not done, with every mistake."""
     count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    return Refusal(kind, f"No call was placed: the request has {count}, see errors.", errors=mistakes)
+    return Refusal(kind, f"{what}: the request has {count}, see errors.", errors=mistakes)
 
 
 def _call_request(given: VoiceRequest, raw: dict[str, Any]) -> CallRequest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,17 @@ from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 
 from engine.outcome import Cause, Outcome, Party
-from engine.records import AiRecord, AiStatus, CallRecord, Speaker, Status, TranscriptLine
+from engine.records import (
+    AiRecord,
+    AiStatus,
+    CallRecord,
+    Delivery,
+    DeliveryStatus,
+    Speaker,
+    Status,
+    TranscriptLine,
+    Webhook,
+)
 
 
 def _rfc3339(at: datetime) -> str:
@@ -170,6 +180,92 @@ class CallView(View):
             ended=EndView.of(call.outcome) if final and call.outcome else None,
             media={to_camel(name): value for name, value in call.media.items()} if final and call.media else None,
         )
+
+
+def show_call(call: CallRecord) -> Mapping[str, Any]:
+    """The call as GET shows it: what webhooks are told."""
+    return CallView.of(call).model_dump(mode="json", exclude_none=True)
+
+
+class WebhookCreated(View):
+    """A webhook, the only time with its secret."""
+
+    id: str = Field(pattern="^whk_[0-9a-f]{32}$")
+    url: str
+    events: list[str]
+    secret: str = Field(description="verifies signatures (Standard Webhooks); it is not shown again")
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> WebhookCreated:
+        return cls(id=webhook.id, url=webhook.url, events=list(webhook.events), secret=webhook.secret)
+
+
+class WebhookView(View):
+    """A webhook."""
+
+    id: str = Field(pattern="^whk_[0-9a-f]{32}$")
+    url: str
+    events: list[str]
+    created_at: Timestamp
+    disabled_at: Timestamp | None = Field(default=None, description="when its endpoint answered 410: it is gone")
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> WebhookView:
+        return cls(
+            id=webhook.id,
+            url=webhook.url,
+            events=list(webhook.events),
+            created_at=webhook.created_at,
+            disabled_at=webhook.disabled_at,
+        )
+
+
+class WebhookList(View):
+    """The webhooks of the key's environment, oldest first."""
+
+    webhooks: list[WebhookView]
+
+    @classmethod
+    def of(cls, webhooks: Iterable[Webhook]) -> WebhookList:
+        return cls(webhooks=[WebhookView.of(webhook) for webhook in webhooks])
+
+
+class WebhookDeleted(View):
+    """The webhook is told nothing any more."""
+
+    deleted: Literal[True]
+
+
+class DeliveryView(View):
+    """One event for one webhook, and how often it was tried."""
+
+    id: str = Field(description="the header `webhook-id` and the event's `id`")
+    event_type: str
+    status: DeliveryStatus
+    attempts: int
+    response_code: int | None = Field(default=None, description="of the last attempt, if there was a response")
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> DeliveryView:
+        return cls(
+            id=delivery.id,
+            event_type=delivery.event,
+            status=delivery.status,
+            attempts=delivery.attempts,
+            response_code=delivery.response_code,
+            created_at=delivery.created_at,
+        )
+
+
+class DeliveryList(View):
+    """A webhook's deliveries, the newest first."""
+
+    deliveries: list[DeliveryView]
+
+    @classmethod
+    def of(cls, deliveries: Iterable[Delivery]) -> DeliveryList:
+        return cls(deliveries=[DeliveryView.of(delivery) for delivery in deliveries])
 
 
 class Alive(View):

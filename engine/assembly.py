@@ -13,10 +13,14 @@ from engine.config import Config
 from engine.engine import Engine
 from engine.live_realm import LiveRealm
 from engine.log import LogSettings
+from engine.ports import ShowCall
 from engine.records import Environment
 from engine.sandbox.realm import Sandbox
-from engine.store import open_store
+from engine.store import only_the_id, open_store
 from engine.supervisor import Supervisor
+from engine.webhooks.dispatcher import Dispatcher
+from engine.webhooks.registry import WebhookRegistry
+from engine.webhooks.sender import Sender
 from media.ultravox.rest import UltravoxApi
 
 _QUEUE_TIMEOUT_S = 10.0
@@ -25,11 +29,16 @@ _DEFAULT_MAX_DURATION_S = 3600.0
 
 @asynccontextmanager
 async def running_engine(
-    config: Config, *, log: LogSettings | None = None, recordings: Path | None = None
+    config: Config,
+    *,
+    log: LogSettings | None = None,
+    recordings: Path | None = None,
+    show_call: ShowCall = only_the_id,
 ) -> AsyncIterator[Engine]:
     """An engine that takes calls until the block ends; then its calls are ended and its processes gone.
 
-    ``recordings``: a folder where the sandbox's carriers leave a WAV of every call.
+    ``recordings``: a folder where the sandbox's carriers leave a WAV of every call. ``show_call``: what webhooks are
+    told of a call.
     """
     log = log or LogSettings()
     limits = CallLimits(
@@ -38,8 +47,14 @@ async def running_engine(
         default_max_duration_s=_DEFAULT_MAX_DURATION_S,
     )
     async with contextlib.AsyncExitStack() as closing:
-        store = await open_store(config.store.url)
+        store = await open_store(config.store.url, show_call=show_call)
         closing.push_async_callback(store.aclose)
+        allow_private = config.webhooks.allow_private
+        sender = Sender(allow_private=allow_private)
+        closing.push_async_callback(sender.aclose)
+        dispatcher = Dispatcher(store, sender.post)
+        dispatcher.start()
+        closing.push_async_callback(dispatcher.close)
         supervisor = Supervisor()
         closing.push_async_callback(supervisor.close)
         engine: Engine  # the realms' events go to it, and it is built from the realms
@@ -61,7 +76,8 @@ async def running_engine(
             on_lost=lambda call_id: engine.lost(call_id),
         )
         realms = {Environment.LIVE: live.realm(), Environment.TEST: sandbox.realm()}
-        engine = Engine(realms=realms, store=store, keys=store, limits=limits)
+        webhooks = WebhookRegistry(store, allow_private=allow_private)
+        engine = Engine(realms=realms, store=store, keys=store, webhooks=webhooks, limits=limits)
         await engine.recover()
         if config.trunks:
             await live.start()

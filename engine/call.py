@@ -326,22 +326,22 @@ class Call:
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
-    async def _change(self, kind: str, *, sip_code: int | None = None, codec: str | None = None, **fields: Any) -> None:
-        """Commit a change of the record, then tell it."""
+    async def _change(self, *kinds: str, sip_code: int | None = None, codec: str | None = None, **fields: Any) -> None:
+        """Commit a change of the record, whose last kind sums it up, then tell it."""
         now = _now()
         status = status_of(self._state, answered=self.record.answered_at is not None)
         self.record = replace(self.record, status=status, **fields)
         data = {key: value for key, value in (("sipCode", sip_code), ("codec", codec)) if value is not None}
-        await self._store.save(self.record, CallChange(call_id=self.record.id, kind=kind, at=now, data=data))
+        changes = [CallChange(call_id=self.record.id, kind=kind, at=now, data=data) for kind in kinds]
+        await self._store.save(self.record, *changes)
         self._publish(self.record)
-        log.info("call %s", kind.removeprefix("voice."), extra={"call": self.record.id, **data})
+        log.info("call %s", kinds[-1].removeprefix("voice."), extra={"call": self.record.id, **data})
 
     async def _finalise(self, outcome: Outcome | None) -> None:
         """The one place where a record becomes final."""
         assert outcome is not None
         ended_at = _now()
         self._state = CallState.TERMINATED
-        answered = self.record.answered_at is not None
         fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
         if self.record.ai is not None:
             reason = await self._agent_end_reason(outcome)
@@ -349,7 +349,7 @@ class Call:
                 outcome = max_duration(self._limit_s)
             ai_ended_at = self.record.ai.ended_at or ended_at
             fields["ai"] = replace(self.record.ai, status=AiStatus.ENDED, ended_at=ai_ended_at, end_reason=reason)
-        await self._change("voice.completed" if answered else "voice.failed", outcome=outcome, **fields)
+        await self._change(*final_kinds(self.record), outcome=outcome, **fields)
         log.info("call ended", extra={"call": self.record.id, "by": outcome.by, "cause": outcome.cause, **self._media})
 
     async def _agent_end_reason(self, outcome: Outcome) -> str | None:
@@ -360,6 +360,12 @@ class Call:
             return "unjoined"
         told = await self._agents.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
         return told or _END_REASONS.get(outcome.cause, "hangup")
+
+
+def final_kinds(record: CallRecord) -> tuple[str, ...]:
+    """The changes that a record becomes final with, in one transaction. The last one is a call's last."""
+    final = "voice.completed" if record.answered_at is not None else "voice.failed"
+    return ("voice.ai.ended", final) if record.ai is not None else (final,)
 
 
 def _now() -> datetime:

@@ -151,6 +151,13 @@ class UltravoxConfig(_Section):
     """Hz between here and Ultravox, both ways; ``auto`` is the codec's own rate, so that nothing is resampled."""
 
 
+class WebhooksConfig(_Section):
+    """Where clients' webhooks may lead."""
+
+    allow_private: bool = False
+    """Also to loopback, private and link-local addresses, and by plain http."""
+
+
 class Config(_Section):
     """The whole configuration. Without a trunk there is only the sandbox."""
 
@@ -159,6 +166,7 @@ class Config(_Section):
     sip: SipConfig = SipConfig()
     trunks: tuple[TrunkConfig, ...] = ()
     ultravox: UltravoxConfig = UltravoxConfig()
+    webhooks: WebhooksConfig = WebhooksConfig()
 
     @field_validator("trunks")
     @classmethod
@@ -250,6 +258,7 @@ _EXPECTED = {
     "missing": "is missing",
     "string_type": "expected a text in quotes",
     "int_type": "expected a whole number",
+    "bool_type": "expected true or false",
     "tuple_type": "expected a list in brackets",
     "model_type": "expected a table of settings",
     "string_pattern_mismatch": "has characters that cannot stand there",

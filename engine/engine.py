@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from engine.call import Call, CallLimits
+from engine.call import Call, CallLimits, final_kinds
 from engine.errors import NoCapacity, TrunkUnavailable, UnknownCall
 from engine.outcome import ENGINE_RESTARTED, ENGINE_SHUTDOWN
 from engine.pool import CallEvent
@@ -27,6 +27,7 @@ from engine.records import (
     SipCallId,
     Status,
 )
+from engine.webhooks.registry import WebhookRegistry
 
 log = logging.getLogger("trunkline.engine")
 
@@ -41,8 +42,15 @@ class Engine:
     """
 
     def __init__(
-        self, *, realms: Mapping[Environment, Realm], store: CallStore, keys: KeyStore, limits: CallLimits
+        self,
+        *,
+        realms: Mapping[Environment, Realm],
+        store: CallStore,
+        keys: KeyStore,
+        webhooks: WebhookRegistry,
+        limits: CallLimits,
     ) -> None:
+        self.webhooks = webhooks
         self._realms = realms
         self._store = store
         self._keys = keys
@@ -74,8 +82,8 @@ class Engine:
                 outcome=ENGINE_RESTARTED,
                 ai=ai,
             )
-            kind = "voice.completed" if answered else "voice.failed"
-            await self._store.save(final, CallChange(call_id=call.id, kind=kind, at=now))
+            kinds = final_kinds(final)
+            await self._store.save(final, *(CallChange(call_id=call.id, kind=kind, at=now) for kind in kinds))
         if abandoned:
             log.warning("calls of an earlier run were made final", extra={"calls": len(abandoned)})
         return len(abandoned)

@@ -3,7 +3,10 @@
     TrunklineError
     ├── RequestError          the client asked for something it cannot have (HTTP 4xx)
     │   ├── IdempotencyConflict
-    │   └── UnknownCall
+    │   ├── TargetRefused
+    │   ├── TooManyWebhooks
+    │   ├── UnknownCall
+    │   └── UnknownWebhook
     ├── CapacityError         try again later (HTTP 503 with Retry-After)
     │   ├── NoCapacity
     │   └── TrunkUnavailable
@@ -40,6 +43,24 @@ class UnknownCall(RequestError):
 
     def __init__(self, call_id: str) -> None:
         super().__init__(f"No call has the id {call_id!r}.")
+
+
+class TargetRefused(RequestError):
+    """A webhook's URL is one that nothing is sent to."""
+
+
+class TooManyWebhooks(RequestError):
+    """The environment has as many webhooks as it may."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"There are {limit} webhooks already, and no more are allowed. Delete one first.")
+
+
+class UnknownWebhook(RequestError):
+    """No webhook of this environment has the id."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"No webhook has the id {webhook_id!r}.")
 
 
 class CapacityError(TrunklineError):

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from engine.commands import Command
-from engine.records import ApiKey, CallChange, CallId, CallRecord, CallRequest, Environment, TranscriptLine
+from engine.records import (
+    ApiKey,
+    CallChange,
+    CallId,
+    CallRecord,
+    CallRequest,
+    Delivery,
+    Environment,
+    TranscriptLine,
+    Webhook,
+)
+
+ShowCall = Callable[[CallRecord], Mapping[str, Any]]
+"""How a call is shown to clients: the ``data`` of an event. Pure, and it runs inside the store's transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +37,8 @@ class IdempotencyClaim:
 class CallStore(Protocol):
     """Where calls are remembered. Every method is safe to call concurrently on one event loop.
 
-    When a writing method returns, what it wrote is committed: it survives ``kill -9`` of this process.
+    When a writing method returns, what it wrote is committed: it survives ``kill -9`` of this process. So are the
+    deliveries of each change to the webhooks that want it: the same transaction queues them.
     """
 
     async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
@@ -36,8 +50,8 @@ class CallStore(Protocol):
         """
         ...
 
-    async def save(self, call: CallRecord, change: CallChange) -> None:
-        """Replace the call's row (transcript lines apart) and append ``change``, in one transaction."""
+    async def save(self, call: CallRecord, *changes: CallChange) -> None:
+        """Replace the call's row (transcript lines apart) and append the changes, in one transaction."""
         ...
 
     async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
@@ -83,6 +97,58 @@ class KeyStore(Protocol):
 
     async def environments(self) -> frozenset[Environment]:
         """The environments that have a usable key."""
+        ...
+
+
+class WebhookStore(Protocol):
+    """Where webhooks are kept, with what became of their deliveries."""
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        """Raises ``TooManyWebhooks``."""
+        ...
+
+    async def list_webhooks(self, environment: Environment) -> Sequence[Webhook]:
+        """Oldest first, the disabled ones included."""
+        ...
+
+    async def delete_webhook(self, webhook_id: str, environment: Environment) -> bool:
+        """Forget the webhook and its deliveries; False when there is none."""
+        ...
+
+    async def list_deliveries(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
+        """The newest first."""
+        ...
+
+
+class Outbox(Protocol):
+    """What is still to be delivered. Of each call and webhook only the earliest pending delivery is ever due."""
+
+    def on_queued(self, tell: Callable[[str], None]) -> None:
+        """Have ``tell`` called with the webhook's id after deliveries to it were committed in this process.
+
+        It may be missed when a caller is cancelled: look at ``backlogs`` now and then.
+        """
+        ...
+
+    async def backlogs(self) -> Sequence[str]:
+        """The webhooks that have something pending."""
+        ...
+
+    async def find_webhook(self, webhook_id: str) -> Webhook | None: ...
+
+    async def upcoming(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
+        """Its deliveries that are due now or later, the earliest first."""
+        ...
+
+    async def settle(self, delivery: Delivery, at: datetime) -> None:
+        """Write what an attempt came to. When the delivery is over, the call's next one becomes due ``at`` once.
+
+        Nothing happens to one that was over before, or whose webhook was deleted.
+        """
+        ...
+
+    async def disable_webhook(self, webhook_id: str, at: datetime) -> None:
+        """Tell it nothing any more: what is pending has failed."""
         ...
 
 

@@ -18,7 +18,8 @@ MIGRATIONS = "engine/store/migrations"
 IMPORTERS = {
     "pjsua2": ["engine/sip/"],
     "websockets": ["media/ultravox/connection.py", "engine/sandbox/"],
-    "httpx": ["media/ultravox/rest.py", "api/cli/"],
+    "httpx": ["media/ultravox/rest.py", "engine/webhooks/", "api/cli/"],
+    "standardwebhooks": ["engine/webhooks/sender.py"],
     "soxr": ["engine/sandbox/speech.py"],
     "sqlalchemy": ["engine/store/"],
     "alembic": ["engine/store/"],
@@ -47,7 +48,10 @@ TESTED_ELSEWHERE = {
     "engine/store/claims.py": "tests/engine/store/test_contract.py",
     "engine/store/keys.py": "tests/engine/store/test_contract.py",
     "engine/store/memory.py": "tests/engine/store/test_contract.py",
+    "engine/store/webhooks.py": "tests/engine/store/test_webhooks.py",
+    "engine/webhooks/registry.py": "tests/api/test_webhooks.py",
     "engine/worker.py": "tests/sip/",
+    "api/webhook_schemas.py": "tests/api/test_webhooks.py",
     "api/cli/failure.py": "tests/api/cli/test_commands.py",
     "engine/config_values.py": "tests/engine/test_config.py",
 }

@@ -15,6 +15,7 @@ from api.app import create_app
 from api.cli.client import url_of
 from api.cli.failure import CommandFailed
 from api.server import uvicorn_config
+from api.views import show_call
 from engine.assembly import running_engine
 from engine.config import Config, HttpConfig
 from engine.log import LogSettings
@@ -40,7 +41,7 @@ async def running_server(
         url = url_of(config.http.model_copy(update={"port": listening.getsockname()[1]}))
         server: _Server | None = None
         try:
-            async with running_engine(config, log=log, recordings=recordings) as engine:
+            async with running_engine(config, log=log, recordings=recordings, show_call=show_call) as engine:
                 server = _Server(uvicorn_config(create_app(engine), config.http.host, config.http.port))
                 serving = asyncio.create_task(server.serve(sockets=[listening]))
                 yield url, serving

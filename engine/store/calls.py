@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -36,10 +36,11 @@ def insert_call(conn: Connection, call: CallRecord, change: CallChange) -> None:
     _append(conn, change)
 
 
-def update_call(conn: Connection, call: CallRecord, change: CallChange) -> None:
-    """Replace the call's row and append ``change``, which the foreign key refuses when there is no such call."""
+def update_call(conn: Connection, call: CallRecord, changes: Iterable[CallChange]) -> None:
+    """Replace the call's row and append the changes, which the foreign key refuses when there is no such call."""
     conn.execute(update(schema.calls).where(schema.calls.c.id == call.id), _call_row(call))
-    _append(conn, change)
+    for change in changes:
+        _append(conn, change)
 
 
 def put_line(conn: Connection, call_id: CallId, line: TranscriptLine, at: datetime) -> None:

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from engine.errors import EngineError, IdempotencyConflict
+from engine.errors import EngineError, IdempotencyConflict, TooManyWebhooks
 from engine.keys import usable
-from engine.ports import IdempotencyClaim
-from engine.records import ApiKey, CallChange, CallId, CallRecord, Environment, TranscriptLine
+from engine.ports import IdempotencyClaim, ShowCall
+from engine.records import (
+    ApiKey,
+    CallChange,
+    CallId,
+    CallRecord,
+    Delivery,
+    DeliveryStatus,
+    Environment,
+    TranscriptLine,
+    Webhook,
+)
 from engine.store.claims import LIFETIME
-from engine.store.sql import utc_now
+from engine.store.sql import only_the_id, utc_now
+from engine.subscriptions import MAX_WEBHOOKS, announce
 
 
 class MemoryStore:
-    """``CallStore`` and ``KeyStore`` that pass the same tests as the real one.
+    """``CallStore``, ``KeyStore``, ``WebhookStore`` and ``Outbox`` that pass the same tests as the real one.
 
     It does not imitate durability, other processes, waiting (nothing yields to the loop) nor a database that fails, and
     it notes every use of a key.
     """
 
-    def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, now: Callable[[], datetime] = utc_now, show_call: ShowCall = only_the_id) -> None:
         self._now = now
+        self._show_call = show_call
+        self._tell: Callable[[str], None] = lambda webhook_id: None
+        self._webhooks: dict[str, Webhook] = {}
+        self._deliveries: dict[str, Delivery] = {}
         self._calls: dict[CallId, CallRecord] = {}
         self._changes: dict[CallId, list[CallChange]] = {}
         self._lines: dict[CallId, dict[int, TranscriptLine]] = {}
@@ -40,12 +55,14 @@ class MemoryStore:
         if claim is not None:
             self._claims[claim.api_key_id, claim.key] = (claim, call.id, self._now())
         self._calls[call.id], self._changes[call.id], self._lines[call.id] = call, [change], {}
+        self._queue(call, [change])
         return call
 
-    async def save(self, call: CallRecord, change: CallChange) -> None:
+    async def save(self, call: CallRecord, *changes: CallChange) -> None:
         self._must_exist(call.id)
         self._calls[call.id] = call
-        self._changes[call.id].append(change)
+        self._changes[call.id].extend(changes)
+        self._queue(call, changes)
 
     async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
         self._must_exist(call_id)
@@ -98,6 +115,77 @@ class MemoryStore:
 
     async def environments(self) -> frozenset[Environment]:
         return frozenset(key.environment for key in self._keys.values() if usable(key, self._now()))
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        if len(await self.list_webhooks(webhook.environment)) >= MAX_WEBHOOKS:
+            raise TooManyWebhooks(MAX_WEBHOOKS)
+        self._webhooks[webhook.id] = webhook
+
+    async def list_webhooks(self, environment: Environment) -> Sequence[Webhook]:
+        theirs = (webhook for webhook in self._webhooks.values() if webhook.environment is environment)
+        return sorted(theirs, key=lambda webhook: (webhook.created_at, webhook.id))
+
+    async def find_webhook(self, webhook_id: str) -> Webhook | None:
+        return self._webhooks.get(webhook_id)
+
+    async def delete_webhook(self, webhook_id: str, environment: Environment) -> bool:
+        if webhook_id not in {webhook.id for webhook in await self.list_webhooks(environment)}:
+            return False
+        del self._webhooks[webhook_id]
+        for delivery in self._of_webhook(webhook_id):
+            del self._deliveries[delivery.id]
+        return True
+
+    async def disable_webhook(self, webhook_id: str, at: datetime) -> None:
+        if (webhook := self._webhooks.get(webhook_id)) is not None:
+            self._webhooks[webhook_id] = replace(webhook, disabled_at=webhook.disabled_at or at)
+        for each in self._of_webhook(webhook_id):
+            if each.status is DeliveryStatus.PENDING:
+                self._deliveries[each.id] = replace(each, status=DeliveryStatus.FAILED, due_at=None, body="")
+
+    def on_queued(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    async def backlogs(self) -> Sequence[str]:
+        return sorted({each.webhook_id for each in self._deliveries.values() if each.due_at is not None})
+
+    async def upcoming(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
+        due = [(each.due_at, each) for each in self._of_webhook(webhook_id) if each.due_at is not None]
+        return [each for _, each in sorted(due, key=lambda pair: pair[0])[:limit]]
+
+    async def list_deliveries(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
+        return self._of_webhook(webhook_id)[::-1][:limit]
+
+    async def settle(self, delivery: Delivery, at: datetime) -> None:
+        before = self._deliveries.get(delivery.id)
+        if before is None or before.status is not DeliveryStatus.PENDING:
+            return
+        self._deliveries[delivery.id] = delivery
+        if delivery.status is DeliveryStatus.PENDING:
+            return
+        self._deliveries[delivery.id] = replace(delivery, due_at=None, body="")
+        for each in self._of_webhook(delivery.webhook_id):
+            if each.call_id == delivery.call_id and each.status is DeliveryStatus.PENDING:
+                self._deliveries[each.id] = replace(each, due_at=at)
+                return
+
+    def _of_webhook(self, webhook_id: str) -> list[Delivery]:
+        return [each for each in self._deliveries.values() if each.webhook_id == webhook_id]
+
+    def _queue(self, call: CallRecord, changes: Iterable[CallChange]) -> None:
+        theirs = [
+            webhook
+            for webhook in self._webhooks.values()
+            if webhook.environment is call.environment and webhook.disabled_at is None
+        ]
+        waiting = {
+            each.webhook_id
+            for each in self._deliveries.values()
+            if each.call_id == call.id and each.status is DeliveryStatus.PENDING
+        }
+        for delivery in list(announce(call, changes, theirs, waiting=waiting, show=self._show_call)):
+            self._deliveries[delivery.id] = delivery
+            self._tell(delivery.webhook_id)
 
     def _must_exist(self, call_id: CallId) -> None:
         if call_id not in self._calls:

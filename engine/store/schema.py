@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration. Revisions are numbers of four digits, so that a newer one sorts after an older one."""
 
 
@@ -136,4 +136,37 @@ api_keys = Table(
     Column("revoked_at", UtcTime),
     Column("last_used_at", UtcTime),
     UniqueConstraint("digest"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("environment", String(8), nullable=False, index=True),
+    Column("url", Text, nullable=False),
+    Column("events", Json, nullable=False),
+    Column("secret", Text, nullable=False, comment="signs every delivery, so it cannot be a hash"),
+    Column("created_at", UtcTime, nullable=False),
+    Column("disabled_at", UtcTime),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, comment="the order of writing"),
+    Column("id", String(40), nullable=False),
+    Column("webhook_id", String(40), ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    _call_id(),
+    Column("event", Text, nullable=False),
+    Column("body", Text, nullable=False, comment="empty once the delivery is over"),
+    Column("created_at", UtcTime, nullable=False),
+    Column("due_at", UtcTime, comment="NULL: over, or waiting for an earlier one of its call"),
+    Column("status", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("response_code", Integer),
+    UniqueConstraint("id"),
+    Index(None, "call_id", "webhook_id"),
+    Index(None, "webhook_id", "due_at"),
+    Index(None, "webhook_id", "number"),
+    comment="the outbox, written with the changes it tells of, and the log of what became of it",
 )

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import logging
 from asyncio import Future
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import EngineError
-from engine.ports import IdempotencyClaim
-from engine.records import ApiKey, CallChange, CallId, CallRecord, Environment, TranscriptLine
-from engine.store import calls, claims, keys
+from engine.ports import IdempotencyClaim, ShowCall
+from engine.records import (
+    ApiKey,
+    CallChange,
+    CallId,
+    CallRecord,
+    Delivery,
+    Environment,
+    TranscriptLine,
+    Webhook,
+)
+from engine.store import calls, claims, keys, webhooks
 from engine.store.database import Database, open_database
 from engine.store.writer import T, Work, Writer
 
@@ -27,17 +37,26 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def only_the_id(call: CallRecord) -> Mapping[str, Any]:
+    """The least that an event can say of its call."""
+    return {"id": call.id}
+
+
 class Store:
-    """``CallStore`` and ``KeyStore`` (see ``engine.ports``) on a SQL database.
+    """``CallStore``, ``KeyStore``, ``WebhookStore`` and ``Outbox`` (see ``engine.ports``) on a SQL database.
 
     Any failure of the database is an ``EngineError``, as is a write about a call that does not exist. A write happens
     also when its caller is cancelled while waiting for it.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, database: Database, now: Callable[[], datetime] = utc_now, show_call: ShowCall = only_the_id
+    ) -> None:
         self._database = database
         self._writer = Writer(database.write)
         self._now = now
+        self._show_call = show_call
+        self._tell: Callable[[str], None] = _nobody
         self._touched: dict[str, datetime] = {}
 
     async def aclose(self) -> None:
@@ -46,18 +65,24 @@ class Store:
         await self._database.aclose()
 
     async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
-        def write(conn: Connection) -> CallRecord:
+        def write(conn: Connection) -> tuple[CallRecord, set[str]]:
             if claim is not None and (earlier := self._claimed(conn, claim)):
-                return earlier
+                return earlier, set()
             calls.insert_call(conn, call, change)
             if claim is not None:
                 claims.make(conn, claim, call.id, self._now())
-            return call
+            return call, webhooks.queue(conn, call, [change], self._show_call)
 
-        return await self._write(write)
+        stored, queued = await self._write(write)
+        self._tell_all(queued)
+        return stored
 
-    async def save(self, call: CallRecord, change: CallChange) -> None:
-        await self._write(lambda conn: calls.update_call(conn, call, change))
+    async def save(self, call: CallRecord, *changes: CallChange) -> None:
+        def write(conn: Connection) -> set[str]:
+            calls.update_call(conn, call, changes)
+            return webhooks.queue(conn, call, changes, self._show_call)
+
+        self._tell_all(await self._write(write))
 
     async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
         await self._write(lambda conn: calls.put_line(conn, call_id, line, at))
@@ -97,6 +122,40 @@ class Store:
     async def environments(self) -> frozenset[Environment]:
         return await self._read(lambda conn: keys.read_environments(conn, self._now()))
 
+    async def add_webhook(self, webhook: Webhook) -> None:
+        await self._write(lambda conn: webhooks.insert_webhook(conn, webhook))
+
+    async def list_webhooks(self, environment: Environment) -> Sequence[Webhook]:
+        return await self._read(lambda conn: webhooks.read_webhooks(conn, environment))
+
+    async def find_webhook(self, webhook_id: str) -> Webhook | None:
+        return await self._read(lambda conn: webhooks.read_webhook(conn, webhook_id))
+
+    async def delete_webhook(self, webhook_id: str, environment: Environment) -> bool:
+        return await self._write(lambda conn: webhooks.delete_webhook(conn, webhook_id, environment))
+
+    async def disable_webhook(self, webhook_id: str, at: datetime) -> None:
+        await self._write(lambda conn: webhooks.disable_webhook(conn, webhook_id, at))
+
+    def on_queued(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    async def backlogs(self) -> Sequence[str]:
+        return await self._read(webhooks.read_backlogs)
+
+    async def upcoming(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
+        return await self._read(lambda conn: webhooks.read_upcoming(conn, webhook_id, limit))
+
+    async def list_deliveries(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
+        return await self._read(lambda conn: webhooks.read_deliveries(conn, webhook_id, limit))
+
+    async def settle(self, delivery: Delivery, at: datetime) -> None:
+        await self._write(lambda conn: webhooks.settle(conn, delivery, at))
+
+    def _tell_all(self, webhook_ids: Iterable[str]) -> None:
+        for webhook_id in webhook_ids:
+            self._tell(webhook_id)
+
     def _claimed(self, conn: Connection, claim: IdempotencyClaim) -> CallRecord | None:
         call_id = claims.claimed_call(conn, claim, self._now())
         return calls.read_call(conn, call_id) if call_id else None
@@ -110,12 +169,14 @@ class Store:
             return await self._database.read(work)
 
 
-async def open_store(url: str, *, now: Callable[[], datetime] = utc_now) -> Store:
+async def open_store(url: str, *, now: Callable[[], datetime] = utc_now, show_call: ShowCall = only_the_id) -> Store:
     """Open the store at a URL (``sqlite:///path`` or ``postgresql://…``), creating or upgrading its tables.
+
+    ``show_call`` makes the ``data`` of the events that webhooks are told.
 
     Raises ``ConfigError`` for a URL that cannot be used, and for a database that a newer version of Trunkline wrote.
     """
-    return Store(await open_database(url), now)
+    return Store(await open_database(url), now, show_call)
 
 
 @contextmanager
@@ -125,6 +186,10 @@ def _translated() -> Iterator[None]:
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None) or type(error).__name__
         raise EngineError(f"The database did not do what was asked: {reason}.") from error
+
+
+def _nobody(webhook_id: str) -> None:
+    """Nobody delivers in this process."""
 
 
 def _log_failure(written: Future[None]) -> None:

@@ -66,9 +66,7 @@ async def assert_as_documented(response: httpx.Response) -> None:
 def _description(response: httpx.Response) -> dict[str, Any] | None:
     request = response.request
     parts = request.url.path.split("/")
-    path = (
-        "/".join([*parts[:3], "{id}", *parts[4:]]) if parts[1:3] == ["api", "voice"] and parts[3:] else request.url.path
-    )
+    path = "/".join([*parts[:3], "{id}", *parts[4:]]) if parts[1:2] == ["api"] and parts[3:] else request.url.path
     method = {"HEAD": "get"}.get(request.method, request.method.lower())
     operation = DOCUMENT["paths"].get(path, {}).get(method)
     described: dict[str, Any] | None = operation and operation["responses"][str(response.status_code)]

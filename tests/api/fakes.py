@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from engine.errors import IdempotencyConflict, UnknownCall
 from engine.ports import IdempotencyClaim, Readiness
 from engine.records import AiRecord, ApiKey, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
+from engine.store import MemoryStore
+from engine.webhooks.registry import WebhookRegistry
 
 NOW = datetime(2026, 3, 9, 15, 30, 0, 123_456, tzinfo=UTC)
 LIVE_KEY = "tk_live_" + "a" * 43
@@ -56,6 +58,8 @@ class FakeEngine:
     """Accepts every call; ``refusal`` is raised instead when set."""
 
     def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.webhooks = WebhookRegistry(self.store, allow_private=False)
         self.calls: dict[str, CallRecord] = {}
         self.claims: dict[tuple[str, str], tuple[str, CallRecord]] = {}
         self.hung_up: list[str] = []

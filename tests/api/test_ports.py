@@ -4,15 +4,21 @@ import inspect
 
 from api import ports
 from engine.engine import Engine
+from engine.webhooks.registry import WebhookRegistry
 from tests.api.fakes import FakeEngine
 
 
 def test_the_engine_and_its_fake_have_what_the_api_needs() -> None:
-    wanted = {name for cls in (ports.Engine, ports.Keys) for name in vars(cls) if not name.startswith("_")}
-    for implementation in (Engine, FakeEngine):
-        for name in wanted:
-            asked = list(inspect.signature(getattr(ports.Engine, name)).parameters)
-            assert list(inspect.signature(getattr(implementation, name)).parameters) == asked
+    ports_of = {
+        Engine: (ports.Engine, ports.Keys),
+        FakeEngine: (ports.Engine, ports.Keys),
+        WebhookRegistry: (ports.Webhooks,),
+    }
+    for implementation, needs in ports_of.items():
+        for name, method in (entry for port in needs for entry in vars(port).items()):
+            if inspect.isfunction(method) and not name.startswith("_"):
+                asked = list(inspect.signature(method).parameters)
+                assert list(inspect.signature(getattr(implementation, name)).parameters) == asked
 
 
 def accepts(engine: ports.Engine) -> None:

@@ -30,6 +30,7 @@ from engine.records import (
     TranscriptLine,
 )
 from engine.store.memory import MemoryStore
+from engine.subscriptions import subscribe
 from engine.trunks import ConfiguredTrunks, Trunk
 from media.errors import AgentError, AgentUnreachable
 
@@ -305,3 +306,17 @@ async def test_a_late_ring_after_the_answer_changes_nothing() -> None:
         for event in (answered(), progress(180), ended(CALLEE_HANGUP)):
             call.tell(event)
     assert rig.told == [Status.ANSWERED, Status.COMPLETED]
+
+
+async def test_an_ai_calls_last_changes_tell_of_the_agents_end_and_then_of_the_calls_with_the_final_record() -> None:
+    rig = Rig(ai=True)
+    webhook = subscribe(Environment.LIVE, "https://example.com/", ["voice.*"], datetime.now(UTC))
+    await rig.store.add_webhook(webhook)
+    async with rig.dialled() as call:
+        for event in (progress(180), answered(), ended(CALLEE_HANGUP)):
+            call.tell(event)
+    kinds = [change.kind for change in await rig.store.changes(ID)]
+    assert kinds[-2:] == ["voice.ai.ended", "voice.completed"]
+    assert kinds.count("voice.ai.ended") == 1
+    told = [delivery.event for delivery in await rig.store.list_deliveries(webhook.id, 9)][::-1]
+    assert told == ["voice.initiated", "voice.ringing", "voice.answered", "voice.ai.ended", "voice.completed"]

@@ -21,6 +21,7 @@ from engine.realm import Realm
 from engine.records import AgentSettings, CallChange, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
 from engine.store.memory import MemoryStore
 from engine.trunks import ConfiguredTrunks, Trunk
+from engine.webhooks.registry import WebhookRegistry
 
 REQUEST = CallRequest(from_number="+14155550100", to_number="+14155550111")
 TRUNK = Trunk(account=TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",)), provider="sip")
@@ -61,7 +62,8 @@ class Rig:
             for environment, pool in self.pools.items()
         }
         limits = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
-        self.engine = Engine(realms=realms, store=self.store, keys=self.store, limits=limits)
+        webhooks = WebhookRegistry(self.store, allow_private=False)
+        self.engine = Engine(realms=realms, store=self.store, keys=self.store, webhooks=webhooks, limits=limits)
         for pool in self.pools.values():
             pool.engine = self.engine
 

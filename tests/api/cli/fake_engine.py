@@ -10,11 +10,16 @@ from pathlib import Path
 from engine.config import Config
 from engine.errors import NoCapacity, UnknownCall
 from engine.log import LogSettings
-from engine.ports import IdempotencyClaim, Readiness
+from engine.ports import IdempotencyClaim, Readiness, ShowCall
 from engine.records import ApiKey, CallRecord, CallRequest, Environment
+from engine.store import MemoryStore
+from engine.webhooks.registry import WebhookRegistry
 
 
 class FakeEngine:
+    def __init__(self) -> None:
+        self.webhooks = WebhookRegistry(MemoryStore(), allow_private=False)
+
     async def place(self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None) -> CallRecord:
         raise NoCapacity("No lines at all.", retry_after_s=1)
 
@@ -46,7 +51,7 @@ def running(
 
     @asynccontextmanager
     async def running_engine(
-        config: Config, *, log: LogSettings | None = None, recordings: Path | None = None
+        config: Config, *, log: LogSettings | None = None, recordings: Path | None = None, show_call: ShowCall
     ) -> AsyncIterator[FakeEngine]:
         started()
         yield FakeEngine()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from engine.keys import mint
-from engine.ports import CallStore, IdempotencyClaim, KeyStore
+from engine.ports import CallStore, IdempotencyClaim, KeyStore, Outbox, WebhookStore
 from engine.records import (
     AgentSettings,
     AiRecord,
@@ -23,12 +23,14 @@ from engine.records import (
     Speaker,
     Status,
     TranscriptLine,
+    Webhook,
 )
+from engine.subscriptions import subscribe
 
 NOON = datetime(2026, 3, 9, 12, 0, 0, 123456, tzinfo=UTC)
 
 
-class AnyStore(CallStore, KeyStore, Protocol):
+class AnyStore(CallStore, KeyStore, WebhookStore, Outbox, Protocol):
     """What both stores are."""
 
     async def aclose(self) -> None: ...
@@ -86,3 +88,9 @@ def a_claim(key: str = "order-7", *, body: str = "body", api_key_id: str = "alic
 
 def a_key(environment: Environment = Environment.TEST, **given: Any) -> ApiKey:
     return mint(environment, "laptop", now=NOON, **given)[1]
+
+
+def a_webhook(
+    *events: str, environment: Environment = Environment.TEST, url: str = "https://example.com/hook", age_s: float = 0
+) -> Webhook:
+    return subscribe(environment, url, events or ("voice.*",), NOON - timedelta(seconds=age_s))

@@ -1,0 +1,122 @@
+"""Webhooks and their deliveries: records to rows and back, on a connection that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, select, update
+
+from engine.errors import TooManyWebhooks
+from engine.ports import ShowCall
+from engine.records import CallChange, CallRecord, Delivery, DeliveryStatus, Environment, Webhook
+from engine.store import schema
+from engine.subscriptions import EVENTS, MAX_WEBHOOKS, announce
+
+_webhooks, _deliveries = schema.webhooks, schema.deliveries
+_pending = _deliveries.c.status == DeliveryStatus.PENDING.value
+
+
+def insert_webhook(conn: Connection, webhook: Webhook) -> None:
+    """Write a new webhook. Raises ``TooManyWebhooks``."""
+    of_environment = select(func.count()).where(_webhooks.c.environment == webhook.environment.value)
+    if conn.execute(of_environment).scalar_one() >= MAX_WEBHOOKS:
+        raise TooManyWebhooks(MAX_WEBHOOKS)
+    row = {**asdict(webhook), "environment": webhook.environment.value, "events": list(webhook.events)}
+    conn.execute(insert(_webhooks), row)
+
+
+def read_webhooks(conn: Connection, environment: Environment) -> Sequence[Webhook]:
+    """The environment's webhooks, oldest first."""
+    return _read(conn, _webhooks.c.environment == environment.value)
+
+
+def read_webhook(conn: Connection, webhook_id: str) -> Webhook | None:
+    """The webhook, or None."""
+    found = _read(conn, _webhooks.c.id == webhook_id)
+    return found[0] if found else None
+
+
+def delete_webhook(conn: Connection, webhook_id: str, environment: Environment) -> bool:
+    """Delete the webhook, its deliveries with it; False when there is none."""
+    this = (_webhooks.c.id == webhook_id) & (_webhooks.c.environment == environment.value)
+    return conn.execute(delete(_webhooks).where(this)).rowcount > 0
+
+
+def disable_webhook(conn: Connection, webhook_id: str, at: datetime) -> None:
+    """Note that the webhook is told nothing any more, and let its pending deliveries fail."""
+    unnoted = (_webhooks.c.id == webhook_id) & _webhooks.c.disabled_at.is_(None)
+    conn.execute(update(_webhooks).where(unnoted).values(disabled_at=at))
+    over = update(_deliveries).where(_deliveries.c.webhook_id == webhook_id, _pending)
+    conn.execute(over.values(status=DeliveryStatus.FAILED.value, due_at=None, body=""))
+
+
+def queue(conn: Connection, call: CallRecord, changes: Iterable[CallChange], show: ShowCall) -> set[str]:
+    """Write the deliveries of a call's changes; the webhooks they are for."""
+    told = [change for change in changes if change.kind in EVENTS]
+    if not told:
+        return set()
+    active = _webhooks.c.disabled_at.is_(None) & (_webhooks.c.environment == call.environment.value)
+    webhooks = _read(conn, active)
+    if not webhooks:
+        return set()
+    earlier = select(_deliveries.c.webhook_id).where(_deliveries.c.call_id == call.id, _pending)
+    waiting = set(conn.execute(earlier).scalars())
+    deliveries = list(announce(call, told, webhooks, waiting=waiting, show=show))
+    if deliveries:
+        conn.execute(insert(_deliveries), [{**asdict(each), "status": each.status.value} for each in deliveries])
+    return {delivery.webhook_id for delivery in deliveries}
+
+
+def settle(conn: Connection, delivery: Delivery, at: datetime) -> None:
+    """Write what became of a pending delivery, and when it is over make the call's next one due."""
+    over = delivery.status is not DeliveryStatus.PENDING
+    values = {
+        "status": delivery.status.value,
+        "attempts": delivery.attempts,
+        "response_code": delivery.response_code,
+        "due_at": None if over else delivery.due_at,
+        "body": "" if over else delivery.body,
+    }
+    written = conn.execute(update(_deliveries).where(_deliveries.c.id == delivery.id, _pending).values(values))
+    if not over or not written.rowcount:
+        return
+    same = (_deliveries.c.call_id == delivery.call_id) & (_deliveries.c.webhook_id == delivery.webhook_id)
+    following = conn.execute(select(func.min(_deliveries.c.number)).where(same, _pending)).scalar()
+    conn.execute(update(_deliveries).where(_deliveries.c.number == following).values(due_at=at))
+
+
+def read_upcoming(conn: Connection, webhook_id: str, limit: int) -> Sequence[Delivery]:
+    """The webhook's deliveries that have a time to be sent at, the earliest first."""
+    theirs = (_deliveries.c.webhook_id == webhook_id) & _deliveries.c.due_at.is_not(None)
+    query = select(_deliveries).where(theirs).order_by(_deliveries.c.due_at, _deliveries.c.number).limit(limit)
+    return [_delivery(row) for row in conn.execute(query).mappings()]
+
+
+def read_deliveries(conn: Connection, webhook_id: str, limit: int) -> Sequence[Delivery]:
+    """The webhook's deliveries, the newest first."""
+    theirs = select(_deliveries).where(_deliveries.c.webhook_id == webhook_id)
+    rows = conn.execute(theirs.order_by(_deliveries.c.number.desc()).limit(limit)).mappings()
+    return [_delivery(row) for row in rows]
+
+
+def read_backlogs(conn: Connection) -> Sequence[str]:
+    """The webhooks with a delivery that has a time to be sent at: a pending one always has, or another before it."""
+    due = select(_deliveries.c.webhook_id).where(
+        _deliveries.c.webhook_id == _webhooks.c.id, _deliveries.c.due_at.is_not(None)
+    )
+    return list(conn.execute(select(_webhooks.c.id).where(due.exists())).scalars())
+
+
+def _read(conn: Connection, which: ColumnElement[bool]) -> list[Webhook]:
+    rows = conn.execute(select(_webhooks).where(which).order_by(_webhooks.c.created_at, _webhooks.c.id)).mappings()
+    return [
+        Webhook(**{**row, "environment": Environment(row["environment"]), "events": tuple(row["events"])})
+        for row in rows
+    ]
+
+
+def _delivery(row: RowMapping) -> Delivery:
+    fields = {name: value for name, value in row.items() if name != "number"}
+    return Delivery(**{**fields, "status": DeliveryStatus(row["status"])})

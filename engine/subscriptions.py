@@ -1,0 +1,88 @@
+"""Webhook subscriptions: making one, and turning changes into deliveries; pure but for the random characters."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+from uuid import uuid4
+
+from engine.ports import ShowCall
+from engine.records import CallChange, CallRecord, Delivery, Environment, Webhook
+
+EVENTS = (
+    "voice.initiated",
+    "voice.ai.initiated",
+    "voice.ringing",
+    "voice.answered",
+    "voice.completed",
+    "voice.failed",
+    "voice.ai.ended",
+)
+"""What is told; other kinds of change stay in the call's history."""
+
+MAX_WEBHOOKS = 32
+"""Per environment: every event of a call is written once for each."""
+_SECRET_BYTES = 32
+
+
+def subscribe(environment: Environment, url: str, events: Iterable[str], now: datetime) -> Webhook:
+    """A new webhook with a secret of its own (Standard Webhooks: ``whsec_`` and base64 of 24 to 64 bytes)."""
+    return Webhook(
+        id=f"whk_{uuid4().hex}",
+        environment=environment,
+        url=url,
+        events=tuple(dict.fromkeys(events)),
+        secret="whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode(),
+        created_at=now,
+    )
+
+
+def matches(pattern: str, event: str) -> bool:
+    """Whether a glob (``voice.*``) selects an event; ``*`` takes in dots."""
+    return fnmatchcase(event, pattern)
+
+
+def wants(webhook: Webhook, kind: str) -> bool:
+    """Whether a change of this kind is an event, and one that the webhook asked for."""
+    return kind in EVENTS and any(matches(pattern, kind) for pattern in webhook.events)
+
+
+def announce(
+    call: CallRecord,
+    changes: Iterable[CallChange],
+    webhooks: Sequence[Webhook],
+    *,
+    waiting: Collection[str],
+    show: ShowCall,
+) -> Iterator[Delivery]:
+    """A delivery for each change and each webhook that wants it, in the order of the changes.
+
+    ``waiting`` names the webhooks that have an earlier event of the call still to be delivered.
+    """
+    wanted = [(change, webhook) for change in changes for webhook in webhooks if wants(webhook, change.kind)]
+    data = show(call) if wanted else {}
+    queued = set(waiting)
+    for change, webhook in wanted:
+        yield _delivery(change, webhook, data, at_once=webhook.id not in queued)
+        queued.add(webhook.id)
+
+
+def _delivery(change: CallChange, webhook: Webhook, data: Mapping[str, Any], *, at_once: bool) -> Delivery:
+    delivery_id = f"msg_{uuid4().hex}"
+    timestamp = change.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = {"type": change.kind, "id": delivery_id, "timestamp": timestamp, "data": data}
+    return Delivery(
+        id=delivery_id,
+        webhook_id=webhook.id,
+        call_id=change.call_id,
+        event=change.kind,
+        # Half of a surrogate pair can come out of the agent's JSON, and is no text to sign or send.
+        body=json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode(),
+        created_at=change.at,
+        due_at=change.at if at_once else None,
+    )

@@ -1,0 +1,1 @@
+"""Webhooks: telling endpoints of the outside what became of calls, surely, in order and without being led inside."""

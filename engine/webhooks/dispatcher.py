@@ -1,0 +1,77 @@
+"""All endpoints' deliveries: an independent task for each webhook that has something pending."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+
+from engine.errors import EngineError
+from engine.ports import Outbox
+from engine.webhooks.endpoint import DeliveryRules, Endpoint, Post
+
+log = logging.getLogger("trunkline.webhooks")
+
+_SWEEP_S = 30.0
+
+
+class Dispatcher:
+    """Delivers what the outbox holds, from ``start`` to ``close``: at least once, in order per call and webhook.
+
+    What is pending at the start is picked up; what is pending at the close stays in the outbox.
+    """
+
+    def __init__(
+        self, outbox: Outbox, post: Post, *, rules: DeliveryRules | None = None, sweep_s: float = _SWEEP_S
+    ) -> None:
+        self._outbox = outbox
+        self._post = post
+        self._rules = rules or DeliveryRules()
+        self._sweep_s = sweep_s
+        self._endpoints: dict[str, Endpoint] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin with what is pending."""
+        self._outbox.on_queued(self.wake)
+        self._run(self._sweep())
+
+    async def close(self) -> None:
+        """Stop; attempts under way get two seconds to end, and are repeated after the next start if they do not."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def wake(self, webhook_id: str) -> None:
+        """Deliveries to this webhook are pending."""
+        if self._closed:
+            return
+        if webhook_id not in self._endpoints:
+            self._endpoints[webhook_id] = Endpoint(webhook_id, self._outbox, self._post, self._rules)
+            self._run(self._serve(webhook_id))
+        self._endpoints[webhook_id].wake()
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, webhook_id: str) -> None:
+        try:
+            await self._endpoints[webhook_id].run()
+        except Exception:  # the supervisor of an endpoint: the others go on, and the sweep begins it anew
+            log.exception("deliveries to a webhook were interrupted", extra={"webhook": webhook_id})
+        finally:
+            del self._endpoints[webhook_id]
+
+    async def _sweep(self) -> None:
+        """Look now and then for what nobody told of: left by an earlier run, by a failure, or by another process."""
+        while True:
+            try:
+                for webhook_id in await self._outbox.backlogs():
+                    self.wake(webhook_id)
+            except EngineError:
+                log.warning("the outbox could not be read; trying again")
+            await asyncio.sleep(self._sweep_s)

@@ -1,0 +1,42 @@
+"""The webhooks that clients have: made, listed, deleted, and asked what became of their deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from engine.errors import UnknownWebhook
+from engine.ports import WebhookStore
+from engine.records import Delivery, Environment, Webhook
+from engine.subscriptions import subscribe
+from engine.webhooks.targets import check_url
+
+
+class WebhookRegistry:
+    """Every environment's own webhooks; those of the other one are unknown."""
+
+    def __init__(self, store: WebhookStore, *, allow_private: bool) -> None:
+        self._store = store
+        self._allow_private = allow_private
+
+    async def add(self, url: str, events: Sequence[str], environment: Environment) -> Webhook:
+        """A new webhook, told of what happens from now on. Raises ``TargetRefused``, ``TooManyWebhooks``."""
+        check_url(url, allow_private=self._allow_private)
+        webhook = subscribe(environment, url, events, datetime.now(UTC))
+        await self._store.add_webhook(webhook)
+        return webhook
+
+    async def all_of(self, environment: Environment) -> Sequence[Webhook]:
+        """Oldest first."""
+        return await self._store.list_webhooks(environment)
+
+    async def delete(self, webhook_id: str, environment: Environment) -> None:
+        """Nothing is told any more, what is pending included. Raises ``UnknownWebhook``."""
+        if not await self._store.delete_webhook(webhook_id, environment):
+            raise UnknownWebhook(webhook_id)
+
+    async def deliveries(self, webhook_id: str, environment: Environment, limit: int) -> Sequence[Delivery]:
+        """At most ``limit``, the newest first. Raises ``UnknownWebhook``."""
+        if webhook_id not in {webhook.id for webhook in await self._store.list_webhooks(environment)}:
+            raise UnknownWebhook(webhook_id)
+        return await self._store.list_deliveries(webhook_id, limit)

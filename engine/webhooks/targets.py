@@ -1,0 +1,103 @@
+"""Where a webhook may lead: to public addresses, judged after the name is resolved, so that none leads inside."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+import httpx
+
+from engine.errors import TargetRefused
+
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_RESOLVERS = 16
+_SCHEMES = ("http", "https")
+
+GetAddrInfo = Callable[..., list[Any]]
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public Internet, the IPv4 address inside an IPv6 one looked at too."""
+    ip = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv4Address):
+        return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+    if inner := ip.ipv4_mapped or _behind_nat64(ip):
+        return is_public(str(inner))
+    return ip in _GLOBAL_UNICAST and ip.is_global and not (ip.sixtofour or ip.teredo)
+
+
+def check_url(url: str, *, allow_private: bool) -> httpx.URL:
+    """``url`` as it will be used. A name is not looked up here. Raises ``TargetRefused``."""
+    try:
+        target = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise TargetRefused("Expected a URL such as https://example.com/hook.") from None
+    reachable = target.host and (target.port is None or 0 < target.port < 65_536)
+    if target.scheme not in _SCHEMES or not reachable or target.userinfo:
+        raise TargetRefused("Expected a URL such as https://example.com/hook, without a user before the host.")
+    if allow_private:
+        return target
+    if target.scheme != "https":
+        raise TargetRefused("Expected https:// (the operator can allow http:// by webhooks.allow_private).")
+    if target.host == "localhost" or (_is_address(target.host) and not is_public(target.host)):
+        raise _private()
+    return target
+
+
+class Resolver:
+    """Names to addresses that may be connected to. Each name takes one thread at most, and none of anybody else's."""
+
+    def __init__(self, *, allow_private: bool, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> None:
+        self._allow_private = allow_private
+        self._getaddrinfo = getaddrinfo
+        self._threads = ThreadPoolExecutor(_RESOLVERS, "webhook-dns")
+        self._asked: dict[str, asyncio.Future[list[Any]]] = {}
+
+    async def addresses(self, host: str) -> list[str]:
+        """The host's addresses, in the system's order. Raises ``TargetRefused`` when it has only private ones, and
+        ``OSError`` when it has none."""
+        if _is_address(host):
+            found = [host]
+        else:
+            if (asked := self._asked.get(host)) is None:
+                ask = partial(self._getaddrinfo, host, None, type=socket.SOCK_STREAM)
+                asked = asyncio.get_running_loop().run_in_executor(self._threads, ask)
+                self._asked[host] = asked
+                asked.add_done_callback(lambda answer: self._forget(host, answer))
+            found = [str(entry[4][0]) for entry in await asyncio.shield(asked)]
+        allowed = [address for address in found if self._allow_private or is_public(address)]
+        if not allowed:
+            raise _private()
+        return allowed
+
+    def close(self) -> None:
+        """Look nothing up any more; does not wait."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _forget(self, host: str, answer: asyncio.Future[list[Any]]) -> None:
+        self._asked.pop(host, None)
+        if not answer.cancelled():
+            answer.exception()  # whoever asked may have given up
+
+
+def _behind_nat64(ip: IPv6Address) -> IPv4Address | None:
+    # RFC 6052 §2.1: the last 32 bits are the IPv4 address that the gateway connects to.
+    return IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _private() -> TargetRefused:
+    return TargetRefused("Expected a public host (the operator can allow others by webhooks.allow_private).")
