@@ -154,7 +154,7 @@ async def ai_rig(
                 await wait_until(lambda: engine.readiness().ready, "a warm worker")
                 rig = AiRig(engine, ultravox, config)
                 yield rig
-            assert rig.client_faults == {}
+            assert rig.client_faults == {}, rig.client_faults
 
 
 def speak(

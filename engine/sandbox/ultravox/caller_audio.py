@@ -40,9 +40,12 @@ class CallerAudio:
     def received_s(self) -> float:
         return self._bytes / self._bytes_per_s
 
-    def receive(self, data: bytes, now: float) -> bytes:
-        """Take one binary message; returns its whole samples."""
-        self._watch_flow(data, now)
+    def receive(self, data: bytes, now: float, *, unwatched_s: float = 0.0) -> bytes:
+        """Take one binary message; returns its whole samples.
+
+        ``unwatched_s``: how long the simulator itself had not looked; such a time is no gap of the client's.
+        """
+        self._watch_flow(data, now, unwatched_s)
         self.messages += 1
         self._bytes += len(data)
         if len(data) % 2:
@@ -79,14 +82,14 @@ class CallerAudio:
             "maxGapMs": round(self.max_gap_s * 1000),
         }
 
-    def _watch_flow(self, data: bytes, now: float) -> None:
+    def _watch_flow(self, data: bytes, now: float, unwatched_s: float) -> None:
         if self.first_at is None:
             self.first_at = self.last_at = now
             if now - self._joined_at > _LATE_START_S:
                 self._faults.note("late-audio", now, f"{now - self._joined_at:.1f} s after the join")
             if data.startswith(b"RIFF"):
                 self._faults.note("wav-header", now)
-        self._gap(now)
+        self._gap(now - unwatched_s)
         self.last_at = now
         ahead_s = self.received_s - (now - self.first_at)
         if ahead_s > _OVERFLOW_S:

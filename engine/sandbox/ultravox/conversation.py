@@ -115,8 +115,8 @@ class Conversation:
     # The client's side.
 
     def receive_audio(self, data: bytes, now: float) -> None:
+        pcm = self.audio.receive(data, now, unwatched_s=now - self._now)
         self._now = now
-        pcm = self.audio.receive(data, now)
         if self.on_audio is not None:
             self.on_audio(pcm, now)
         if self.end_reason is None and self.started:
@@ -137,7 +137,7 @@ class Conversation:
 
     def closed(self, code: int | None, now: float) -> None:
         """The connection is gone: after the client's close frame with ``code``, or without one (None). Call once."""
-        self.audio.finish(now)
+        self.audio.finish(max(self._now, self.audio.last_at))  # as far as was watched
         self.tools.finish(now)
         if self.end_reason is None:
             self.end_reason = "connection_error" if code is None else "hangup"

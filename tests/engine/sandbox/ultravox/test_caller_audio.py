@@ -55,6 +55,14 @@ def test_pauses_are_counted_the_last_one_too() -> None:
     assert 0.5 <= caller.audio.max_gap_s < 0.53
 
 
+def test_time_in_which_the_simulator_itself_did_not_look_is_no_gap_of_the_clients() -> None:
+    caller = Caller()
+    caller.send(5)
+    caller.now += 0.3
+    caller.audio.receive(FRAME, caller.now, unwatched_s=0.3)
+    assert caller.faults_at_end() == {}
+
+
 def test_odd_byte_is_carried_and_counted() -> None:
     caller = Caller()
     assert caller.audio.receive(b"\1\2\3", 0.0) == b"\1\2"
