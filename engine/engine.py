@@ -180,6 +180,11 @@ class Engine:
         environment = Environment.LIVE if configured else Environment.TEST
         used, limit = self._reserved[environment], realm.pool.max_calls
         checks["lines"] = f"{used} of {limit} in use" + ("" if realm.pool.ready else ", none warm")
+        if beats := realm.pool.heartbeats.values():
+            late_ms = max(beat.late_p99_ms for beat in beats), max(beat.late_max_ms for beat in beats)
+            checks["media clock"] = (
+                f"late by {late_ms[0]:.1f} ms (p99), {late_ms[1]:.1f} ms at most, in the last second"
+            )
         checks["engine"] = "shutting down" if self._closing else "running"
         ready = trunk_up and not self._closing and used < limit and (realm.pool.ready or used > 0)
         return Readiness(ready=ready, checks=checks)

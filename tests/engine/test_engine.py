@@ -13,7 +13,7 @@ from engine.call import CallLimits
 from engine.commands import Command, Dial, HangUp, TrunkAccount
 from engine.engine import Engine
 from engine.errors import NoCapacity, TrunkUnavailable, UnknownCall
-from engine.events import Answered, LegEnded, Progress
+from engine.events import Answered, Heartbeat, LegEnded, Progress
 from engine.outcome import CALLEE_HANGUP, Cause
 from engine.pool import WorkerPool
 from engine.ports import IdempotencyClaim
@@ -33,6 +33,7 @@ class FakePool:
     def __init__(self, max_calls: int = 2) -> None:
         self.max_calls = max_calls
         self.ready = True
+        self.heartbeats = {4711: Heartbeat(calls=1, ticks=50, late_p99_ms=1.26, late_max_ms=3.0, cpu_s=0.1)}
         self.dialled: list[CallId] = []
         self.engine: Engine | None = None
 
@@ -206,7 +207,9 @@ async def test_readiness_is_whether_a_call_would_be_taken(trunks: tuple[Trunk, .
     rig = Rig(trunks=trunks)
     for pool in rig.pools.values():
         pool.ready = warm
-    assert rig.engine.readiness().ready is ready
+    readiness = rig.engine.readiness()
+    assert readiness.ready is ready
+    assert readiness.checks["media clock"] == "late by 1.3 ms (p99), 3.0 ms at most, in the last second"
 
 
 async def _final(rig: Rig, record: CallRecord) -> CallRecord:
