@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,12 +13,43 @@ from engine.errors import TrunkUnavailable
 from engine.outcome import Cause, Party
 from engine.records import Status
 from tests.sip.messages import SipMessage
-from tests.sip.peers import PASSWORD, USERNAME, Baresip, Kamailio, SippUas
-from tests.sip.process import free_port, wait_until
+from tests.sip.peers import PASSWORD, USERNAME, Baresip, Kamailio, SippUas, tone
+from tests.sip.process import free_port, listens, wait_until
 from tests.sip.rtp import RtpTap
 from tests.sip.trunkline import FROM, TO, assert_outcome, trunkline
 
 pytestmark = pytest.mark.sip
+
+CANCELLED = ["> CANCEL", "< 200 CANCEL", "< 487 INVITE", "> ACK"]
+"""How an attempt that is given up ends at the far end."""
+
+
+class BaresipOf(Baresip):
+    """baresip whose packets, and the answer's ``a=ptime``, are so many milliseconds long."""
+
+    def __init__(self, ptime_ms: int) -> None:
+        super().__init__()
+        self._ptime_ms = ptime_ms
+
+    def _prepare(self) -> Sequence[str]:
+        command = super()._prepare()
+        accounts = self.directory / "accounts"
+        accounts.write_text(f"{accounts.read_text().rstrip()};ptime={self._ptime_ms}\n")
+        return command
+
+
+class SippUasOverTcp(SippUas):
+    """SIPp that listens on TCP, and on nothing else."""
+
+    @property
+    def uri(self) -> str:
+        return f"{super().uri};transport=tcp"
+
+    def _command(self) -> list[str]:
+        return [*super()._command(), "-t", "t1"]
+
+    def _ready(self) -> bool:
+        return listens(self.port, protocol="tcp")
 
 
 def offered_codecs(invite: SipMessage) -> list[str]:
@@ -52,23 +84,39 @@ async def test_delete_after_the_answer_sends_bye(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "cause", "code", "q850"),
+    ("scenario", "by", "cause", "sip", "q850", "sentence"),
     [
-        ("uas-busy-486", Cause.BUSY, 486, None),
-        ("uas-busy-486-with-reason", Cause.BUSY, 486, 17),
-        ("uas-declines-603", Cause.REJECTED, 603, None),
-        ("uas-not-found-404", Cause.INVALID_NUMBER, 404, None),
-        ("uas-unavailable-503", Cause.TRUNK_UNAVAILABLE, 503, None),
+        ("uas-busy-486", Party.CALLEE, Cause.BUSY, "486 Busy Here", None, "The callee is busy."),
+        ("uas-busy-486-with-reason", Party.CALLEE, Cause.BUSY, "486 Busy Here", 17, "The callee is busy."),
+        ("uas-declines-603", Party.CALLEE, Cause.REJECTED, "603 Decline", None, "The callee declined the call."),
+        (
+            "uas-not-found-404",
+            Party.TRUNK,
+            Cause.INVALID_NUMBER,
+            "404 Not Found",
+            None,
+            "The trunk knows no such number.",
+        ),
+        (
+            "uas-unavailable-503",
+            Party.TRUNK,
+            Cause.TRUNK_UNAVAILABLE,
+            "503 Service Unavailable",
+            None,
+            "The trunk cannot take calls now.",
+        ),
     ],
 )
-async def test_a_refusal_is_kept_with_its_code_and_acknowledged(
-    tmp_path: Path, scenario: str, cause: Cause, code: int, q850: int | None
+async def test_a_refusal_is_acknowledged_and_kept_with_its_sip_status_and_a_sentence(
+    tmp_path: Path, scenario: str, by: Party, cause: Cause, sip: str, q850: int | None, sentence: str
 ) -> None:
     async with SippUas(scenario) as callee, trunkline(tmp_path, callee.uri) as line:
         record = await line.call()
-        assert_outcome(record, Status.FAILED, cause, sip_code=code)
-        assert record.outcome and record.outcome.q850 == q850
-        await callee.wait_for("ACK")
+        assert_outcome(record, Status.FAILED, cause, sip_code=int(sip[:3]))
+        assert record.outcome
+        assert (record.outcome.by, record.outcome.q850, record.outcome.detail) == (by, q850, sentence)
+        assert record.outcome.sip_reason == sip[4:]
+        assert len(await callee.wait_for("ACK")) == 1
         assert callee.complaints == []
 
 
@@ -80,8 +128,8 @@ async def test_a_phone_that_nobody_answers_is_cancelled_at_the_ring_time_out(tmp
         call = await line.place()
         await line.status(call, Status.RINGING)
         assert_outcome(await line.ended(call), Status.FAILED, Cause.NO_ANSWER)
-        await callee.wait_for("CANCEL")
         await callee.wait_for("ACK")
+        assert callee.dialog(call.sip_call_id)[-4:] == CANCELLED
         assert callee.complaints == []
 
 
@@ -91,7 +139,41 @@ async def test_delete_while_ringing_cancels(tmp_path: Path) -> None:
         await line.status(call, Status.RINGING)
         await line.hang_up(call)
         assert_outcome(await line.ended(call), Status.FAILED, Cause.CANCELED)
-        await callee.wait_for("CANCEL")
+        await callee.wait_for("ACK")
+        assert callee.dialog(call.sip_call_id)[-4:] == CANCELLED
+        assert callee.complaints == []
+
+
+async def test_an_answer_that_crosses_our_cancel_is_acknowledged_and_hung_up(tmp_path: Path) -> None:
+    async with SippUas("uas-answers-despite-cancel") as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        await line.status(call, Status.RINGING)
+        await line.hang_up(call)
+        record = await line.ended(call)
+        assert_outcome(record, Status.FAILED, Cause.CANCELED)
+        assert record.answered_at is None, "nobody here took the answer"
+        await wait_until(lambda: "< 200 BYE" in callee.dialog(call.sip_call_id), "the answer to BYE")
+        assert callee.dialog(call.sip_call_id)[-4:] == ["< 200 INVITE", "> ACK", "> BYE", "< 200 BYE"]
+        assert callee.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("scenario", "live", "request_", "final"),
+    [
+        ("uas-rings-forever", Status.RINGING, "CANCEL", Status.FAILED),
+        ("uas-answers-and-echoes-rtp", Status.ANSWERED, "BYE", Status.COMPLETED),
+    ],
+)
+async def test_a_call_that_is_live_when_the_engine_shuts_down_is_hung_up_first(
+    tmp_path: Path, scenario: str, live: Status, request_: str, final: Status
+) -> None:
+    async with SippUas(scenario) as callee:
+        async with trunkline(tmp_path, callee.uri) as line:
+            call = await line.place()
+            await line.status(call, live)
+            ending = asyncio.create_task(line.ended(call))
+        assert_outcome(await ending, final, Cause.ENGINE_SHUTDOWN)
+        assert len(await callee.wait_for(request_)) == 1
         assert callee.complaints == []
 
 
@@ -142,12 +224,48 @@ async def test_a_wrong_password_fails_the_call_and_says_where_to_look(tmp_path: 
         assert record.outcome and "password" in record.outcome.hint
 
 
+async def test_a_trunk_that_challenges_again_and_again_fails_the_call_as_a_matter_of_credentials(
+    tmp_path: Path,
+) -> None:
+    async with Kamailio() as proxy, trunkline(tmp_path, proxy.uri, password="wrong") as line:
+        record = await line.call()
+        assert_outcome(record, Status.FAILED, Cause.AUTH_FAILED, sip_code=407)
+        assert record.outcome and "password" in record.outcome.hint
+
+
 async def test_a_trunk_that_says_nothing_is_a_time_out_of_the_trunk(tmp_path: Path) -> None:
     async with (
         SippUas("uas-ignores-everything") as callee,
         trunkline(tmp_path, callee.uri, ring_timeout="1s") as line,
     ):
-        assert_outcome(await line.call(), Status.FAILED, Cause.TRUNK_TIMEOUT)
+        record = await line.call()
+        assert_outcome(record, Status.FAILED, Cause.TRUNK_TIMEOUT)
+        # RFC 3261 §17.1.1.2: sent again at T1; §9.1: no CANCEL before a provisional response.
+        assert set(callee.dialog(record.sip_call_id)) == {"> INVITE"}
+        assert len(callee.requests("INVITE")) > 1
+
+
+@pytest.mark.parametrize(("transport", "cause"), [("udp", Cause.TRUNK_TIMEOUT), ("tcp", Cause.TRUNK_UNAVAILABLE)])
+async def test_a_trunk_where_nobody_listens_fails_the_call_and_takes_the_next(
+    tmp_path: Path, transport: str, cause: Cause
+) -> None:
+    nobody = f"sip:127.0.0.1:{free_port(streams=True)};transport={transport}"
+    async with trunkline(tmp_path, nobody, ring_timeout="1s") as line:
+        for _ in range(2):
+            record = await line.call()
+            assert_outcome(record, Status.FAILED, cause)
+            assert record.outcome and record.outcome.by is Party.TRUNK and record.outcome.retryable
+
+
+async def test_a_trunk_over_tcp_is_called_and_hung_up(tmp_path: Path) -> None:
+    async with SippUasOverTcp("uas-answers-and-echoes-rtp") as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        await line.status(call, Status.ANSWERED)
+        await line.hang_up(call)
+        assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
+        await callee.wait_for("BYE")
+        assert "/TCP " in (callee.requests("INVITE")[0].header("Via") or "")
+        assert callee.complaints == []
 
 
 async def test_the_offer_follows_the_trunks_order_of_codecs(tmp_path: Path) -> None:
@@ -196,13 +314,45 @@ async def test_an_answered_plain_call_sends_silence_every_20_ms_until_its_end(tm
             await line.status(call, Status.ANSWERED)
             await tap.wait_for_packets(100)
             await line.hang_up(call)
-            await line.ended(call)
-            packets = tap.packets()
-            timestamps = [packet.timestamp for packet in packets]
-            assert all(packet.silent and packet.payload_type == 0 for packet in packets)
-            assert {(after - before) % 2**32 for before, after in pairwise(timestamps)} == {160}
+            record = await line.ended(call)
             await asyncio.sleep(0.2)
-            assert len(tap.packets()) == len(packets), "no RTP after BYE"
+            packets = tap.packets()
+            assert record.media and record.media["rtp_sent"] == len(packets), "no RTP after BYE, none lost before"
+            assert {(packet.payload_type, packet.payload) for packet in packets} == {(0, b"\xff" * 160)}
+            steps = [
+                ((after.sequence - before.sequence) % 2**16, (after.timestamp - before.timestamp) % 2**32)
+                for before, after in pairwise(packets)
+            ]
+            assert set(steps) == {(1, 160)}
+            assert float(tap.spacing_ms().mean()) == pytest.approx(20, abs=2)
+
+
+async def test_a_callee_whose_rtp_starts_late_is_received_and_hears_no_break(tmp_path: Path) -> None:
+    with RtpTap() as tap:
+        async with SippUas("uas-answers-and-echoes-rtp", rtp=tap) as callee, trunkline(tmp_path, callee.uri) as line:
+            call = await line.place()
+            await tap.wait_for_packets(50)
+            tap.play(tone(1000))
+            await tap.wait_for_packets(100)
+            await line.hang_up(call)
+            record = await line.ended(call)
+            assert record.media and record.media["rtp_received"] > 25
+            assert {(after.timestamp - before.timestamp) % 2**32 for before, after in pairwise(tap.packets())} == {160}
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 30, 40])
+async def test_a_callee_with_packets_of_another_length_is_sent_the_same_and_hears_no_break(
+    tmp_path: Path, ptime_ms: int
+) -> None:
+    async with BaresipOf(ptime_ms) as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        await line.status(call, Status.ANSWERED)
+        await wait_until(lambda: len(callee.heard()) > 24_000, "a second and a half of recording")
+        await line.hang_up(call)
+        record = await line.ended(call)
+        assert record.media and record.media["rtp_lost"] == 0
+        assert record.media["rtp_sent"] == pytest.approx(record.media["rtp_received"], rel=0.3)
+        assert set(callee.heard()) == {0, 2}, "silence: baresip decodes the byte 0xFF as 2, whoever sends it"
 
 
 async def test_more_calls_than_one_worker_holds_use_several_and_all_end_well(tmp_path: Path) -> None:
@@ -238,6 +388,8 @@ async def test_a_trunk_is_registered_with_digest_before_it_takes_calls_and_unreg
 ) -> None:
     async with SippUas("registrar-challenges-401") as registrar:
         async with trunkline(tmp_path, registrar.uri, registrar=registrar.uri, until_ready=False) as line:
+            before = line.engine.readiness()
+            assert (before.ready, before.checks["trunk tests"]) == (False, "registering")
             await wait_until(lambda: line.engine.readiness().ready, "the registration")
             assert line.engine.readiness().checks["trunk tests"] == "up, registered"
             first, second = registrar.requests("REGISTER")[:2]
@@ -245,6 +397,19 @@ async def test_a_trunk_is_registered_with_digest_before_it_takes_calls_and_unreg
             assert second.answers_challenge(USERNAME, PASSWORD)
         last = registrar.requests("REGISTER")[-1]
         assert last.header("Expires") == "0" or "expires=0" in (last.header("Contact") or "")
+
+
+async def test_a_registrar_that_keeps_challenging_leaves_the_trunk_down_and_its_calls_refused(tmp_path: Path) -> None:
+    async with (
+        SippUas("registrar-challenges-401") as registrar,
+        trunkline(tmp_path, registrar.uri, registrar=registrar.uri, password="wrong", until_ready=False) as line,
+    ):
+        down = "registration failed: 401 Unauthorized"
+        await wait_until(lambda: line.engine.readiness().checks["trunk tests"] == down, "the registrar's refusal")
+        assert not line.engine.readiness().ready
+        with pytest.raises(TrunkUnavailable, match=down):
+            await line.place()
+        assert registrar.requests("INVITE") == []
 
 
 async def test_calls_are_refused_while_the_trunk_is_not_registered(tmp_path: Path) -> None:

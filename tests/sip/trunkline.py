@@ -13,7 +13,8 @@ from engine.engine import Engine
 from engine.log import LogSettings
 from engine.outcome import Cause
 from engine.records import CallRecord, CallRequest, Environment, Status
-from tests.sip.ai_rig import _port_block
+from tests.sip.ai_rig import _BLOCK, _port_block
+from tests.sip.leftovers import Held
 from tests.sip.peers import PASSWORD, USERNAME
 from tests.sip.process import wait_until
 
@@ -71,9 +72,14 @@ async def trunkline(
     max_calls: int = 4,
     until_ready: bool = True,
 ) -> AsyncIterator[Trunkline]:
-    """An engine with one trunk at ``uri``, every port of its own on loopback, its store in ``folder``."""
+    """An engine with one trunk at ``uri``, every port of its own on loopback, its store in ``folder``.
+
+    On a good way out no process, descriptor, task or port of it may be left.
+    """
     with _port_block() as guard:
         base = guard.getsockname()[1]
+        ports = range(base + 1, base + _BLOCK)
+        before = Held.now(ports)
         config = Config.model_validate(
             {
                 "store": {"url": f"sqlite:///{folder}/calls.db"},
@@ -81,7 +87,7 @@ async def trunkline(
                     "bind": "127.0.0.1",
                     "port": base + 1,
                     "worker_ports": f"{base + 2}-{base + 60}",
-                    "rtp_ports": f"{base + 100}-{base + 999}",
+                    "rtp_ports": f"{base + 100}-{ports[-1]}",
                     "max_calls": max_calls,
                     "ring_timeout": ring_timeout,
                 },
@@ -102,6 +108,7 @@ async def trunkline(
             if until_ready:
                 await wait_until(lambda: engine.readiness().ready, "a trunk and a warm worker")
             yield Trunkline(engine)
+        await wait_until(lambda: Held.now(ports) == before, f"all given back, as before: {before}")
 
 
 def assert_outcome(record: CallRecord, status: Status, cause: Cause, *, sip_code: int | None = None) -> None:
