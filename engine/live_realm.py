@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from engine.trunks import ConfiguredTrunks, Trunk
 log = logging.getLogger("trunkline.trunks")
 
 _REGISTRAR_RESTART_S = 1.0
+_UNREGISTER_S = 6.0
 
 
 class LiveRealm:
@@ -47,6 +49,7 @@ class LiveRealm:
         self._trunks = ConfiguredTrunks(_trunk(trunk) for trunk in config.trunks)
         self._registrar: ChildProcess | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         self._started = False
         ports = config.sip.worker_ports
         self._slots = min(ports.last - ports.first + 1, math.ceil(config.sip.max_calls / ASSUMED_LINES) + SPARE_WORKERS)
@@ -74,20 +77,18 @@ class LiveRealm:
 
     async def close(self) -> None:
         """Stop the workers, un-register, and let the agent service go."""
+        self._closing.set()
+        if self._registrar is not None:
+            self._registrar.send(Stop())
         await self._pool.close()
         if self._watching is not None:
-            if self._registrar is not None:
-                self._registrar.send(Stop())
-            else:
-                self._watching.cancel()
-            await asyncio.wait({self._watching})
+            await asyncio.wait({self._watching}, timeout=_UNREGISTER_S)
         if self._agents is not None:
             await self._agents.aclose()
 
     async def _keep_registrar(self) -> None:
         """Run the registrar process, and another one when it died."""
-        closing = False
-        while not closing:
+        while not self._closing.is_set():
             gone = asyncio.Event()
             try:
                 self._registrar, _ = await self._supervisor.start_ready_child(
@@ -100,15 +101,15 @@ class LiveRealm:
             except EngineError as error:
                 log.error("%s", error)
             else:
-                self._registrar.send(Register(trunks=self._trunks.registering()))
+                registering = Register(trunks=self._trunks.registering())
+                self._registrar.send(Stop() if self._closing.is_set() else registering)
                 await gone.wait()
-                closing = self._pool.closed
                 self._registrar = None
                 self._trunks.registrations_lost()
-                if not closing:
+                if not self._closing.is_set():
                     log.error("the registrar process died; it is started again")
-            if not closing:
-                await asyncio.sleep(_REGISTRAR_RESTART_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _REGISTRAR_RESTART_S)
 
     def _on_registrar_event(self, event: Event) -> None:
         if isinstance(event, Registration) and self._trunks.registration_changed(event):

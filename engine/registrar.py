@@ -39,10 +39,10 @@ async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
     while not stopping.is_set():
         stack.poll()
         await asyncio.sleep(_POLL_S)
-    registrations.give_up()
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + _UNREGISTER_S
     while registrations.held and loop.time() < deadline_s:
+        registrations.give_up()
         stack.poll()
         await asyncio.sleep(_POLL_S)
     pipe.close()

@@ -70,9 +70,11 @@ class Supervisor:
                 spawn = Spawn(token=token, module=module, title=title)
                 socket.send_fds(control, [pickle.dumps(spawn)], [theirs.fileno()])
             pid = await born
-        except OSError as error:
+        except BaseException as error:
             ours.close()
-            raise EngineError(f"The process {title!r} could not be started: {error}.") from error
+            if isinstance(error, OSError):
+                raise EngineError(f"The process {title!r} could not be started: {error}.") from error
+            raise
         finally:
             self._born.pop(token, None)
 
@@ -126,18 +128,23 @@ class Supervisor:
     async def _ensure_nursery(self) -> socket.socket:
         async with self._starting:
             if self._control is None:
-                self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                with theirs:
-                    self._nursery = await asyncio.create_subprocess_exec(
-                        sys.executable,
-                        "-m",
-                        "engine.nursery",
-                        str(theirs.fileno()),
-                        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # numpy must not bring threads to a fork
-                        pass_fds=[theirs.fileno()],
-                        stdin=asyncio.subprocess.DEVNULL,
-                    )
-                asyncio.get_running_loop().add_reader(self._control, self._hear, self._control)
+                control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                try:
+                    with theirs:
+                        self._nursery = await asyncio.create_subprocess_exec(
+                            sys.executable,
+                            "-m",
+                            "engine.nursery",
+                            str(theirs.fileno()),
+                            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # numpy must not bring threads to a fork
+                            pass_fds=[theirs.fileno()],
+                            stdin=asyncio.subprocess.DEVNULL,
+                        )
+                except BaseException:
+                    control.close()
+                    raise
+                asyncio.get_running_loop().add_reader(control, self._hear, control)
+                self._control = control
             return self._control
 
     def _hear(self, control: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import pjsua2 as pj
@@ -23,7 +24,15 @@ class _Registered(pj.Account):
         super().__init__()
         self.trunk = trunk
         self.held = False
+        self._leaving = False
         self._on_change = on_change
+
+    def give_up(self) -> None:
+        """Un-register, once; PJSIP refuses while another REGISTER is under way: then a later call does it."""
+        if self.held and not self._leaving:
+            with contextlib.suppress(pj.Error):
+                self.setRegistration(False)
+                self._leaving = True
 
     def onRegState(self, prm: pj.OnRegStateParam) -> None:
         self.held = prm.code // 100 == 2 and prm.expiration > 0
@@ -66,7 +75,6 @@ class Registrations:
         return any(account.held for account in self._accounts)
 
     def give_up(self) -> None:
-        """Un-register every trunk that is registered."""
+        """Un-register every trunk that is registered; to be called until none is ``held``."""
         for account in self._accounts:
-            if account.held:
-                account.setRegistration(False)
+            account.give_up()

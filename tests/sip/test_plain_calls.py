@@ -38,6 +38,21 @@ class BaresipOf(Baresip):
         return command
 
 
+class SlowRegistrar(SippUas):
+    """``registrar-200`` that grants seconds, and takes its time: a REGISTER it has received is not answered yet."""
+
+    def __init__(self) -> None:
+        super().__init__("registrar-200")
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        path = self.directory / "scenario.xml"
+        scenario = path.read_text(encoding="latin-1").replace("[last_Expires:]", "Expires: 6")
+        received = '<recv request="REGISTER"/>'
+        path.write_text(scenario.replace(received, f'{received}<pause milliseconds="300"/>'), encoding="latin-1")
+        return command
+
+
 class SippUasOverTcp(SippUas):
     """SIPp that listens on TCP, and on nothing else."""
 
@@ -397,6 +412,17 @@ async def test_a_trunk_is_registered_with_digest_before_it_takes_calls_and_unreg
             assert second.answers_challenge(USERNAME, PASSWORD)
         last = registrar.requests("REGISTER")[-1]
         assert last.header("Expires") == "0" or "expires=0" in (last.header("Contact") or "")
+
+
+async def test_a_registration_is_refreshed_before_it_expires_and_removed_even_while_a_refresh_is_under_way(
+    tmp_path: Path,
+) -> None:
+    async with SlowRegistrar() as registrar:
+        async with trunkline(tmp_path, registrar.uri, registrar=registrar.uri):
+            _, refresh = await registrar.wait_for("REGISTER", count=2)
+        assert refresh.header("Expires") == "300"
+        assert registrar.requests("REGISTER")[-1].header("Expires") == "0"
+        assert len(registrar.requests("REGISTER")) == 3
 
 
 async def test_a_registrar_that_keeps_challenging_leaves_the_trunk_down_and_its_calls_refused(tmp_path: Path) -> None:
