@@ -33,7 +33,7 @@ fmt: install ## format the code and repair what ruff can
 
 test: install ## every test, real SIP peers included (installs them when missing, by sudo)
 	@.ci/debian-packages $(DEBIAN_PACKAGES)
-	REQUIRE_SIP=1 $(BIN)/pytest -n 4 --dist loadfile --durations 10 -m "not alone"
+	REQUIRE_SIP=1 $(BIN)/pytest -n 2 --dist loadfile --durations 10 -m "not alone"
 	REQUIRE_SIP=1 $(BIN)/pytest --durations 5 -m alone
 
 lock: ## resolve the dependencies anew (needs uv)

@@ -34,6 +34,8 @@ class Receiver:
     def __init__(self, answer: Callable[[Received], int | None]) -> None:
         self._answer = answer
         self.received: list[Received] = []
+        self.unanswered = 0
+        self.most_unanswered = 0
         self.port = 0
         self.extra = ""
         self.body = b"ok"
@@ -75,7 +77,11 @@ class Receiver:
         self.received.append(request)
         status = self._answer(request)
         if status is None:
-            await asyncio.sleep(60)
+            self.unanswered += 1
+            self.most_unanswered = max(self.most_unanswered, self.unanswered)
+            await reader.read()  # until the other side has had enough
+            self.unanswered -= 1
+            return
         start = f"HTTP/1.1 {status} Whatever\r\nContent-Length: {len(self.body)}\r\n{self.extra}\r\n"
         writer.write(start.encode() + self.body)
         await writer.drain()
