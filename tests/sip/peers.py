@@ -32,8 +32,9 @@ def tone(frequency_hz: int, *, rate_hz: int = 8000, amplitude: int = 8000) -> by
     return (amplitude * np.sin(phase)).astype("<i2").tobytes()
 
 
-_ORDINARY: Final = "verifyAuthHeader: authentication must be digest is"
-"""SIPp's word for a request without credentials, which the scenario answers with a challenge."""
+_ORDINARY: Final = ("verifyAuthHeader: authentication must be digest is", "Overload warning")
+"""What SIPp says of a request without credentials, which the scenario answers with a challenge, and of getting no CPU
+itself: neither is the other side's doing."""
 
 
 class _Sipp(Peer):
