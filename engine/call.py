@@ -166,6 +166,7 @@ class Call:
             self._outcome = no_line(self._limits.queue_timeout_s)
             return
         except TrunkUnavailable as error:
+            self._lines.give_back(self.record.id)
             self._outcome = replace(engine_error(str(error)), cause=Cause.TRUNK_UNAVAILABLE)
             return
         request = self.record.request

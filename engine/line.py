@@ -40,6 +40,7 @@ from engine.ports import LegEnd, LegListener, MediaStream, SipLeg
 from engine.records import Speaker, TranscriptLine
 from media.bridge import Bridge
 from media.errors import AgentError
+from media.pcm import silence
 from media.ultravox.connection import AgentConnection, Closed, connect
 from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, ToolInvoked, TurnFinal
 
@@ -93,11 +94,13 @@ class Line:
     def dial(self, dialler: Dialler) -> None:
         """Send the INVITE; a refusal by the stack ends the line at once."""
         try:
-            self._leg = dialler(self._dial, self)
+            leg = dialler(self._dial, self)
         except SipError as error:
             self.hang_up(engine_error(f"The call could not be sent to the trunk: {error}."))
             return
-        self._emit(InviteSent(call_id=self.call_id, at_s=self._loop.time()))
+        if self._leg_end is None:  # PJSIP may tell the end of a leg before it has returned it
+            self._leg = leg
+            self._emit(InviteSent(call_id=self.call_id, at_s=self._loop.time()))
 
     def join(self, command: JoinAgent) -> None:
         """Join the agent's session once the callee has answered."""
@@ -130,7 +133,7 @@ class Line:
         while self._owed_play >= samples:
             self._owed_play -= samples
             if bridge is None:
-                stream.write(bytes(2 * samples))
+                stream.write(silence(samples))
                 continue
             if not self._spoke and bridge.playing:
                 self._note_first_word()
@@ -142,7 +145,7 @@ class Line:
         """Take 20 ms from the phone and hand it to the agent; before the answer nobody hears it."""
         stream = self._stream
         if stream is None:
-            self._send_to_agent(bytes(2 * (self._rate_hz // 50)))  # on hold: the agent's audio must not pause
+            self._send_to_agent(silence(self._rate_hz // 50))  # on hold: the agent's audio must not pause
             return
         samples = stream.samples
         self._owed_capture += stream.rate_hz // 50

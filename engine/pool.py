@@ -148,6 +148,10 @@ class WorkerPool:
         if worker is not None and worker.child is not None:
             worker.child.send(command)
 
+    def give_back(self, call_id: CallId) -> None:
+        """Free a leased line over which nothing was dialled: its worker knows of no call and will tell no end."""
+        self._release(call_id)
+
     async def close(self, timeout_s: float = 6.0) -> None:
         """Stop every worker; returns when all are gone."""
         self.closed = True

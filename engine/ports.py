@@ -242,6 +242,8 @@ class Lines(Protocol):
 
     def send(self, call_id: CallId, command: Command) -> None: ...
 
+    def give_back(self, call_id: CallId) -> None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:

@@ -9,7 +9,7 @@ import pjsua2 as pj
 
 from engine.commands import TrunkAccount
 from engine.events import Registration
-from engine.sip.stack import SipStack
+from engine.sip.stack import IncomingAccount, SipStack
 
 _EXPIRES_S = 300
 _RETRY_S = 30
@@ -17,11 +17,11 @@ _FIRST_RETRY_S = 2
 _SPREAD_S = 5
 
 
-class _Registered(pj.Account):
+class _Registered(IncomingAccount):
     """One trunk's account; tells ``on_change`` the outcome of every REGISTER."""
 
     def __init__(self, trunk: str, on_change: Callable[[Registration], None]) -> None:
-        super().__init__()
+        super().__init__(None)
         self.trunk = trunk
         self.held = False
         self._leaving = False

@@ -40,8 +40,11 @@ class IncomingAccount(pj.Account):
             listener.hold(leg)
             leg.hang_up(403)
             return
-        called = leg.getInfo().localUri
-        leg.attach(self._on_incoming(leg, called))
+        try:
+            leg.attach(self._on_incoming(leg, leg.getInfo().localUri))
+        except ValueError:  # a called URI that we do not read; raised out of here it would abort the process
+            listener.hold(leg)
+            leg.hang_up(400)
 
 
 class _Refused:

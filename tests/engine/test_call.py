@@ -11,6 +11,7 @@ import pytest
 
 from engine.call import Call, CallLimits
 from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
+from engine.errors import TrunkUnavailable
 from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome, refusal
 from engine.pool import CallEvent
@@ -45,6 +46,10 @@ class FakeLines:
     def __init__(self, *, full: bool = False) -> None:
         self.commands: list[Command] = []
         self.full = full
+        self.given_back: list[CallId] = []
+
+    def give_back(self, call_id: CallId) -> None:
+        self.given_back.append(call_id)
 
     async def lease(self, call_id: CallId, timeout_s: float) -> int:
         if self.full:
@@ -320,3 +325,15 @@ async def test_an_ai_calls_last_changes_tell_of_the_agents_end_and_then_of_the_c
     assert kinds.count("voice.ai.ended") == 1
     told = [delivery.event for delivery in await rig.store.list_deliveries(webhook.id, 9)][::-1]
     assert told == ["voice.initiated", "voice.ringing", "voice.answered", "voice.ai.ended", "voice.completed"]
+
+
+async def test_a_line_over_which_nothing_can_be_dialled_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(trunks: ConfiguredTrunks, name: str, slot: int) -> TrunkAccount:
+        raise TrunkUnavailable("The trunk is gone.", retry_after_s=1)
+
+    monkeypatch.setattr(ConfiguredTrunks, "account", unavailable)
+    rig = Rig()
+    await rig.accept()
+    await rig.call.run()
+    rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
+    assert rig.lines.given_back == [ID]

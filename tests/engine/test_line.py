@@ -330,3 +330,25 @@ async def test_a_hang_up_before_the_invite_left_frees_the_line(monkeypatch: pyte
     rig.line.hang_up(CALLER_HANGUP)
     assert rig.outcome().cause is Cause.CALLER_HANGUP
     assert rig.leg.hang_ups == 0
+
+
+async def test_an_end_that_pjsip_tells_before_it_returns_the_leg_stays_the_last_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(monkeypatch, with_agent=False)
+
+    def dialler(dial: Dial, listener: LegListener) -> SipLeg:
+        listener.on_ended(ended(code=503, by_remote=False, confirmed=False))
+        return rig.leg
+
+    rig.line.dial(dialler)
+    assert rig.kinds() == [LegEnded]
+    assert rig.outcome().cause is Cause.TRUNK_UNAVAILABLE
+
+
+async def test_the_reason_header_of_the_callees_bye_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch, with_agent=False)
+    rig.dial()
+    rig.answer()
+    rig.line.on_ended(LegEnd(sip_code=0, sip_reason="", q850=16, by_remote=True, confirmed=True, rtp={}))
+    assert (rig.outcome().cause, rig.outcome().q850) == (Cause.CALLEE_HANGUP, 16)

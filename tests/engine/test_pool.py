@@ -92,6 +92,15 @@ async def test_a_freed_line_is_leased_again() -> None:
     await rig.pool.close()
 
 
+async def test_a_line_that_is_given_back_is_leased_again() -> None:
+    rig = Rig(max_calls=1, slots=1, lines=1)
+    await rig.pool.lease(CallId("a"), 1)
+    rig.pool.give_back(CallId("a"))
+    assert await rig.pool.lease(CallId("b"), 1) == 0
+    assert rig.events == []
+    await rig.pool.close()
+
+
 async def test_a_call_that_finds_no_line_in_time_is_told_so() -> None:
     rig = Rig(max_calls=1, slots=1, lines=1)
     await rig.pool.lease(CallId("a"), 1)

@@ -32,9 +32,13 @@ def tone(frequency_hz: int, *, rate_hz: int = 8000, amplitude: int = 8000) -> by
     return (amplitude * np.sin(phase)).astype("<i2").tobytes()
 
 
-_ORDINARY: Final = ("verifyAuthHeader: authentication must be digest is", "Overload warning")
-"""What SIPp says of a request without credentials, which the scenario answers with a challenge, and of getting no CPU
-itself: neither is the other side's doing."""
+_ORDINARY: Final = (
+    "verifyAuthHeader: authentication must be digest is",
+    "Overload warning",
+    "Unable to bind remote control socket",
+)
+"""What SIPp says of a request without credentials, which the scenario answers with a challenge, and of itself: of getting
+no CPU, of a neighbour on the port of its unused remote control. None of it is the other side's doing."""
 
 
 class _Sipp(Peer):

@@ -13,7 +13,7 @@ from engine.errors import TrunkUnavailable
 from engine.outcome import Cause, Party
 from engine.records import Status
 from tests.sip.messages import SipMessage
-from tests.sip.peers import PASSWORD, USERNAME, Baresip, Kamailio, SippUas, tone
+from tests.sip.peers import PASSWORD, USERNAME, Baresip, Kamailio, SippUac, SippUas, tone
 from tests.sip.process import free_port, listens, wait_until
 from tests.sip.rtp import RtpTap
 from tests.sip.trunkline import FROM, TO, assert_outcome, trunkline
@@ -457,3 +457,13 @@ async def test_kamailio_registers_the_trunk_and_routes_its_calls(tmp_path: Path)
             [invite] = callee.requests("INVITE")
             assert invite.all("Record-Route")
         assert not proxy.registered()
+
+
+async def test_a_call_that_comes_in_is_refused_and_the_next_one_goes_out(tmp_path: Path) -> None:
+    async with SippUas("uas-answers-then-byes", hold_ms=300) as callee, trunkline(tmp_path, callee.uri) as line:
+        assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
+        contact = (callee.requests("INVITE")[0].header("Contact") or "").strip("<>")
+        async with SippUac("uac-calls", f"sip:{contact.rpartition('@')[2]}", calls=6) as stranger:
+            await wait_until(lambda: len(stranger.statuses()) >= 6, "six answers")
+            assert set(stranger.statuses()) == {403}
+        assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
