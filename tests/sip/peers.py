@@ -37,8 +37,8 @@ _ORDINARY: Final = (
     "Overload warning",
     "Unable to bind remote control socket",
 )
-"""What SIPp says of a request without credentials, which the scenario answers with a challenge, and of itself: of getting
-no CPU, of a neighbour on the port of its unused remote control. None of it is the other side's doing."""
+"""What SIPp says of a request without credentials, which the scenario answers with a challenge, and of itself: of no
+CPU, of a neighbour on the port of its unused remote control. None of it is the other side's doing."""
 
 
 class _Sipp(Peer):
