@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import shutil
@@ -19,7 +20,10 @@ import pytest
 _ATTEMPTS = 5
 _START_S = 10.0
 _STOP_S = 3.0
-_RANDOM = random.SystemRandom()  # parallel runs must differ
+_PORTS = range(20_000, 32_000, 4)
+_NEXT_PORTS = itertools.cycle(_PORTS)
+for _ in range(random.SystemRandom().randrange(len(_PORTS))):  # parallel runs must differ
+    next(_NEXT_PORTS)
 
 
 class PeerFailed(AssertionError):
@@ -29,11 +33,11 @@ class PeerFailed(AssertionError):
 def free_port(*, streams: bool = False, pair: bool = False) -> int:
     """A loopback port that was free just now, for TCP too with ``streams``, with the three after it for ``pair``.
 
-    Outside the range from which the kernel serves port 0: only another peer could take it meanwhile.
+    Outside the range from which the kernel serves port 0: only a peer of another test process could take it meanwhile.
     """
     kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM) if streams else (socket.SOCK_DGRAM,)
     while True:
-        port = _RANDOM.randrange(20_000, 32_000, 4)
+        port = next(_NEXT_PORTS)
         try:
             for offset in range(4 if pair else 1):
                 for kind in kinds:
@@ -91,6 +95,7 @@ class Peer:
                     return
                 if attempt + 1 == _ATTEMPTS or not self._lost_a_port():
                     raise PeerFailed(f"{self.program} did not start:\n{self.output[-4000:]}")
+                self._forget_attempt()
         except BaseException:
             self.stop()
             raise
@@ -98,15 +103,20 @@ class Peer:
     def stop(self) -> None:
         """Ends the program, by force when it lingers, and removes its directory."""
         if self._process:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+            self._end_process()
             self._keep()
         self._directory.cleanup()
+
+    def _end_process(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
 
     def _prepare(self) -> Sequence[str]:
         """Choose ports, write files; the command to run in ``directory``."""
@@ -135,6 +145,12 @@ class Peer:
                 return True
             time.sleep(0.01)
         return False
+
+    def _forget_attempt(self) -> None:
+        """What the attempt wrote must not be taken for the next one's."""
+        self._end_process()
+        for file in self.directory.iterdir():
+            file.unlink()
 
     def _lost_a_port(self) -> bool:
         return any(words in self.output.lower() for words in ("already in use", "unable to bind", "could not bind"))

@@ -235,7 +235,8 @@ def test_peer_that_does_not_start_shows_what_it_printed() -> None:
         pass
 
 
-def test_peer_takes_another_port_when_it_lost_the_race_for_one() -> None:
+@pytest.mark.parametrize("option", ["-p", "-mp"])
+def test_peer_takes_another_port_when_it_lost_the_race_for_one(option: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
 
@@ -246,9 +247,10 @@ def test_peer_takes_another_port_when_it_lost_the_race_for_one() -> None:
                 command = list(super()._prepare())
                 self.attempts += 1
                 if self.attempts == 1:
-                    command[command.index("-p") + 1] = str(taken.getsockname()[1])
+                    command[command.index(option) + 1] = str(taken.getsockname()[1])
                 return command
 
         with Unlucky("uas-busy-486") as peer:
             assert peer.attempts == 2
             assert listens(peer.port)
+            assert peer.complaints == []
