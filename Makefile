@@ -38,7 +38,7 @@ test: install ## every test, real SIP peers included (installs them when missing
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--extra dev --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+		--extra load --extra dev --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and every cache
 	rm -rf .venv *.egg-info .*_cache .hypothesis
