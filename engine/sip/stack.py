@@ -91,7 +91,7 @@ class SipStack:
         """Serve what is due and return at once."""
         handle = self._endpoint.libHandleEvents
         for _ in range(_MAX_POLLS):
-            if handle(0) <= 0:
+            if handle(0) < 16:
                 break
         drop_finished()
 

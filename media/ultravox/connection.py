@@ -22,6 +22,7 @@ from websockets.protocol import State
 from websockets.uri import WebSocketURI, parse_uri
 
 from media.errors import AgentUnreachable
+from media.ultravox.frames import AudioFrames, FrameSplitter
 from media.ultravox.messages import ClientToolResult, dump
 from media.ultravox.session import Session, SessionEvent
 from media.ultravox.transport import Address, look_up, reach, why
@@ -40,6 +41,7 @@ _DEAD_MS = 10_000
 _CLOSE_S = 1.0
 """How long the far end has to finish once a close frame is on its way."""
 
+_audio_frames = AudioFrames()
 _SILENT = logging.Logger("websockets", logging.CRITICAL + 1)
 
 
@@ -133,6 +135,7 @@ class AgentConnection(asyncio.BufferedProtocol):
         self._wire = ClientProtocol(uri, max_size=_MAX_MESSAGE, logger=_SILENT)
         self._session = Session()
         self._uplink = Uplink()
+        self._frames = FrameSplitter(self._receive_audio, self._receive_other, _MAX_MESSAGE)
         self._bite = memoryview(bytearray(_BITE))  # a view: asyncio's TLS reads into slices of it
         self._text: bytearray | None = None
         """The text message that is being received."""
@@ -142,6 +145,8 @@ class AgentConnection(asyncio.BufferedProtocol):
         self._lost = False
         self._deadline: asyncio.TimerHandle | None = None
         # the opening: no callback before it is over
+        self._answer = bytearray()
+        self._ended = False
         self._answered = self._loop.create_future()
         self._joined = False
         # counters
@@ -159,8 +164,8 @@ class AgentConnection(asyncio.BufferedProtocol):
             self._uplink.put(pcm)
             return
         self._sent_bytes += len(pcm)
-        self._wire.send_binary(pcm)
-        self._send()
+        assert self._transport is not None
+        self._transport.write(_audio_frames.frame(pcm))
 
     def send_text(self, text: str) -> None:
         """Send a data message (``messages.dump``). Not before ``SessionStarted``: it may be lost."""
@@ -205,6 +210,9 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     def _join(self) -> None:
         self._joined = True
+        self._frames.feed(bytes(self._answer))
+        if self._ended:
+            self._wire.receive_eof()
         self._advance()
         if self._lost:
             self._finish()
@@ -228,15 +236,33 @@ class AgentConnection(asyncio.BufferedProtocol):
         return self._bite
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._wire.receive_data(bytes(self._bite[:nbytes]))
+        data = bytes(self._bite[:nbytes])
+        if self._joined:
+            self._frames.feed(data)
+        else:
+            self._take_answer(data)
         if nbytes == _BITE and self._transport is not None:
             self._transport.pause_reading()
             self._loop.call_soon(self._transport.resume_reading)
         self._advance()
 
+    def _take_answer(self, data: bytes) -> None:
+        """The library reads the response and no more: what follows is frames, told once ``connect`` has returned."""
+        self._answer += data
+        while self._wire.state is State.CONNECTING and self._answer:
+            size = self._answer.find(b"\r\n\r\n") + 4
+            size = size if size > 3 else len(self._answer)
+            self._wire.receive_data(bytes(self._answer[:size]))
+            del self._answer[:size]
+
     def eof_received(self) -> None:
-        self._wire.receive_eof()
+        self._take_end()
         self._advance()
+
+    def _take_end(self) -> None:
+        self._ended = True
+        if self._joined or self._wire.state is State.CONNECTING:
+            self._wire.receive_eof()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -247,7 +273,7 @@ class AgentConnection(asyncio.BufferedProtocol):
             self.send_audio(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._wire.receive_eof()
+        self._take_end()
         self._lost = True
         if self._deadline is not None:
             self._deadline.cancel()
@@ -259,12 +285,8 @@ class AgentConnection(asyncio.BufferedProtocol):
     # -- the WebSocket -------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Tell what was received and send what is due."""
-        if self._joined:
-            for frame in self._wire.events_received():
-                if isinstance(frame, Frame):
-                    self._receive(frame)
-        elif not self._answered.done() and (self._wire.state is not State.CONNECTING or self._wire.handshake_exc):
+        """Tell that the handshake is over, or the connection; send what is due."""
+        if not self._answered.done() and (self._wire.state is not State.CONNECTING or self._wire.handshake_exc):
             self._answered.set_result(None)
         self._send()
         if self._wire.close_expected():
@@ -278,11 +300,15 @@ class AgentConnection(asyncio.BufferedProtocol):
             else:  # SEND_EOF
                 self._transport.close()
 
+    def _receive_other(self, data: bytes) -> None:
+        self._wire.receive_data(data)
+        for frame in self._wire.events_received():
+            if isinstance(frame, Frame):
+                self._receive(frame)
+
     def _receive(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY or (frame.opcode is Opcode.CONT and self._text is None):
-            if frame.data:
-                self._received_bytes += len(frame.data)
-                self._on_audio(bytes(frame.data))
+            self._receive_audio(bytes(frame.data))
         elif frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
             self._text = self._text or bytearray()
             self._text += frame.data
@@ -292,6 +318,11 @@ class AgentConnection(asyncio.BufferedProtocol):
                 text, self._text = self._text.decode("utf-8", "replace"), None
                 for event in self._session.receive_text(text):
                     self._on_event(event)
+
+    def _receive_audio(self, pcm: bytes) -> None:
+        if pcm:
+            self._received_bytes += len(pcm)
+            self._on_audio(pcm)
 
     def _refuse_text(self) -> None:
         self._text = bytearray()
