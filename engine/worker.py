@@ -16,6 +16,7 @@ import uvloop
 
 from engine.commands import Command, Dial, HangUp, JoinAgent, Stop
 from engine.events import Event, Heartbeat, LegEnded, Ready
+from engine.host_load import HostLoad
 from engine.line import Line
 from engine.log import set_up_logging
 from engine.outcome import ENGINE_SHUTDOWN, engine_error
@@ -32,6 +33,8 @@ log = logging.getLogger("trunkline.worker")
 _HEARTBEAT_S = 1.0
 _REST_S = 0.1
 """How often a worker without calls looks at its SIP socket."""
+_BUSY, _AT_EASE = 0.6, 0.4
+"""Shares of the processors' time: above one the clock is thrifty, below the other it is quick again."""
 _RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 _FAREWELL_S = 3.0
 """How long a stopping worker waits for BYE and CANCEL to be answered."""
@@ -133,8 +136,11 @@ class Worker:
             self._pipe.send(event)
 
     async def _beat(self) -> None:
+        machine = HostLoad()
         while True:
             await asyncio.sleep(_HEARTBEAT_S)
+            load = machine.take()
+            self._clock.thrifty = load > (_AT_EASE if self._clock.thrifty else _BUSY)
             report = self._clock.meter.take()
             usage = resource.getrusage(resource.RUSAGE_SELF)
             self._emit(

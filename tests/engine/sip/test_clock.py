@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from engine.sip.clock import TICK_S, MediaClock
 
 
@@ -29,6 +31,44 @@ async def test_a_busy_clock_polls_plays_polls_and_captures_in_turn() -> None:
     turn = ["poll", "play", "poll", "capture"]
     assert rig.done[:12] == turn * 3
     assert rig.clock.meter.take().ticks == rig.done.count("play")
+
+
+async def test_a_thrifty_clock_plays_and_captures_in_one_wake_up() -> None:
+    rig = Rig()
+    rig.calls = 1
+    rig.clock.thrifty = True
+    rig.clock.start()
+    await asyncio.sleep(TICK_S * 6)
+    rig.clock.stop()
+    assert rig.done[:2] == ["poll", "play"]  # the far end has sent nothing yet
+    assert rig.done[2:12] == [
+        "poll",
+        "play",
+        "capture",
+        "capture",
+        "poll",
+        "play",
+        "capture",
+        "poll",
+        "play",
+        "capture",
+    ]
+    assert rig.clock.meter.take().ticks == rig.done.count("play")
+
+
+async def test_changing_over_to_thrift_and_back_captures_as_often_as_it_plays() -> None:
+    rig = Rig()
+    rig.calls = 1
+    rig.clock.start()
+    for thrifty in (True, False, True, False):
+        await asyncio.sleep(TICK_S * 4)
+        rig.clock.thrifty = thrifty
+    await asyncio.sleep(TICK_S * 4)
+    rig.clock.stop()
+    assert rig.done.count("capture") == pytest.approx(rig.done.count("play"), abs=1)
+    turns = "".join(step[0] if step != "play" else "P" for step in rig.done)
+    assert "ccc" not in turns
+    assert "PpPpP" not in turns, "two captures must never be left out"
 
 
 async def test_an_idle_clock_only_polls_until_it_is_woken() -> None:
