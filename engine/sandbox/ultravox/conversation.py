@@ -27,6 +27,8 @@ from engine.sandbox.ultravox.wire import Close, Wire
 _CLICK_MS: Final = 64
 """No more speech than this is a click on the line, not a turn."""
 _NOTHING: Final = Dialogue(agent=(), callee=())
+_HELD_UP_S: Final = 0.04
+"""Twice the longest time between two polls that the owner promises."""
 _NORMAL_CODE: Final = 1000
 _MEDIA_IDLE_CODE: Final = 1008
 
@@ -69,6 +71,7 @@ class Conversation:
         self.end_reason: EndReason | None = None
         self.started = False
         self._now = now
+        self._unwatched_s = 0.0
         self._script = Script(_NOTHING if knobs.quiet else dialogue)
         self._mischief = deque(sorted(knobs.mischief, key=lambda it: it.after_s))
         self._user_speaking = False
@@ -115,8 +118,9 @@ class Conversation:
     # The client's side.
 
     def receive_audio(self, data: bytes, now: float) -> None:
-        pcm = self.audio.receive(data, now, unwatched_s=now - self._now)
-        self._now = now
+        self._look(now)
+        pcm = self.audio.receive(data, now, unwatched_s=self._unwatched_s)
+        self._unwatched_s = 0.0
         if self.on_audio is not None:
             self.on_audio(pcm, now)
         if self.end_reason is None and self.started:
@@ -126,7 +130,7 @@ class Conversation:
                 self._follow_user()
 
     def receive_text(self, text: str, now: float) -> None:
-        self._now = now
+        self._look(now)
         if self.on_text is not None:
             self.on_text(text, now)
         if not self.started:
@@ -146,7 +150,7 @@ class Conversation:
 
     def poll(self, now: float) -> None:
         """Do what is due."""
-        self._now = now
+        self._look(now)
         while self._mischief and now >= self.joined_at + self._mischief[0].after_s and self.end_reason is None:
             perform(self._mischief.popleft(), self)
         if not self.started and now >= self.joined_at + self.knobs.call_started_delay_s:
@@ -156,6 +160,12 @@ class Conversation:
             self._reply()
             self._prompt()
             self._watch_limits()
+
+    def _look(self, now: float) -> None:
+        """It is ``now``. When that is long after the last time, the simulator was held up, and the client was not."""
+        if now - self._now > _HELD_UP_S:
+            self._unwatched_s += now - self._now
+        self._now = now
 
     def _start(self) -> None:
         self.started = True

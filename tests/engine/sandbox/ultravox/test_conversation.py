@@ -252,6 +252,29 @@ def test_maximum_duration_is_announced_and_ends_in_timeout() -> None:
     assert (client.close_code, client.call.end_reason) == (1000, "timeout")
 
 
+@pytest.mark.parametrize("polled_first", [True, False])
+def test_time_in_which_the_simulator_was_held_up_is_no_gap_of_the_clients(polled_first: bool) -> None:
+    client = Client()
+    client.run(1)
+    client.now += 0.5
+    if polled_first:
+        client.call.poll(client.now)
+        client.now += 0.01
+    client.call.receive_audio(bytes(FRAME), client.now)
+    client.run(0.1)
+    assert client.faults.render() == []
+
+
+def test_time_in_which_the_client_sent_nothing_is_a_gap() -> None:
+    client = Client()
+    client.run(1)
+    for _ in range(25):
+        client.now += 0.02
+        client.call.poll(client.now)
+    client.run(0.1)
+    assert [fault["kind"] for fault in client.faults.render()] == ["audio-gap"]
+
+
 def test_idle_media_end_the_call_with_connection_error() -> None:
     client = Client(socket={"mediaIdleTimeout": "10s"})
     client.run(1)
