@@ -78,6 +78,8 @@ class SipConfig(_Section):
     """RTP on the even ports, RTCP on the odd ones (RFC 3550 §11)."""
     public_address: OptionalIpAddress = ""
     """The IP address to advertise behind NAT."""
+    real_time: bool = True
+    """Workers run before ordinary programs where the system permits it (SCHED_RR; RLIMIT_RTPRIO of 1)."""
     ring_timeout_s: Duration = Field(default=60.0, alias="ring_timeout")
     """How long a phone rings before the call is given up as not answered."""
 

@@ -184,6 +184,7 @@ class Engine:
             late_ms = max(beat.late_p99_ms for beat in beats), max(beat.late_max_ms for beat in beats)
             checks["media clock"] = (
                 f"late by {late_ms[0]:.1f} ms (p99), {late_ms[1]:.1f} ms at most, in the last second"
+                + ("" if realm.pool.real_time else "; without real-time scheduling")
             )
         checks["engine"] = "shutting down" if self._closing else "running"
         ready = trunk_up and not self._closing and used < limit and (realm.pool.ready or used > 0)

@@ -12,10 +12,15 @@ from engine.records import CallId, TranscriptLine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The process can take work. ``lines`` is the build's own call limit (PJSUA_MAX_CALLS), 0 for a registrar."""
+    """The process can take work.
+
+    ``lines`` is the build's own call limit (PJSUA_MAX_CALLS), 0 for a registrar; ``real_time``: it has precedence over
+    other programs (``engine.precedence``).
+    """
 
     lines: int
     sip_port: int
+    real_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

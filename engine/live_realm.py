@@ -121,7 +121,7 @@ class LiveRealm:
         share = (rtp.last - rtp.first + 1) // self._slots // 2 * 2
         first = rtp.first + slot * share
         stack = self._stack(ports.first + slot, rtp_first=first, rtp_last=first + share - 1)
-        settings = WorkerSettings(stack=stack, log=self._log)
+        settings = WorkerSettings(stack=stack, log=self._log, real_time=self._config.sip.real_time)
         return await self._supervisor.start_child("engine.worker", f"worker {slot}", settings, on_event, on_exit)
 
     def _stack(self, sip_port: int, *, rtp_first: int = 0, rtp_last: int = 0) -> StackSettings:

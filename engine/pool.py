@@ -110,6 +110,7 @@ class WorkerPool:
         self._freed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = False
+        self.real_time = False  # whether workers got precedence, as the last one told
 
     # -- what others ask -----------------------------------------------------------------------------------------------
 
@@ -224,6 +225,7 @@ class WorkerPool:
         match event:
             case Ready():
                 worker.lines = event.lines
+                self.real_time = event.real_time
                 worker.idle_since_s = asyncio.get_running_loop().time()
                 self._starting -= 1
                 self._failures = 0

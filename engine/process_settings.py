@@ -27,10 +27,11 @@ class StackSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """A worker's or the registrar's."""
+    """A worker's or the registrar's. ``real_time``: a worker asks for precedence (``engine.precedence``)."""
 
     stack: StackSettings
     log: LogSettings
+    real_time: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from engine.log import set_up_logging
 from engine.outcome import ENGINE_SHUTDOWN, engine_error
 from engine.pipe import Pipe, open_pipe
 from engine.ports import LegListener, SipLeg
+from engine.precedence import take_precedence
 from engine.process_settings import WorkerSettings
 from engine.records import CallId
 from engine.sip.clock import MediaClock
@@ -43,8 +44,9 @@ _FAREWELL_S = 3.0
 class Worker:
     """Runs commands, reports events, and ends when it is told to or the control process is gone."""
 
-    def __init__(self, stack: SipStack, tls: ssl.SSLContext) -> None:
+    def __init__(self, stack: SipStack, tls: ssl.SSLContext, *, real_time: bool) -> None:
         self._stack = stack
+        self._real_time = real_time
         self._tls = tls
         self._lines: dict[CallId, Line] = {}
         self._stopping = asyncio.Event()
@@ -58,7 +60,7 @@ class Worker:
         """Work until stopped; afterwards every call is hung up."""
         self._pipe = await open_pipe(end, self._on_command, self._stopping.set)
         self._clock.start()
-        self._emit(Ready(lines=self._stack.lines, sip_port=self._stack.sip_port))
+        self._emit(Ready(lines=self._stack.lines, sip_port=self._stack.sip_port, real_time=self._real_time))
         heart = asyncio.create_task(self._beat())
         await self._stopping.wait()
         self._idle.clear()
@@ -164,7 +166,8 @@ def main(end: socket.socket, settings: WorkerSettings) -> None:
 
 
 async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
-    await Worker(SipStack(settings.stack), tls_context()).serve(end)
+    stack = SipStack(settings.stack)
+    await Worker(stack, tls_context(), real_time=settings.real_time and take_precedence()).serve(end)
 
 
 @functools.cache
