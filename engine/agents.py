@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from engine.dtmf import PRESS_KEYS_TOOL
 from engine.ports import AgentSession
 from engine.records import CallRequest
 from media.errors import AgentError
@@ -15,12 +16,18 @@ _END_REASON_POLL_S = 0.1
 
 
 class UltravoxAgents:
-    """An ``AgentService`` (``engine.ports``). ``sample_rate_hz`` None: whatever rate the call's codec has."""
+    """An ``AgentService`` (``engine.ports``). ``sample_rate_hz`` None: whatever rate the call's codec has.
 
-    def __init__(self, api: UltravoxApi, *, ring_timeout_s: float, sample_rate_hz: int | None = None) -> None:
+    ``press_keys``: every agent may press telephone keys.
+    """
+
+    def __init__(
+        self, api: UltravoxApi, *, ring_timeout_s: float, sample_rate_hz: int | None = None, press_keys: bool = True
+    ) -> None:
         self._api = api
         self._join_timeout_s = ring_timeout_s + _JOIN_SLACK_S
         self._sample_rate_hz = sample_rate_hz
+        self._tools = (PRESS_KEYS_TOOL,) if press_keys else ()
 
     async def create(
         self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
@@ -35,7 +42,7 @@ class UltravoxAgents:
                 voice=agent.voice,
                 temperature=agent.temperature,
                 first_speaker=agent.first_speaker,
-                tools=agent.tools,
+                tools=(*agent.tools, *self._tools),
                 max_duration_s=max_duration_s,
                 join_timeout_s=self._join_timeout_s,
                 sample_rate_hz=rate_hz,

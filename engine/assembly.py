@@ -96,4 +96,5 @@ def _agents(config: Config, limits: CallLimits) -> UltravoxAgents | None:
         UltravoxApi(config.ultravox.base_url, key),
         ring_timeout_s=limits.ring_timeout_s,
         sample_rate_hz=None if rate == "auto" else rate,
+        press_keys=config.ultravox.press_keys,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +12,17 @@ from typing import Any
 from engine.call_state import CallState, Trigger, next_state, status_of, trigger_of
 from engine.commands import Dial, HangUp, JoinAgent
 from engine.errors import TrunkUnavailable
-from engine.events import AgentJoined, AgentLeft, AgentSpoke, Answered, InviteSent, LegEnded, Progress, Transcribed
+from engine.events import (
+    AgentJoined,
+    AgentLeft,
+    AgentSpoke,
+    Answered,
+    DigitsPressed,
+    InviteSent,
+    LegEnded,
+    Progress,
+    Transcribed,
+)
 from engine.outcome import (
     CALLER_HANGUP,
     CANCELED,
@@ -21,6 +31,7 @@ from engine.outcome import (
     WORKER_LOST,
     Cause,
     Outcome,
+    Party,
     agent_failure,
     engine_error,
     max_duration,
@@ -215,6 +226,9 @@ class Call:
                 )
             case Transcribed():
                 await self._transcribed(happened.line)
+            case DigitsPressed():
+                by = Party.CALLEE if happened.by_callee else Party.AGENT
+                await self._change("voice.dtmf", data={"by": by, "count": happened.count})
             case AgentLeft():
                 await self._agent_left()
             case _AgentReady():
@@ -252,7 +266,7 @@ class Call:
             self._create_agent(event.codec_rate_hz)
             if self._state is not CallState.EARLY:
                 self._state = state
-                await self._change("voice.ringing", ringing_at=_now(), sip_code=event.code)
+                await self._change("voice.ringing", data={"sipCode": event.code}, ringing_at=_now())
         self._state = state
 
     async def _answered(self, event: Answered) -> None:
@@ -263,7 +277,7 @@ class Call:
         self._create_agent(event.codec_rate_hz)
         limit_s = self._limit_s
         self._end_after(limit_s, max_duration(limit_s))
-        await self._change("voice.answered", answered_at=_now(), codec=event.codec)
+        await self._change("voice.answered", data={"codec": event.codec}, answered_at=_now())
 
     @property
     def _limit_s(self) -> float:
@@ -327,12 +341,12 @@ class Call:
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
-    async def _change(self, *kinds: str, sip_code: int | None = None, codec: str | None = None, **fields: Any) -> None:
+    async def _change(self, *kinds: str, data: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Commit a change of the record, whose last kind sums it up, then tell it."""
         now = _now()
         status = status_of(self._state, answered=self.record.answered_at is not None)
         self.record = replace(self.record, status=status, **fields)
-        data = {key: value for key, value in (("sipCode", sip_code), ("codec", codec)) if value is not None}
+        data = data or {}
         changes = [CallChange(call_id=self.record.id, kind=kind, at=now, data=data) for kind in kinds]
         await self._store.save(self.record, *changes)
         self._publish(self.record)

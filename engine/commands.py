@@ -6,9 +6,12 @@ A join URL and a trunk password pass through here and must not be printed: both 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from engine.outcome import Outcome
 from engine.records import CallId
+
+Dtmf = Literal["auto", "rfc4733", "info"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,8 @@ class TrunkAccount:
     password: str = field(default="", repr=False)
     registrar: str = ""
     outbound_proxy: tuple[str, ...] = ()
+    dtmf: Dtmf = "auto"
+    """How keys are sent; ``auto``: as RTP events when the far end's SDP takes them, else by INFO."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,8 @@ class TrunkConfig(_Section):
     """Route every request through these, in this order (RFC 3261 §8.1.2)."""
     codecs: tuple[Literal["PCMU", "PCMA", "G722"], ...] = ("PCMU", "PCMA", "G722")
     """Offered in this order."""
+    dtmf: Literal["auto", "rfc4733", "info"] = "auto"
+    """How keys are sent: RTP events (RFC 4733), SIP INFO, or events where the far end takes them, else INFO."""
 
     @field_validator("registrar")
     @classmethod
@@ -151,6 +153,8 @@ class UltravoxConfig(_Section):
     base_url: WebUrl = "https://api.ultravox.ai"
     sample_rate: Literal["auto", 8000, 16000, 24000, 48000] = "auto"
     """Hz between here and Ultravox, both ways; ``auto`` is the codec's own rate, so that nothing is resampled."""
+    press_keys: bool = True
+    """Offer the model a tool that presses telephone keys."""
 
 
 class WebhooksConfig(_Section):

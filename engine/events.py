@@ -74,6 +74,15 @@ class Transcribed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DigitsPressed:
+    """A burst of telephone keys passed, from the callee or to it. Which ones is between callee and agent."""
+
+    call_id: CallId
+    count: int
+    by_callee: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentLeft:
     """The agent session's WebSocket is closed, from whichever side."""
 
@@ -121,6 +130,7 @@ Event = (
     | AgentJoined
     | AgentSpoke
     | Transcribed
+    | DigitsPressed
     | AgentLeft
     | LegEnded
     | Heartbeat

@@ -13,18 +13,21 @@ from dataclasses import asdict, replace
 from typing import Protocol
 
 from engine.commands import Dial, JoinAgent
+from engine.dtmf import PRESS_KEYS
 from engine.errors import SipError
 from engine.events import (
     AgentJoined,
     AgentLeft,
     AgentSpoke,
     Answered,
+    DigitsPressed,
     Event,
     InviteSent,
     LegEnded,
     Progress,
     Transcribed,
 )
+from engine.keypad import Keypad
 from engine.outcome import (
     AGENT_HANGUP,
     AGENT_LOST,
@@ -42,7 +45,7 @@ from media.bridge import Bridge
 from media.errors import AgentError
 from media.pcm import silence
 from media.ultravox.connection import AgentConnection, Closed, connect
-from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, ToolInvoked, TurnFinal
+from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 
 _EARLY_FRAMES = 25
 """What the callee says while the agent's socket opens is kept, half a second at most."""
@@ -90,6 +93,7 @@ class Line:
         self._early: deque[bytes] = deque(maxlen=_EARLY_FRAMES)
         self._spoke = False
         self._tail: int | None = None
+        self._keypad = Keypad(told=self._digits_told, speaking=self._speaking, with_agent=dial.with_agent)
 
     def dial(self, dialler: Dialler) -> None:
         """Send the INVITE; a refusal by the stack ends the line at once."""
@@ -132,7 +136,7 @@ class Line:
         self._owed_play += stream.rate_hz // 50
         while self._owed_play >= samples:
             self._owed_play -= samples
-            if bridge is None:
+            if bridge is None or self._keypad.pressing:
                 stream.write(silence(samples))
                 continue
             if not self._spoke and bridge.playing:
@@ -197,6 +201,10 @@ class Line:
         if self._join is not None:
             self._open_agent(self._join)
 
+    def on_digit(self, digit: str) -> None:
+        if self._answered_at_s is not None:
+            self._keypad.heard(digit)
+
     def on_ended(self, end: LegEnd) -> None:
         self._leg_end = end
         self._leg = None
@@ -232,6 +240,7 @@ class Line:
         self._emit(AgentJoined(call_id=self.call_id))
 
     def _close_agent(self) -> None:
+        self._keypad.close()
         if self._joining is not None:
             self._joining.cancel()
             self._joining = None
@@ -254,11 +263,23 @@ class Line:
                     ordinal=event.ordinal, speaker=speaker, text=event.text, truncated=event.truncated
                 )
                 self._emit(Transcribed(call_id=self.call_id, line=line))
-            case ToolInvoked():
+            case SessionStarted():
                 if self._agent is not None:
-                    self._agent.refuse_tool(event.invocation_id)
-            case _:
-                pass
+                    self._keypad.attach(self._agent)
+            case ToolInvoked():
+                self._run_tool(event)
+
+    def _run_tool(self, invoked: ToolInvoked) -> None:
+        if invoked.name == PRESS_KEYS and self._leg is not None:
+            self._keypad.press(invoked, self._leg)
+        elif self._agent is not None:
+            self._agent.refuse_tool(invoked.invocation_id)
+
+    def _speaking(self) -> bool:
+        return self._bridge is not None and self._bridge.playing
+
+    def _digits_told(self, count: int, by_callee: bool) -> None:
+        self._emit(DigitsPressed(call_id=self.call_id, count=count, by_callee=by_callee))
 
     def _on_agent_closed(self, closed: Closed) -> None:
         self._agent = None

@@ -147,6 +147,7 @@ def _trunk(trunk: TrunkConfig) -> Trunk:
             password=trunk.password.reveal(),
             registrar=trunk.registrar,
             outbound_proxy=trunk.outbound_proxy,
+            dtmf=trunk.dtmf,
         ),
         provider=trunk.provider,
     )

@@ -16,6 +16,7 @@ from engine.events import (
     AgentLeft,
     AgentSpoke,
     Answered,
+    DigitsPressed,
     Event,
     Heartbeat,
     InviteSent,
@@ -28,7 +29,9 @@ from engine.records import CallId
 
 log = logging.getLogger("trunkline.pool")
 
-CallEvent = InviteSent | Progress | Answered | AgentJoined | AgentSpoke | Transcribed | AgentLeft | LegEnded
+CallEvent = (
+    InviteSent | Progress | Answered | AgentJoined | AgentSpoke | Transcribed | DigitsPressed | AgentLeft | LegEnded
+)
 """The events that belong to a call."""
 
 SPARE_LINES = 4
@@ -239,7 +242,9 @@ class WorkerPool:
             case LegEnded():
                 self._on_event(event)
                 self._release(event.call_id)
-            case InviteSent() | Progress() | Answered() | AgentJoined() | AgentSpoke() | Transcribed() | AgentLeft():
+            case InviteSent() | Progress() | Answered() | AgentJoined() | AgentSpoke() | AgentLeft():
+                self._on_event(event)
+            case Transcribed() | DigitsPressed():
                 self._on_event(event)
             case _:
                 log.error("unexpected event from a worker: %s", type(event).__name__)

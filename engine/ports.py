@@ -199,6 +199,10 @@ class LegListener(Protocol):
         """A 2xx came and its ACK is sent (RFC 3261 §13.2.2.4). Once."""
         ...
 
+    def on_digit(self, digit: str) -> None:
+        """The far end pressed a key (0-9 * # A-D), told once by RTP event (RFC 4733) or INFO (RFC 6086)."""
+        ...
+
     def on_ended(self, end: LegEnd) -> None:
         """The leg is gone. Once, and last."""
         ...
@@ -209,6 +213,10 @@ class SipLeg(Protocol):
 
     def hang_up(self, code: int = 0) -> None:
         """CANCEL, BYE or refuse, whichever its state asks for; harmless when it is over. ``on_ended`` follows."""
+        ...
+
+    def press(self, digit: str, duration_ms: int) -> None:
+        """Send one key as the trunk takes them; raises ``SipError`` when that cannot be. RTP carries it from now on."""
         ...
 
 

@@ -83,6 +83,8 @@ class SimulatedCallee:
         if self._behaviour.hangup_after_s is not None:
             self._after(self._behaviour.hangup_after_s, self._hang_up)
 
+    def on_digit(self, digit: str) -> None: ...
+
     def on_ended(self, end: LegEnd) -> None:
         self._leg = None
         self._stream = None

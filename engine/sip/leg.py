@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import pjsua2 as pj
 
+from engine.commands import Dtmf
+from engine.dtmf import DIGITS, offer_events_as_101
 from engine.errors import SipError
 from engine.ports import LegEnd, LegListener
 from engine.sip.rtp_stream import RtpStream
@@ -53,13 +55,19 @@ class Leg(pj.Call):
         self._hung_up = False
         self._over = False
         self._rtp: dict[str, int] = {}
+        self._dtmf: Dtmf = "auto"
+        self._takes_events = False
+        self._event_at: int | None = None
 
     def attach(self, listener: LegListener) -> None:
         """Tell ``listener`` from now on."""
         self._listener = listener
 
-    def dial(self, to: str, *, sip_call_id: str, from_: str, request_uri: str, headers: dict[str, str]) -> None:
+    def dial(
+        self, to: str, *, sip_call_id: str, from_: str, request_uri: str, headers: dict[str, str], dtmf: Dtmf = "auto"
+    ) -> None:
         """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing."""
+        self._dtmf = dtmf
         options = pj.CallOpParam(True)
         options.opt.customCallId = sip_call_id
         options.opt.videoCount = 0
@@ -96,6 +104,34 @@ class Leg(pj.Call):
         except pj.Error as error:
             log.info("hang-up refused by PJSIP: %s", error.reason)
 
+    def press(self, digit: str, duration_ms: int) -> None:
+        """Send a key for ``duration_ms``; raises ``SipError``. RTP events take the place of audio frames (RFC 4733)."""
+        if self._stream is None:
+            raise SipError("the far end has put the call on hold")
+        by_info = self._dtmf == "info" or (self._dtmf == "auto" and not self._takes_events)
+        options = pj.CallSendDtmfParam()
+        options.method = pj.PJSUA_DTMF_METHOD_SIP_INFO if by_info else pj.PJSUA_DTMF_METHOD_RFC2833
+        options.digits, options.duration = digit, duration_ms
+        try:
+            self.sendDtmf(options)
+        except pj.Error as error:
+            raise SipError(error.reason) from None
+
+    @_shielded
+    def onCallSdpCreated(self, prm: pj.OnCallSdpCreatedParam) -> None:
+        if not prm.remSdp.wholeSdp:  # an offer
+            prm.sdp.wholeSdp = offer_events_as_101(prm.sdp.wholeSdp)
+
+    @_shielded
+    def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
+        # RFC 4733 §2.5.1.2: an event's packets share its timestamp, whichever of them are lost or are its last.
+        if prm.method == pj.PJSUA_DTMF_METHOD_RFC2833:
+            if prm.timestamp == self._event_at:
+                return
+            self._event_at = prm.timestamp
+        if prm.digit in DIGITS:  # not a flash (event 16)
+            self._listener.on_digit(prm.digit)
+
     @_shielded
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
@@ -118,6 +154,7 @@ class Leg(pj.Call):
         rate_hz = codec.info.clockRate
         samples = rate_hz * codec.info.frameLen * codec.setting.frmPerPkt // 1000
         self._stream = RtpStream(int(prm.stream), rate_hz=rate_hz, samples=samples)
+        self._takes_events = info.audTxEventPt > 0
         self._listener.on_media(self._stream)
 
     @_shielded

@@ -56,6 +56,7 @@ class _Refused:
     def on_progress(self, code: int, reason: str) -> None: ...
     def on_media(self, stream: object) -> None: ...
     def on_answered(self, codec: str) -> None: ...
+    def on_digit(self, digit: str) -> None: ...
     def on_ended(self, end: object) -> None:
         self._leg = None
 
@@ -110,6 +111,7 @@ class SipStack:
             from_=name_addr(caller),
             request_uri=str(self._reachable(target).with_user(to_number)),
             headers={"P-Asserted-Identity": name_addr(caller)},
+            dtmf=trunk.dtmf,
         )
         return leg
 

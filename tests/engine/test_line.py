@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -55,9 +56,13 @@ class FakeStream:
 class FakeLeg:
     def __init__(self) -> None:
         self.hang_ups = 0
+        self.pressed = ""
 
     def hang_up(self, code: int = 0) -> None:
         self.hang_ups += 1
+
+    def press(self, digit: str, duration_ms: int) -> None:
+        self.pressed += digit
 
 
 class FakeAgent:
@@ -65,6 +70,7 @@ class FakeAgent:
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
+        self.told: list[dict[str, object]] = []
         self.closed_by_us = False
         self.on_audio: Callable[[bytes], None]
         self.on_event: Callable[[SessionEvent], None]
@@ -73,7 +79,11 @@ class FakeAgent:
     def send_audio(self, pcm: bytes) -> None:
         self.heard.append(pcm)
 
-    def refuse_tool(self, invocation_id: str) -> None: ...
+    def send_text(self, text: str) -> None:
+        self.told.append(json.loads(text))
+
+    def refuse_tool(self, invocation_id: str) -> None:
+        self.told.append({"refused": invocation_id})
 
     def close(self) -> None:
         self.closed_by_us = True

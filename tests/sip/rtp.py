@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 
@@ -20,6 +21,8 @@ Address: TypeAlias = tuple[str, int]
 
 FRAME_S: Final = 0.02
 SAMPLES: Final = 160
+DIGITS: Final = "0123456789*#ABCD"
+"""By event code (RFC 4733 §3.2)."""
 _SO_TIMESTAMPNS: Final = 35
 """Linux: the kernel stamps each datagram, so that a busy test process does not spoil the arrival times."""
 _SILENCE_PEAK: Final = 64
@@ -52,6 +55,12 @@ class RtpPacket:
         )
 
     @property
+    def event(self) -> tuple[int, bool, int]:
+        """Event code, end bit, and duration in timestamp units, of a telephone-event packet (RFC 4733 §2.3)."""
+        code, flags, duration = struct.unpack("!BBH", self.payload)
+        return code, bool(flags & 0x80), duration
+
+    @property
     def pcm(self) -> bytes:
         """s16le at 8 kHz; nothing unless the payload is G.711."""
         law = g711.PAYLOAD_TYPES.get(self.payload_type)
@@ -81,6 +90,7 @@ class RtpTap:
         self._peer: Address | None = None
         self._playing = b""
         self._played = 0
+        self._sequence = 0
         self._next_frame_s = 0.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtp tap")
@@ -131,6 +141,26 @@ class RtpTap:
             self._peer = to or self._peer
             self._next_frame_s = time.monotonic()
 
+    def send(self, payload_type: int, payload: bytes, *, timestamp: int, marker: bool = False) -> None:
+        """Send one packet of the test's making to whoever sends; its sequence number is the next."""
+        with self._lock:
+            self._send(payload_type, payload, timestamp, marker)
+
+    def press(
+        self, digit: str, *, payload_type: int = 101, timestamp: int, lose: Container[int] = (), marker: bool = True
+    ) -> None:
+        """Press a key for 100 ms: eight telephone-event packets, the last three with the end bit (RFC 4733 §2.5).
+
+        ``lose``: which of them never arrive.
+        """
+        for index in range(8):
+            flags = 0x80 if index >= 5 else 0
+            payload = struct.pack("!BBH", DIGITS.index(digit), flags | 10, SAMPLES * min(index + 1, 6))
+            if index in lose:
+                self._sequence += 1
+            else:
+                self.send(payload_type, payload, timestamp=timestamp, marker=marker and index == 0)
+
     async def wait_for_packets(self, count: int, *, within_s: float = 10) -> list[RtpPacket]:
         """The first ``count`` packets; raises ``TimeoutError`` when there are fewer in that time."""
         await wait_until(lambda: len(self.packets()) >= count, f"{count} RTP packets", within_s=within_s)
@@ -162,9 +192,14 @@ class RtpTap:
                 return
             start = self._played * SAMPLES % len(self._playing)
             payload = (self._playing[start:] + self._playing)[:SAMPLES]
-            sequence, timestamp = self._played & 0xFFFF, self._played * SAMPLES & 0xFFFFFFFF
+            timestamp = self._played * SAMPLES & 0xFFFFFFFF
             self._played += 1
             self._next_frame_s += FRAME_S
-            peer = self._peer
-        header = struct.pack("!BBHII", 0x80, 0 if self._law == "PCMU" else 8, sequence, timestamp, self.port)
-        self._socket.sendto(header + payload, peer)
+            self._send(0 if self._law == "PCMU" else 8, payload, timestamp, False)
+
+    def _send(self, payload_type: int, payload: bytes, timestamp: int, marker: bool) -> None:
+        assert self._peer is not None
+        second = payload_type | (0x80 if marker else 0)
+        header = struct.pack("!BBHII", 0x80, second, self._sequence & 0xFFFF, timestamp, self.port)
+        self._sequence += 1
+        self._socket.sendto(header + payload, self._peer)

@@ -16,6 +16,8 @@ PJSIP_EVENT_RX_MSG: int
 PJMEDIA_TYPE_AUDIO: int
 PJSUA_CALL_MEDIA_NONE: int
 PJSUA_INVALID_ID: int
+PJSUA_DTMF_METHOD_RFC2833: int
+PJSUA_DTMF_METHOD_SIP_INFO: int
 
 class Error(Exception):
     status: int
@@ -170,6 +172,7 @@ class StreamInfo:
     codecName: str
     codecClockRate: int
     audCodecParam: CodecParam
+    audTxEventPt: int
 
 class MathStat:
     max: int
@@ -221,15 +224,37 @@ class OnStreamCreatedParam:
 class OnStreamDestroyedParam:
     streamIdx: int
 
+class SdpSession:
+    wholeSdp: str
+
+class OnCallSdpCreatedParam:
+    sdp: SdpSession
+    remSdp: SdpSession
+
+class OnDtmfEventParam:
+    method: int
+    timestamp: int
+    digit: str
+    duration: int
+    flags: int
+
+class CallSendDtmfParam:
+    method: int
+    duration: int
+    digits: str
+
 class Call:
     def __init__(self, account: Account, call_id: int = ...) -> None: ...
     def makeCall(self, destination: str, prm: CallOpParam) -> None: ...
     def answer(self, prm: CallOpParam) -> None: ...
     def hangup(self, prm: CallOpParam) -> None: ...
+    def sendDtmf(self, prm: CallSendDtmfParam) -> None: ...
     def isActive(self) -> bool: ...
     def getInfo(self) -> CallInfo: ...
     def getStreamInfo(self, index: int) -> StreamInfo: ...
     def getStreamStat(self, index: int) -> StreamStat: ...
     def onCallState(self, prm: OnCallStateParam) -> None: ...
+    def onCallSdpCreated(self, prm: OnCallSdpCreatedParam) -> None: ...
+    def onDtmfEvent(self, prm: OnDtmfEventParam) -> None: ...
     def onStreamCreated(self, prm: OnStreamCreatedParam) -> None: ...
     def onStreamDestroyed(self, prm: OnStreamDestroyedParam) -> None: ...

@@ -1,0 +1,103 @@
+"""Telephone keys as text: the digits of a far end gathered into bursts, and what an agent asks to press, read.
+
+A digit is one of RFC 4733 §3.2's DTMF events 0 to 15. Digits may be a PIN: no log line and no event holds them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+BURST_PAUSE_S: Final = 1.5
+"""Without another digit for so long, a burst is over."""
+MAX_KEYS: Final = 32
+"""The longest burst, and the most that an agent may press at once."""
+PAUSES: Final = "w,"
+"""What stands for waiting ``PAUSE_S`` among keys to press."""
+PAUSE_S: Final = 0.5
+
+DIGITS: Final = "0123456789*#ABCD"
+_TERMINATOR = "#"
+_KEYS = re.compile(rf"[0-9*#A-D{PAUSES}]{{1,{MAX_KEYS}}}")
+_SEPARATORS = re.compile(r"[\s()./-]")
+
+PRESS_KEYS: Final = "pressKeys"
+PRESS_KEYS_TOOL: Final[Mapping[str, Any]] = {
+    "modelToolName": PRESS_KEYS,
+    "description": (
+        "Presses keys on the telephone's keypad. Use it when an automated menu asks you to press a key, to dial an "
+        "extension, or to enter a number, and only then: a person cannot make use of it. Listen to the whole menu "
+        "first. Do not say the keys aloud. Afterwards stay silent and wait for what the other side says."
+    ),
+    "dynamicParameters": [
+        {
+            "name": "digits",
+            "location": "PARAMETER_LOCATION_BODY",
+            "schema": {
+                "type": "string",
+                "description": (
+                    "The keys in their order: 0-9, * and #. A w waits half a second, as in 1ww23#. "
+                    f"At most {MAX_KEYS} characters."
+                ),
+            },
+            "required": True,
+        }
+    ],
+    "client": {},
+    "timeout": "30s",
+}
+"""How the tool is offered to the model. The time-out outlasts the longest press."""
+
+
+_EVENT = re.compile(r"^a=rtpmap:(\d+) telephone-event/", re.MULTILINE)
+_EVENT_TYPE: Final = "101"
+
+
+def offer_events_as_101(sdp: str) -> str:
+    """``sdp`` with 101 for its telephone-event's payload type.
+
+    The far end is to send events under the type of our offer (RFC 3264 §6.1), but many send 101 whatever was offered.
+    """
+    event = _EVENT.search(sdp)
+    if event is None or re.search(rf"^a=rtpmap:{_EVENT_TYPE} ", sdp, re.MULTILINE):
+        return sdp
+    uses = rf"^(m=audio \d+ \S+(?: \d+)*? |a=(?:rtpmap|fmtp):){event[1]}\b"
+    return re.sub(uses, rf"\g<1>{_EVENT_TYPE}", sdp, flags=re.MULTILINE)
+
+
+class Burst:
+    """The digits pressed since the last pause; a pause, ``#`` or the longest length ends it."""
+
+    def __init__(self) -> None:
+        self._digits = ""
+
+    def press(self, digit: str) -> bool:
+        """Add a digit; True when it ends the burst. What is pressed beyond the longest length is dropped."""
+        if len(self._digits) < MAX_KEYS:
+            self._digits += digit
+        return digit == _TERMINATOR or len(self._digits) == MAX_KEYS
+
+    def take(self) -> str:
+        """The digits, and begin anew."""
+        digits, self._digits = self._digits, ""
+        return digits
+
+
+def read_keys(parameters: Mapping[str, Any]) -> str:
+    """The keys and pauses that a ``pressKeys`` invocation asks for.
+
+    Raises ``ValueError`` with a sentence that tells the model what to do instead.
+    """
+    digits = parameters.get("digits")
+    if isinstance(digits, int) and not isinstance(digits, bool):
+        digits = str(digits)  # models write numbers where a schema says string
+    if not isinstance(digits, str):
+        raise ValueError("No key was pressed: the parameter digits is missing. Give the keys as a string, such as 12#.")
+    keys = _SEPARATORS.sub("", digits).upper().replace("W", "w")
+    if not _KEYS.fullmatch(keys):
+        raise ValueError(
+            f"No key was pressed: digits must be 1 to {MAX_KEYS} of the characters 0-9 * # A-D, and w to wait half a "
+            "second. Spell them without words, such as 12#."
+        )
+    return keys
