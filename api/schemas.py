@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from api import body
 from api.field_errors import broken_rule, describe
 from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Kind, Refusal
+from engine.dtmf import PRESS_KEYS
 from engine.records import AgentSettings, CallRequest
 
 MAX_DURATION_S = 86_400
@@ -65,6 +66,12 @@ def _own_key(key: str) -> str:
     if key.lower().startswith("ultravox."):
         raise PydanticCustomError("rule", "Expected a key that does not begin with ultravox. (reserved).")
     return key
+
+
+def _not_ours(name: str) -> str:
+    if name == PRESS_KEYS:
+        raise PydanticCustomError("rule", "Expected another name: pressKeys is a tool that Trunkline offers itself.")
+    return name
 
 
 Optionally = Annotated[T | None, BeforeValidator(_given)]
@@ -112,8 +119,8 @@ class DynamicParameter(Given):
 
 
 class Tool(Given):
-    model_tool_name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")] = Field(
-        description="the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -"
+    model_tool_name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$"), AfterValidator(_not_ours)] = (
+        Field(description="the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -")
     )
     description: Annotated[Prose, StringConstraints(max_length=10_000)] = Field(
         description="what the tool does, for the model: a string that is not blank, of up to 10000 characters"

@@ -66,6 +66,24 @@ def offer_events_as_101(sdp: str) -> str:
     return re.sub(uses, rf"\g<1>{_EVENT_TYPE}", sdp, flags=re.MULTILINE)
 
 
+_INFO = re.compile(r"^(?:Content-Type|c)\s*:\s*application/dtmf(?:-relay)?\s*[;\r\n]", re.IGNORECASE | re.MULTILINE)
+_SIGNAL = re.compile(r"(?:\A|^Signal\s*=)\s*([*#A-D]|1[0-5]|[0-9])\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+def info_digit(request: str) -> str | None:
+    """The key in an INFO request as received (RFC 6086), None for any other message.
+
+    ``application/dtmf-relay`` says ``Signal=5``, ``application/dtmf`` just ``5``; some gateways write the event's code.
+    """
+    head, _, body = request.partition("\r\n\r\n")
+    if not head.startswith("INFO ") or not _INFO.search(head + "\r\n"):
+        return None
+    signal = _SIGNAL.search(body.replace("\r", ""))
+    if signal is None:
+        return None
+    return DIGITS[int(signal[1])] if signal[1].isdigit() else signal[1].upper()
+
+
 class Burst:
     """The digits pressed since the last pause; a pause, ``#`` or the longest length ends it."""
 

@@ -9,9 +9,10 @@ from typing import TypeVar
 import pjsua2 as pj
 
 from engine.commands import Dtmf
-from engine.dtmf import DIGITS, offer_events_as_101
+from engine.dtmf import DIGITS, info_digit, offer_events_as_101
 from engine.errors import SipError
 from engine.ports import LegEnd, LegListener
+from engine.sip.library import accept_in_dialog
 from engine.sip.rtp_stream import RtpStream
 from engine.sip_uri import q850_cause
 
@@ -116,6 +117,8 @@ class Leg(pj.Call):
             self.sendDtmf(options)
         except pj.Error as error:
             raise SipError(error.reason) from None
+        if not by_info:
+            self._stream.carry_event(duration_ms)
 
     @_shielded
     def onCallSdpCreated(self, prm: pj.OnCallSdpCreatedParam) -> None:
@@ -125,12 +128,22 @@ class Leg(pj.Call):
     @_shielded
     def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
         # RFC 4733 §2.5.1.2: an event's packets share its timestamp, whichever of them are lost or are its last.
-        if prm.method == pj.PJSUA_DTMF_METHOD_RFC2833:
-            if prm.timestamp == self._event_at:
-                return
-            self._event_at = prm.timestamp
+        if prm.method != pj.PJSUA_DTMF_METHOD_RFC2833 or prm.timestamp == self._event_at:
+            return
+        self._event_at = prm.timestamp
         if prm.digit in DIGITS:  # not a flash (event 16)
             self._listener.on_digit(prm.digit)
+
+    @_shielded
+    def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
+        # PJSIP reads application/dtmf-relay alone, and only the first character of its signal.
+        request = _received_message(prm.e)
+        digit = info_digit(request)
+        if digit is None:
+            return
+        if "dtmf-relay" not in request.lower():  # that one PJSIP answers
+            accept_in_dialog(int(prm.e.body.tsxState.src.rdata.pjRxData))
+        self._listener.on_digit(digit)
 
     @_shielded
     def onCallState(self, prm: pj.OnCallStateParam) -> None:

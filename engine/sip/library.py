@@ -13,10 +13,21 @@ _path = glob.glob(os.path.join(os.path.dirname(pj.__file__), "_pjsua2*.so"))[0]
 # PyDLL keeps the GIL: what is called through it takes microseconds, and the process has one thread.
 pjlib = ctypes.PyDLL(_path)
 
+_dialog_of = pjlib.pjsip_rdata_get_dlg
+_dialog_of.argtypes = (ctypes.c_void_p,)
+_dialog_of.restype = ctypes.c_void_p
+_respond = pjlib.pjsip_dlg_respond
+_respond.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+
 
 def line_limit() -> int:
     """How many calls this build holds at once (PJSUA_MAX_CALLS, fixed at compile time)."""
     return int(pjlib.pjsua_call_get_max_count())
+
+
+def accept_in_dialog(rdata: int) -> None:
+    """Answer a request (``pjsip_rx_data``) that PJSIP is just handing on, and would answer with 500, with 200."""
+    _respond(_dialog_of(rdata), rdata, 200, None, None, None)
 
 
 def set_log_level(level: int) -> None:

@@ -12,6 +12,8 @@ import ctypes
 from engine.sip.library import pjlib
 
 _AUDIO = 1  # PJMEDIA_FRAME_TYPE_AUDIO
+_EVENT_REPEATS = 2  # RFC 4733 §2.5.1.4: an event's last packet is sent three times
+_EVENT_EXCESS_MS = 40
 
 
 class _Frame(ctypes.Structure):
@@ -50,6 +52,7 @@ class RtpStream:
         self._size = samples * 2
         self._silence = bytes(self._size)
         self._port: int | None = port.value
+        self._event_frames = self._excess_frames = 0
         self._received = ctypes.create_string_buffer(self._size)
         self._sent = ctypes.create_string_buffer(self._size)
         self._sent_view = memoryview(self._sent).cast("B")
@@ -70,10 +73,24 @@ class RtpStream:
         """Encode and send exactly ``samples`` samples as RTP."""
         if self._port is None:
             return
+        if self._event_frames:
+            self._event_frames -= 1
+            if self._event_frames < self._excess_frames:
+                return
         self._sent_view[:] = pcm
         frame = self._out
         frame.type, frame.size = _AUDIO, self._size
         _put_frame(self._port, self._out_address)
+
+    def carry_event(self, duration_ms: int) -> None:
+        """PJMEDIA sends a telephone-event of that length in place of the frames that are written next.
+
+        Its RTP timestamp runs 40 ms ahead after each: as many milliseconds of frames are left out, so that what the far
+        end buffers does not grow with every key.
+        """
+        frame_ms = self.samples * 1000 // self.rate_hz
+        self._excess_frames = _EVENT_EXCESS_MS // frame_ms
+        self._event_frames = -(-duration_ms // frame_ms) + _EVENT_REPEATS + self._excess_frames
 
     def close(self) -> None:
         """PJMEDIA is about to destroy the stream: touch it no more."""

@@ -131,6 +131,11 @@ def test_number_that_is_not_e164_is_a_bad_request(number: str) -> None:
          "Required: the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -."),
         (tool(modelToolName="look up"), "tools[0].modelToolName",
          "Expected the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -."),
+        (
+            tool(modelToolName="pressKeys"),
+            "tools[0].modelToolName",
+            "Expected another name: pressKeys is a tool that Trunkline offers itself.",
+        ),
         ({**AI, "tools": [TOOL, TOOL]}, "tools[1].modelToolName", "Expected a name of its own; tools[0] has this one."),
         (tool(http={"baseUrlPattern": "https://x.example/{id}", "httpMethod": "get"}), "tools[0].http.httpMethod",
          "Expected GET, POST, PUT, PATCH or DELETE, in capitals."),

@@ -110,6 +110,7 @@ async def ai_rig(
     codecs: Sequence[str] = ("PCMU", "PCMA"),
     sample_rate: int | str = "auto",
     ring_timeout: str = "20s",
+    dtmf: str = "auto",
     max_calls: int = 4,
     dialogue: Dialogue = SILENT,
     knobs: Knobs | None = None,
@@ -141,6 +142,7 @@ async def ai_rig(
                             "username": USERNAME,
                             "password": PASSWORD,
                             "codecs": tuple(codecs),
+                            "dtmf": dtmf,
                         },
                     ),
                     "ultravox": {

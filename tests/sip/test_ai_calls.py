@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine import assembly
+from engine.dtmf import PRESS_KEYS_TOOL
 from engine.log import LogSettings, set_up_logging
 from engine.outcome import Cause, Party
 from engine.records import AiStatus, CallRecord, Speaker, Status
@@ -87,7 +88,8 @@ async def test_request_reaches_ultravox_with_tools_intact_and_waits_longer_than_
         await rig.hang_up(call)
         await rig.ended(call)
     body = settings.body
-    assert body["selectedTools"] == [*({"temporaryTool": tool} for tool in TOOLS), {"toolName": "hangUp"}]
+    offered = [{"temporaryTool": tool} for tool in (*TOOLS, PRESS_KEYS_TOOL)]
+    assert body["selectedTools"] == [*offered, {"toolName": "hangUp"}]
     assert (body["systemPrompt"], body["model"], body["voice"]) == ("You book tables.", "ultravox-v0.7", "Mark")
     assert (body["temperature"], body["firstSpeakerSettings"]) == (0.25, {"user": {}})
     assert settings.max_duration_s == 90
@@ -315,6 +317,8 @@ async def test_no_secret_and_no_whole_number_is_in_any_log(
             conversation = await rig.talking(call)
             speak(conversation, audio.tone(600, 8000, 0.3), "My number is secret.")
             await rig.until(call, lambda it: len(lines(it)) == 1)
+            invocation_id = conversation.invoke_tool("pressKeys", {"digits": "*86420"})
+            await rig.ultravox.until(lambda: invocation_id in conversation.tools.results)
             conversation.wire.put(Cut())
             record = await rig.ended(call)
             join_url = rig.simulated(record).join_url
@@ -325,6 +329,7 @@ async def test_no_secret_and_no_whole_number_is_in_any_log(
     ours = [line for line in caplog.records if line.name not in ("websockets.server", "uvicorn.error")]
     told = "\n".join([*capfd.readouterr(), *(line.getMessage() for line in ours), repr(record), repr(rig.config)])
     secrets = {"API key": API_KEY, "join URL": join_url, "trunk password": PASSWORD, "words": "My number is secret."}
+    secrets["keys"] = "*86420"
     logged = told.replace(repr(record), "")
     assert record.id in logged
     assert [name for name, secret in secrets.items() if secret in logged] == []

@@ -2,43 +2,183 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from itertools import groupby
+from typing import Any
+
 import pytest
 
+from engine.records import CallRecord, CallRequest, Environment, Status
+from engine.sandbox.ultravox import Conversation
 from tests import audio
-from tests.sip.ai_rig import ai_rig, speak
-from tests.sip.peers import SippUas
-from tests.sip.rtp import DIGITS, RtpTap
+from tests.sip.ai_rig import FROM, TO, AiRig, ai_rig, speak
+from tests.sip.peers import SippUas, tone
+from tests.sip.process import wait_until
+from tests.sip.rtp import DIGITS, RtpPacket, RtpTap
 
 pytestmark = pytest.mark.sip
 
 ANSWERS = "uas-answers-and-echoes-rtp"
+SAID = "The user pressed these keys on the telephone's keypad: "
 
 
-async def test_experiment() -> None:
+class AnswersWithEventType(SippUas):
+    """A far end that takes telephone-events under a payload type of its own."""
+
+    def __init__(self, scenario: str, tap: RtpTap, payload_type: int) -> None:
+        super().__init__(scenario, rtp=tap)
+        self._payload_type = payload_type
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        path = self.directory / "scenario.xml"
+        path.write_text(path.read_text(encoding="latin-1").replace("101", str(self._payload_type)), encoding="latin-1")
+        return command
+
+
+def listen(conversation: Conversation) -> list[dict[str, Any]]:
+    """The text messages that reach the agent from now on."""
+    told: list[dict[str, Any]] = []
+    conversation.on_text = lambda text, _: told.append(json.loads(text))
+    return told
+
+
+def digit_rows(rig: AiRig, call: CallRecord) -> list[dict[str, Any]]:
+    with sqlite3.connect(f"file:{rig.database}?mode=ro", uri=True) as database:
+        rows = database.execute("SELECT data FROM changes WHERE call_id = ? AND kind = 'voice.dtmf'", (call.id,))
+        return [json.loads(data) for (data,) in rows]
+
+
+async def press(rig: AiRig, conversation: Conversation, digits: str) -> str:
+    """Have the agent press keys; what it is told of it."""
+    invocation_id = conversation.invoke_tool("pressKeys", {"digits": digits})
+    await rig.ultravox.until(lambda: invocation_id in conversation.tools.results)
+    return str(conversation.tools.results[invocation_id]["result"])
+
+
+def ahead_of_time(packets: list[RtpPacket]) -> int:
+    """By how many samples the sender's timestamps run faster than the clock, at the least."""
+    lags = [packet.arrived_s * 8000 - packet.timestamp for packet in packets]
+    return round(min(lags[:20]) - min(lags[-20:]))
+
+
+async def test_one_text_a_burst_one_digit_an_event_whatever_is_lost_of_it() -> None:
     with RtpTap() as tap:
         async with SippUas(ANSWERS, rtp=tap) as callee, ai_rig(callee.uri) as rig:
             call = await rig.place()
             conversation = await rig.talking(call)
-            told: list[str] = []
-            conversation.on_text = lambda text, _: told.append(text)
+            told = listen(conversation)
+            tap.play(tone(900))
             tap.press("1", timestamp=8000)
             tap.press("1", timestamp=16000, lose={5, 6, 7})
-            tap.press("1", timestamp=24000, marker=False, lose={0, 1})
+            tap.press("1", timestamp=24000, lose={0, 1, 2}, marker=False)
             tap.press("#", timestamp=32000)
-            await rig.ultravox.until(lambda: bool(told), 3)
-            print(told)
-            tap.forget()
-            speak(conversation, audio.tone(600, 8000, 1.0), "Hello there.")
-            invocation = conversation.invoke_tool("pressKeys", {"digits": "1w#"})
-            await rig.ultravox.until(lambda: invocation in conversation.tools.results)
-            print(conversation.tools.results)
-            speak(conversation, audio.tone(600, 8000, 0.3), "Hello there.")
-            import asyncio
-            await asyncio.sleep(0.5)
-            for p in tap.packets():
-                print(p.payload_type, p.marker, p.sequence, p.timestamp, p.silent, p.event if p.payload_type == 101 else "")
+            tap.press("D", timestamp=40000, lose={0, 1, 2, 3, 4, 5, 6})
+            await rig.ultravox.until(lambda: len(told) == 2)
+            assert [message["text"] for message in told] == [f"{SAID}111#", f"{SAID}D"]
+            assert {message["urgency"] for message in told} == {"immediate"}
             await rig.hang_up(call)
-            print((await rig.ended(call)).media)
-            print(callee.requests("INVITE")[0].body if hasattr(callee.requests("INVITE")[0],'body') else callee.requests("INVITE")[0])
-            print(callee.requests("INVITE")[0])
-    raise AssertionError
+            record = await rig.ended(call)
+            assert digit_rows(rig, call) == [{"by": "callee", "count": 4}, {"by": "callee", "count": 1}]
+    assert record.ai is not None
+    assert [line.text for line in record.ai.transcript][-2:] == [message["text"] for message in told]
+
+
+async def test_info_in_both_formats_is_answered_and_read() -> None:
+    async with (
+        SippUas("uas-sends-digits-by-info", hold_ms=300) as callee,
+        ai_rig(callee.uri) as rig,
+    ):
+        call = await rig.place()
+        told = listen(await rig.talking(call))
+        await rig.ultravox.until(lambda: bool(told))
+        await rig.hang_up(call)
+        await rig.ended(call)
+        assert [message["text"] for message in told] == [f"{SAID}123#"]
+        assert [answer.status for answer in callee.responses("INFO")] == [200] * 4
+        assert callee.complaints == []
+
+
+async def test_a_plain_calls_digits_are_counted_in_its_history() -> None:
+    async with SippUas("uas-sends-digits-by-info") as callee, ai_rig(callee.uri) as rig:
+        call = await rig.engine.place(CallRequest(from_number=FROM, to_number=TO), Environment.LIVE)
+        await rig.status(call, Status.ANSWERED)
+        await wait_until(lambda: bool(digit_rows(rig, call)), "a row of four digits")
+        await rig.hang_up(call)
+        await rig.ended(call)
+        assert digit_rows(rig, call) == [{"by": "callee", "count": 4}]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "codec", "payload_type"), [(ANSWERS, "PCMU", 97), ("uas-answers-g722-only", "G722", 101)]
+)
+async def test_pressed_keys_are_events_of_the_negotiated_type_and_rtp_goes_on(
+    scenario: str, codec: str, payload_type: int
+) -> None:
+    keys = "12w#A12*0"
+    with RtpTap() as tap:
+        async with (
+            AnswersWithEventType(scenario, tap, payload_type) as callee,
+            ai_rig(callee.uri, codecs=[codec]) as rig,
+        ):
+            call = await rig.place()
+            conversation = await rig.talking(call)
+            await tap.wait_for_packets(20)
+            assert await press(rig, conversation, keys) == f"Pressed {keys}."
+            await tap.wait_for_packets(len(tap.packets()) + 20)
+            packets = tap.packets()
+            assert digit_rows(rig, call) == [{"by": "agent", "count": 8}]
+            await rig.hang_up(call)
+            await rig.ended(call)
+            assert callee.requests("INVITE")[0].sdp.codecs[101] == "telephone-event"
+    events = [packet for packet in packets if len(packet.payload) == 4]
+    assert {packet.payload_type for packet in events} == {payload_type}
+    presses = [list(press) for _, press in groupby(events, key=lambda packet: packet.timestamp)]
+    assert "".join(DIGITS[press[0].event[0]] for press in presses) == keys.replace("w", "")
+    for each in presses:
+        assert [packet.event[2] for packet in each] == [*range(160, 1281, 160), 1280, 1280]
+        assert [packet.event[1] for packet in each] == [False] * 7 + [True] * 3
+        assert [packet.marker for packet in each] == [True] + [False] * 9
+    sequence = [packet.sequence for packet in packets]
+    assert sequence == [(sequence[0] + index) % 65536 for index in range(len(packets))]
+    assert ahead_of_time(packets) < 800, "eight keys must not fill the far end's buffer"
+
+
+async def test_the_agents_words_wait_for_the_keys_and_none_is_lost() -> None:
+    with RtpTap() as tap:
+        async with SippUas(ANSWERS, rtp=tap) as callee, ai_rig(callee.uri) as rig:
+            call = await rig.place()
+            conversation = await rig.talking(call)
+            invocation_id = conversation.invoke_tool("pressKeys", {"digits": "12"})
+            await wait_until(lambda: any(packet.payload_type == 101 for packet in tap.packets()), "the first key")
+            speak(conversation, audio.tone(600, 8000, 0.5), "Now.")
+            await rig.ultravox.until(lambda: invocation_id in conversation.tools.results)
+            await wait_until(lambda: sum(not packet.silent for packet in tap.packets()) >= 25, "half a second of tone")
+            await rig.hang_up(call)
+            await rig.ended(call)
+    kinds = [kind for kind, _ in groupby(tap.packets(), key=lambda it: "key" if it.payload_type == 101 else it.silent)]
+    assert kinds[:7] in ([True, "key", True, "key", True, False, True], [True, "key", True, "key", True, False])
+
+
+async def test_a_far_end_without_telephone_events_gets_the_keys_by_info() -> None:
+    async with SippUas("uas-takes-digits-by-info") as callee, ai_rig(callee.uri) as rig:
+        call = await rig.place()
+        assert await press(rig, await rig.talking(call), "5#") == "Pressed 5#."
+        await callee.wait_for("INFO", count=2)
+        await rig.hang_up(call)
+        await rig.ended(call)
+        assert [info.body.split() for info in callee.requests("INFO")] == [
+            ["Signal=5", "Duration=160"],
+            ["Signal=#", "Duration=160"],
+        ]
+        assert callee.complaints == []
+
+
+async def test_a_trunk_set_to_events_alone_tells_the_agent_that_the_far_end_takes_none() -> None:
+    async with SippUas("uas-takes-digits-by-info") as callee, ai_rig(callee.uri, dtmf="rfc4733") as rig:
+        call = await rig.place()
+        assert "could not be pressed" in await press(rig, await rig.talking(call), "5")
+        await rig.hang_up(call)
+        await rig.ended(call)
+        assert callee.requests("INFO") == []

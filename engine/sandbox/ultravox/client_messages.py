@@ -83,7 +83,12 @@ def read_message(text: str, faults: ClientFaults, now: float) -> dict[str, Any] 
     for name in message.keys() - fields.keys() - {"type"}:
         faults.note("unknown-field", now, f"{message['type']}.{name}")
     ok = [_check(name, field, message, faults, now) for name, field in fields.items()]
-    return message if all(ok) else None
+    if not all(ok):
+        return None
+    if "invocationId" in fields and ("result" in message) == ("errorType" in message):
+        faults.note("bad-value", now, f"{message['type']}: expected either result or errorType")
+        return None
+    return message
 
 
 def _check(name: str, field: _Field, message: dict[str, Any], faults: ClientFaults, now: float) -> bool:

@@ -77,6 +77,8 @@ def _read_definition(definition: Fields, override: str | None) -> Tool:
     timeout_s = seconds(definition, "timeout", _DEFAULT_TIMEOUT_S)
     if timeout_s > _MAX_TIMEOUT_S:
         definition.error("timeout", "Timeout must be at most 40s.")
+    if kind != "http" and not is_object(definition.get(kind)):
+        definition.error(kind, "Expected an object.")
     for group in ("dynamicParameters", "staticParameters", "automaticParameters"):
         for parameter in definition.list_of_objects(group):
             _check_parameter(definition, group, parameter, body_only=kind != "http")
@@ -88,6 +90,8 @@ def _read_definition(definition: Fields, override: str | None) -> Tool:
 def _check_parameter(definition: Fields, group: str, parameter: dict[str, Any], *, body_only: bool) -> None:
     if not parameter.get("name"):
         definition.error(group, "Each parameter needs a name.")
+    if group == "dynamicParameters" and not is_object(parameter.get("schema")):
+        definition.error(group, "Each dynamic parameter needs a JSON Schema object.")
     location = parameter.get("location")
     if location not in _LOCATIONS:
         definition.error(group, f"{location!r} is not a parameter location.")

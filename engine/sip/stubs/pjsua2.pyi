@@ -199,6 +199,7 @@ class StreamStat:
 
 class SipRxData:
     wholeMsg: str
+    pjRxData: int
 
 class TsxStateEventSrc:
     rdata: SipRxData
@@ -215,6 +216,9 @@ class SipEvent:
     body: SipEventBody
 
 class OnCallStateParam:
+    e: SipEvent
+
+class OnCallTsxStateParam:
     e: SipEvent
 
 class OnStreamCreatedParam:
@@ -254,6 +258,7 @@ class Call:
     def getStreamInfo(self, index: int) -> StreamInfo: ...
     def getStreamStat(self, index: int) -> StreamStat: ...
     def onCallState(self, prm: OnCallStateParam) -> None: ...
+    def onCallTsxState(self, prm: OnCallTsxStateParam) -> None: ...
     def onCallSdpCreated(self, prm: OnCallSdpCreatedParam) -> None: ...
     def onDtmfEvent(self, prm: OnDtmfEventParam) -> None: ...
     def onStreamCreated(self, prm: OnStreamCreatedParam) -> None: ...

@@ -17,6 +17,7 @@ from engine.sandbox.ultravox.faults import ClientFaults
         {"type": "input_text_message", "text": "hello"},
         {"type": "set_output_medium", "medium": "text"},
         {"type": "client_tool_result", "invocationId": "a", "result": "{}", "agentReaction": "listens"},
+        {"type": "client_tool_result", "invocationId": "a", "errorType": "undefined"},
         {"type": "forced_agent_message", "content": "One moment.", "uninterruptible": True},
         {"type": "hang_up"},
     ],
@@ -37,6 +38,8 @@ def test_documented_message_is_taken_without_fault(message: dict[str, Any]) -> N
         ('{"type": "user_text_message", "text": "x", "urgency": "now"}', "bad-value"),
         ('{"type": "client_tool_result", "invocationId": "a", "result": {"ok": true}}', "bad-value"),
         ('{"type": "client_tool_result", "invocationId": "a", "responseType": "tool-error"}', "bad-value"),
+        ('{"type": "client_tool_result", "invocationId": "a"}', "bad-value"),
+        ('{"type": "client_tool_result", "invocationId": "a", "result": "", "errorType": "undefined"}', "bad-value"),
     ],
 )
 def test_wrong_message_is_ignored_and_counted(text: str, fault: str) -> None:

@@ -60,6 +60,10 @@ def test_hang_up_is_known_by_its_id() -> None:
         _tool(http=HTTP, dynamicParameters=[{"name": "q", "location": "BODY"}]),
         _tool(http=HTTP, dynamicParameters=[{"location": BODY}]),
         _tool(http=HTTP, dynamicParameters=[{"name": "q", "location": "PARAMETER_LOCATION_PATH"}]),
+        _tool(client=True),
+        _tool(client={}, dynamicParameters=[{"name": "q", "location": BODY}]),
+        _tool(client={}, dynamicParameters=[{"name": "q", "location": BODY, "schema": "string"}]),
+        _tool(client={}, dynamicParameters=[{"name": "q", "location": "PARAMETER_LOCATION_QUERY", "schema": {}}]),
         _tool(client={}, staticParameters=[{"name": "q", "location": "PARAMETER_LOCATION_QUERY"}]),
     ],
 )
