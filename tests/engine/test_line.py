@@ -18,6 +18,7 @@ from engine.events import (
     AgentLeft,
     AgentSpoke,
     Answered,
+    DigitsPressed,
     Event,
     InviteSent,
     LegEnded,
@@ -30,7 +31,7 @@ from engine.ports import LegEnd, LegListener, SipLeg
 from engine.records import CallId
 from media.errors import AgentUnreachable
 from media.ultravox.connection import Closed
-from media.ultravox.session import ClearPlayback, SessionEvent, TurnFinal
+from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 
 ID = CallId("6f0c")
 TRUNK = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
@@ -198,6 +199,42 @@ async def test_barge_in_makes_the_next_frame_silent(monkeypatch: pytest.MonkeyPa
     rig.agent.on_audio(LOUD)
     rig.tick()
     assert rig.stream.sent == [LOUD, bytes(320), LOUD]
+
+
+async def test_the_agents_audio_waits_while_its_keys_are_pressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.agent.on_event(SessionStarted(call_id="uv"))
+    rig.agent.on_event(ToolInvoked(name="pressKeys", invocation_id="i", parameters={"digits": "5"}))
+    await asyncio.sleep(0)
+    rig.agent.on_audio(LOUD)
+    rig.tick(3)
+    assert (rig.leg.pressed, rig.stream.sent) == ("5", [bytes(320)] * 3)
+    async with asyncio.timeout(3):
+        while not rig.agent.told:
+            await asyncio.sleep(0.01)
+    rig.tick(2)
+    assert rig.stream.sent[3:] == [LOUD, bytes(320)]
+    assert [event for event in rig.events if isinstance(event, DigitsPressed)] == [
+        DigitsPressed(call_id=ID, count=1, by_callee=False)
+    ]
+
+
+async def test_keys_of_early_media_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    rig.dial()
+    rig.line.on_media(rig.stream)
+    rig.line.on_digit("#")
+    rig.answer()
+    rig.line.on_ended(ended())
+    assert DigitsPressed not in rig.kinds()
+
+
+async def test_any_other_client_tool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    rig.agent.on_event(ToolInvoked(name="transferCall", invocation_id="i", parameters={}))
+    assert rig.agent.told == [{"refused": "i"}]
 
 
 async def test_the_agents_farewell_is_played_out_before_the_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
