@@ -12,8 +12,8 @@ from engine.ports import SipLeg
 from media.ultravox.messages import ClientToolResult, UserTextMessage, dump
 from media.ultravox.session import ToolInvoked
 
-_TONE_MS = 160
-_KEY_S = 0.3
+TONE_MS = 160
+KEY_S = 0.3
 """From one key to the next: the tone, the two repetitions of its last packet (RFC 4733 §2.5.1.4), and silence."""
 _LOOK_S, _LOOKS = 0.02, 250
 """How keys wait for the agent's last word: five seconds at most."""
@@ -117,8 +117,8 @@ class Keypad:
         try:
             for key in keys:
                 if key not in PAUSES:
-                    leg.press(key, _TONE_MS)
-                await asyncio.sleep(PAUSE_S if key in PAUSES else _KEY_S)
+                    leg.press(key, TONE_MS)
+                await asyncio.sleep(PAUSE_S if key in PAUSES else KEY_S)
         finally:
             self.pressing = False
 

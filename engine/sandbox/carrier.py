@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import socket
 import wave
@@ -14,6 +15,7 @@ import uvloop
 
 from engine.commands import Command
 from engine.events import Ready
+from engine.keypad import KEY_S, TONE_MS
 from engine.log import set_up_logging
 from engine.pipe import open_pipe
 from engine.ports import LegEnd, LegListener, MediaStream
@@ -26,6 +28,7 @@ from engine.sip.stack import SipStack
 from engine.sip_uri import SipUri
 
 _RINGING, _OK = 180, 200
+_KEYS_AFTER_S = 1.0
 
 
 class SimulatedCallee:
@@ -82,6 +85,8 @@ class SimulatedCallee:
         self._callee = Callee(rate_hz, settings.lines[rate_hz], hello=settings.hello[rate_hz])
         if self._behaviour.hangup_after_s is not None:
             self._after(self._behaviour.hangup_after_s, self._hang_up)
+        for position, key in enumerate(self._behaviour.keys):
+            self._after(_KEYS_AFTER_S + position * KEY_S, functools.partial(self._press, key))
 
     def on_digit(self, digit: str) -> None: ...
 
@@ -101,6 +106,10 @@ class SimulatedCallee:
     def _hang_up(self) -> None:
         if self._leg is not None:
             self._leg.hang_up()
+
+    def _press(self, key: str) -> None:
+        if self._leg is not None:
+            self._leg.press(key, TONE_MS)
 
     def _after(self, delay_s: float, act: Callable[[], None]) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(delay_s, act))

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 class Behaviour:
     """Ring for ``ring_s`` (for ever when infinite), then send ``final_code``, or answer when it is None.
 
-    An answered call is hung up by the far end after ``hangup_after_s``, or never when that is None.
+    After the answer the far end presses ``keys``, and hangs up after ``hangup_after_s``, or never when that is None.
     """
 
     final_code: int | None = None
     ring_s: float = 1.0
     hangup_after_s: float | None = None
+    keys: str = ""
 
 
 _ANSWERS = Behaviour()
@@ -26,6 +27,7 @@ _SPECIAL = {
     "+15005550004": Behaviour(final_code=503, ring_s=0.0),
     "+15005550005": Behaviour(ring_s=5.0),
     "+15005550006": Behaviour(hangup_after_s=3.0),
+    "+15005550007": Behaviour(hangup_after_s=4.0, keys="1234#"),
 }
 
 

@@ -61,7 +61,7 @@ class Rig:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BURST_PAUSE_S", "PAUSE_S", "_KEY_S", "_LOOK_S"):
+    for name in ("BURST_PAUSE_S", "PAUSE_S", "KEY_S", "_LOOK_S"):
         monkeypatch.setattr(keypad_module, name, 0.01)
 
 

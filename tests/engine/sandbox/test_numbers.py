@@ -16,6 +16,7 @@ from engine.sandbox.numbers import Behaviour, behaviour
         ("+15005550004", Behaviour(final_code=503, ring_s=0.0)),
         ("+15005550005", Behaviour(ring_s=5.0)),
         ("+15005550006", Behaviour(ring_s=1.0, hangup_after_s=3.0)),
+        ("+15005550007", Behaviour(hangup_after_s=4.0, keys="1234#")),
         ("+442079460000", Behaviour(ring_s=1.0)),
     ],
 )

@@ -14,7 +14,7 @@ from engine.config import Config
 from engine.engine import Engine
 from engine.log import LogSettings
 from engine.outcome import Cause
-from engine.records import CallRecord, CallRequest, Environment, Status
+from engine.records import AgentSettings, CallRecord, CallRequest, Environment, Status
 
 TEST = Environment.TEST
 pytestmark = pytest.mark.sip
@@ -27,8 +27,8 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
         yield engine
 
 
-async def call(engine: Engine, number: str) -> CallRecord:
-    placed = await engine.place(CallRequest(from_number="+15005550100", to_number=number), TEST)
+async def call(engine: Engine, number: str, agent: AgentSettings | None = None) -> CallRecord:
+    placed = await engine.place(CallRequest(from_number="+15005550100", to_number=number, agent=agent), TEST)
     async with asyncio.timeout(20):
         changes = [record async for record in engine.watch(placed.id, TEST)]
     return changes[-1]
@@ -41,8 +41,10 @@ async def test_each_number_of_the_sandbox_does_what_its_row_says(engine: Engine)
         "+15005550003": (Status.FAILED, Cause.REJECTED, 603),
         "+15005550004": (Status.FAILED, Cause.TRUNK_UNAVAILABLE, 503),
         "+15005550006": (Status.COMPLETED, Cause.CALLEE_HANGUP, None),
+        "+15005550007": (Status.COMPLETED, Cause.CALLEE_HANGUP, None),
     }
-    records = await asyncio.gather(*(call(engine, number) for number in expected))
+    agents = {"+15005550007": AgentSettings(system_prompt="Ask for the code.")}
+    records = await asyncio.gather(*(call(engine, number, agents.get(number)) for number in expected))
     found = {
         record.request.to_number: (record.status, record.outcome.cause, record.outcome.sip_code)
         for record in records
@@ -50,6 +52,8 @@ async def test_each_number_of_the_sandbox_does_what_its_row_says(engine: Engine)
     }
     assert found == expected
     assert next(r for r in records if r.request.to_number == "+15005550006").duration_s in (2, 3)
+    keyed = next(record.ai for record in records if record.ai)
+    assert any("1234#" in line.text for line in keyed.transcript)
 
 
 async def test_calls_in_quick_succession_and_all_at_once_each_get_their_own_end(engine: Engine) -> None:
