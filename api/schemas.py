@@ -87,6 +87,7 @@ Url = Annotated[
     StringConstraints(pattern=r"^https?://[A-Za-z0-9._~:/@!$&'()*+,;=%{}\[\]-]+$", max_length=2048),
     AfterValidator(_url),
 ]
+ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$"), AfterValidator(_not_ours)]
 MetadataKey = Annotated[Word, StringConstraints(max_length=64), AfterValidator(_own_key)]
 MetadataValue = Annotated[Text, StringConstraints(max_length=4096)]
 
@@ -119,8 +120,8 @@ class DynamicParameter(Given):
 
 
 class Tool(Given):
-    model_tool_name: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$"), AfterValidator(_not_ours)] = (
-        Field(description="the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -")
+    model_tool_name: ToolName = Field(
+        description="the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -"
     )
     description: Annotated[Prose, StringConstraints(max_length=10_000)] = Field(
         description="what the tool does, for the model: a string that is not blank, of up to 10000 characters"

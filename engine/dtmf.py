@@ -49,7 +49,6 @@ PRESS_KEYS_TOOL: Final[Mapping[str, Any]] = {
 }
 """How the tool is offered to the model. The time-out outlasts the longest press."""
 
-
 _EVENT = re.compile(r"^a=rtpmap:(\d+) telephone-event/", re.MULTILINE)
 _EVENT_TYPE: Final = "101"
 

@@ -202,7 +202,7 @@ class Line:
             self._open_agent(self._join)
 
     def on_digit(self, digit: str) -> None:
-        if self._answered_at_s is not None:
+        if self._answered_at_s is not None and self._outcome is None:
             self._keypad.heard(digit)
 
     def on_ended(self, end: LegEnd) -> None:

@@ -220,12 +220,14 @@ async def test_the_agents_audio_waits_while_its_keys_are_pressed(monkeypatch: py
     ]
 
 
-async def test_keys_of_early_media_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig(monkeypatch)
+async def test_keys_before_the_answer_and_after_our_hang_up_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch, with_agent=False)
     rig.dial()
     rig.line.on_media(rig.stream)
     rig.line.on_digit("#")
     rig.answer()
+    rig.line.hang_up(CALLER_HANGUP)
+    rig.line.on_digit("#")
     rig.line.on_ended(ended())
     assert DigitsPressed not in rig.kinds()
 
