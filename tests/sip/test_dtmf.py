@@ -70,6 +70,7 @@ async def test_one_text_a_burst_one_digit_an_event_whatever_is_lost_of_it() -> N
             conversation = await rig.talking(call)
             told = listen(conversation)
             tap.play(tone(900))
+            await tap.wait_for_packets(1)  # now it knows where to send
             tap.press("1", timestamp=8000)
             tap.press("1", timestamp=16000, lose={5, 6, 7})
             tap.press("1", timestamp=24000, lose={0, 1, 2}, marker=False)
