@@ -31,14 +31,14 @@ from api.views import (
 from api.webhook_schemas import DEFAULT_LOGS, MAX_LOGS, WebhookRequest
 from engine.keys import VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
-_KEY_PROBLEMS = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.RATE_LIMITED)
+_KEY_PROBLEMS = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.RATE_LIMITED, problems.STORE_UNAVAILABLE)
 _BODY_PROBLEMS = (
     problems.BAD_REQUEST,
     problems.CONTENT_TOO_LARGE,
     problems.UNSUPPORTED_MEDIA_TYPE,
     problems.VALIDATION_ERROR,
 )
-_CAPACITY_PROBLEMS = (problems.CONFLICT, problems.NO_CAPACITY, problems.TRUNK_UNAVAILABLE)
+_CAPACITY_PROBLEMS = (problems.CONFLICT, problems.NO_CAPACITY, problems.SHUTTING_DOWN, problems.TRUNK_UNAVAILABLE)
 
 
 _IDEMPOTENCY_KEY = {

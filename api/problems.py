@@ -16,11 +16,14 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from engine.errors import (
+    CallIsLive,
     CapacityError,
     ConfigError,
     IdempotencyConflict,
     NoCapacity,
+    ShuttingDown,
     SipError,
+    StoreUnavailable,
     TargetRefused,
     TooManyWebhooks,
     TrunklineError,
@@ -56,15 +59,20 @@ VALIDATION_ERROR = Kind(422, "validation-error", "Validation error")
 RATE_LIMITED = Kind(429, "rate-limited", "Rate limited")
 INTERNAL_ERROR = Kind(500, "internal-error", "Internal error")
 NO_CAPACITY = Kind(503, "no-capacity", "No capacity")
+SHUTTING_DOWN = Kind(503, "shutting-down", "Shutting down")
+STORE_UNAVAILABLE = Kind(503, "store-unavailable", "Store unavailable")
 TRUNK_UNAVAILABLE = Kind(503, "trunk-unavailable", "Trunk unavailable")
 
 ENGINE_PROBLEMS: Mapping[type[TrunklineError], Kind] = {
+    CallIsLive: CONFLICT,
     IdempotencyConflict: CONFLICT,
     TargetRefused: VALIDATION_ERROR,
     TooManyWebhooks: CONFLICT,
     UnknownCall: NOT_FOUND,
     UnknownWebhook: NOT_FOUND,
     NoCapacity: NO_CAPACITY,
+    ShuttingDown: SHUTTING_DOWN,
+    StoreUnavailable: STORE_UNAVAILABLE,
     TrunkUnavailable: TRUNK_UNAVAILABLE,
     ConfigError: INTERNAL_ERROR,
     SipError: INTERNAL_ERROR,

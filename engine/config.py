@@ -82,6 +82,8 @@ class SipConfig(_Section):
     """Workers run before ordinary programs where the system permits it (SCHED_RR; RLIMIT_RTPRIO of 1)."""
     ring_timeout_s: Duration = Field(default=60.0, alias="ring_timeout")
     """How long a phone rings before the call is given up as not answered."""
+    drain_timeout_s: Duration = Field(default=30.0, alias="drain_timeout")
+    """How long a shutdown lets the live calls go on before it ends them."""
 
     @field_validator("worker_ports")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -10,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from engine.call import Call, CallLimits, final_kinds
-from engine.errors import NoCapacity, TrunkUnavailable, UnknownCall
+from engine.errors import NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
 from engine.outcome import ENGINE_RESTARTED, ENGINE_SHUTDOWN
 from engine.pool import CallEvent
 from engine.ports import CallStore, IdempotencyClaim, KeyStore, Readiness
@@ -32,7 +33,8 @@ from engine.webhooks.registry import WebhookRegistry
 log = logging.getLogger("trunkline.engine")
 
 _RETRY_AFTER_S = 2
-_DRAIN_S = 8.0
+_END_S = 8.0
+"""How long the calls that a close ends may take to become final."""
 
 
 class Engine:
@@ -57,9 +59,11 @@ class Engine:
         self._limits = limits
         self._calls: dict[CallId, Call] = {}
         self._reserved: dict[Environment, int] = dict.fromkeys(Environment, 0)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         self._watchers: dict[CallId, set[asyncio.Queue[CallRecord]]] = {}
-        self._closing = False
+        self._draining = self._closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -88,13 +92,19 @@ class Engine:
             log.warning("calls of an earlier run were made final", extra={"calls": len(abandoned)})
         return len(abandoned)
 
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more calls and let the live ones go on; returns when all are over, after ``timeout_s`` at most."""
+        self._draining = True
+        if self._calls:
+            log.info("no more calls are taken; the live ones go on", extra={"calls": len(self._calls)})
+        await self._until_quiet(timeout_s)
+
     async def close(self) -> None:
         """Take no more calls, end those that are live, and wait for their records."""
-        self._closing = True
-        for call in list(self._calls.values()):
+        self._draining = self._closing = True
+        for call in self._calls.values():
             call.end(ENGINE_SHUTDOWN)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_DRAIN_S)
+        await self._until_quiet(_END_S)
         for realm in self._realms.values():
             await realm.close()
 
@@ -111,20 +121,21 @@ class Engine:
         if claim is not None and (earlier := await self._store.claimed(claim)) is not None:
             return earlier
         realm = self._realms[environment]
-        if self._closing:
-            raise NoCapacity("The engine is shutting down.", retry_after_s=_RETRY_AFTER_S)
+        if self._draining:
+            raise ShuttingDown("The engine is shutting down and takes no more calls.", retry_after_s=_RETRY_AFTER_S)
         if self._reserved[environment] >= realm.pool.max_calls:
             raise NoCapacity(
                 f"All {realm.pool.max_calls} lines (sip.max_calls) are in use.", retry_after_s=_RETRY_AFTER_S
             )
         self._reserved[environment] += 1
+        self._quiet.clear()
         try:
             record = await self._accept(request, environment, realm, claim)
         except BaseException:
-            self._reserved[environment] -= 1
+            self._release(environment)
             raise
         if record.id not in self._calls:
-            self._reserved[environment] -= 1  # somebody else's claim won
+            self._release(environment)  # somebody else's claim won
         return record
 
     async def get(self, call_id: str, environment: Environment) -> CallRecord:
@@ -186,8 +197,8 @@ class Engine:
                 f"late by {late_ms[0]:.1f} ms (p99), {late_ms[1]:.1f} ms at most, in the last second"
                 + ("" if realm.pool.real_time else "; without real-time scheduling")
             )
-        checks["engine"] = "shutting down" if self._closing else "running"
-        ready = trunk_up and not self._closing and used < limit and (realm.pool.ready or used > 0)
+        checks["engine"] = "shutting down" if self._draining else "running"
+        ready = trunk_up and not self._draining and used < limit and (realm.pool.ready or used > 0)
         return Readiness(ready=ready, checks=checks)
 
     # -- the realms' events --------------------------------------------------------------------------------------------
@@ -241,6 +252,8 @@ class Engine:
             publish=self._publish,
         )
         self._calls[record.id] = call
+        if self._closing:  # it was being accepted when that began
+            call.end(ENGINE_SHUTDOWN)
         task = asyncio.create_task(self._carry(call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -250,7 +263,16 @@ class Engine:
             await call.run()
         finally:
             del self._calls[call.record.id]
-            self._reserved[call.record.environment] -= 1
+            self._release(call.record.environment)
+
+    async def _until_quiet(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), timeout_s)
+
+    def _release(self, environment: Environment) -> None:
+        self._reserved[environment] -= 1
+        if not any(self._reserved.values()):
+            self._quiet.set()
 
     def _publish(self, record: CallRecord) -> None:
         for changes in self._watchers.get(record.id, ()):

@@ -2,6 +2,7 @@
 
     TrunklineError
     ├── RequestError          the client asked for something it cannot have (HTTP 4xx)
+    │   ├── CallIsLive
     │   ├── IdempotencyConflict
     │   ├── TargetRefused
     │   ├── TooManyWebhooks
@@ -9,6 +10,8 @@
     │   └── UnknownWebhook
     ├── CapacityError         try again later (HTTP 503 with Retry-After)
     │   ├── NoCapacity
+    │   ├── ShuttingDown
+    │   ├── StoreUnavailable  (an EngineError too)
     │   └── TrunkUnavailable
     ├── ConfigError           the operator must change the configuration
     └── EngineError           our fault, or a process of ours died (HTTP 500)
@@ -36,6 +39,13 @@ class IdempotencyConflict(RequestError):
             "This Idempotency-Key was used before with another body. "
             "Send the same body again, or choose a new key for a new call."
         )
+
+
+class CallIsLive(RequestError):
+    """What was asked for is possible once the call is over."""
+
+    def __init__(self) -> None:
+        super().__init__("The call is not over yet. Hang up first: DELETE /api/voice/{id}.")
 
 
 class UnknownCall(RequestError):
@@ -72,7 +82,11 @@ class CapacityError(TrunklineError):
 
 
 class NoCapacity(CapacityError):
-    """All lines are in use, or the engine is shutting down."""
+    """All lines are in use."""
+
+
+class ShuttingDown(CapacityError):
+    """No call is taken any more by this process."""
 
 
 class TrunkUnavailable(CapacityError):
@@ -94,6 +108,13 @@ class ConfigError(TrunklineError):
 
 class EngineError(TrunklineError):
     """The engine itself could not do it."""
+
+
+class StoreUnavailable(CapacityError, EngineError):
+    """The database cannot be written or read now (disk full, locked, gone); it may be able to again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The database did not do what was asked: {reason}.", retry_after_s=5)
 
 
 class SipError(EngineError):

@@ -39,5 +39,5 @@ def demo(out: Path) -> None:
 async def _call(folder: Path, log: LogSettings) -> None:
     config = Config(http=HttpConfig(port=0), store=StoreConfig(url=f"sqlite:///{folder}/demo.db"))
     key, _ = await add_key(config, Environment.TEST, "demo", timedelta(hours=1))
-    async with running_server(config, log=log, recordings=folder) as (url, _), Client(url, key) as client:
+    async with running_server(config, log=log, recordings=folder) as served, Client(served.url, key) as client:
         await watch_call(client, FIRST_CALL)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,7 +33,10 @@ FIRST_CALL = {
 
 
 def serve(path: Path | None, *, welcome: bool) -> None:
-    """Serve until SIGINT or SIGTERM; the live calls are hung up then."""
+    """Serve until SIGINT or SIGTERM: then no call is taken, and the live ones may end until ``sip.drain_timeout``.
+
+    A second signal hangs them up at once.
+    """
     config = load_config(path, os.environ)
     welcome = welcome and find_config(path, os.environ) is None
     # Nothing but the call itself is to be seen while the newcomer watches it.
@@ -42,21 +46,31 @@ def serve(path: Path | None, *, welcome: bool) -> None:
 
 
 async def _serve(config: Config, log: LogSettings, *, welcome: bool) -> None:
-    stop = asyncio.Event()
+    signals = asyncio.Semaphore(0)
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running_server(config, log=log) as (url, serving):
-        waiting = asyncio.create_task(stop.wait())
-        typer.echo(f"Trunkline answers at {url}.")
+        asyncio.get_running_loop().add_signal_handler(number, signals.release)
+    async with running_server(config, log=log) as served:
+        typer.echo(f"Trunkline answers at {served.url}.")
         if not config.trunks and not welcome:
             typer.echo("No trunk is configured: only tk_test_ keys can call, in the sandbox.")
-        greeting = asyncio.create_task(_welcome(config, url)) if welcome else None
-        await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
+        greeting = asyncio.create_task(_welcome(config, served.url)) if welcome else None
+        stopped = await _first_of(signals.acquire(), asyncio.shield(served.serving))
         if greeting is not None:
             greeting.cancel()
-    if not stop.is_set():
+        if stopped:
+            await _first_of(signals.acquire(), served.engine.drain(config.sip.drain_timeout_s))
+    if not stopped:
         raise CommandFailed("The HTTP server stopped by itself.")
+
+
+async def _first_of(awaited: Awaitable[object], other: Awaitable[object]) -> bool:
+    """Wait for one of the two and cancel the other; whether it was ``awaited`` that came."""
+    both = [asyncio.ensure_future(each) for each in (awaited, other)]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    came = both[0].done()
+    for each in both:
+        each.cancel()
+    return came
 
 
 async def _welcome(config: Config, url: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -18,6 +19,7 @@ from api.server import uvicorn_config
 from api.views import show_call
 from engine.assembly import running_engine
 from engine.config import Config, HttpConfig
+from engine.engine import Engine
 from engine.log import LogSettings
 
 
@@ -29,11 +31,18 @@ class _Server(uvicorn.Server):
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What runs: where it answers, the server's task, which ends early only if the server fails, and the engine."""
+
+    url: str
+    serving: asyncio.Task[None]
+    engine: Engine
+
+
 @asynccontextmanager
-async def running_server(
-    config: Config, *, log: LogSettings, recordings: Path | None = None
-) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
-    """Serve until the block ends; yields the URL and the server's task, which ends early only if the server fails.
+async def running_server(config: Config, *, log: LogSettings, recordings: Path | None = None) -> AsyncIterator[Served]:
+    """Serve until the block ends.
 
     The engine closes first, while the API still answers: so whoever follows a call is told its end.
     """
@@ -44,7 +53,7 @@ async def running_server(
             async with running_engine(config, log=log, recordings=recordings, show_call=show_call) as engine:
                 server = _Server(uvicorn_config(create_app(engine), config.http.host, config.http.port))
                 serving = asyncio.create_task(server.serve(sockets=[listening]))
-                yield url, serving
+                yield Served(url, serving, engine)
         finally:
             if server is not None:
                 server.should_exit = True

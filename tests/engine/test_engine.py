@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from engine.call import CallLimits
 from engine.commands import Command, Dial, HangUp, TrunkAccount
 from engine.engine import Engine
-from engine.errors import NoCapacity, TrunkUnavailable, UnknownCall
+from engine.errors import NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
 from engine.events import Answered, Heartbeat, LegEnded, Progress
 from engine.outcome import CALLEE_HANGUP, Cause
 from engine.pool import WorkerPool
@@ -194,8 +194,53 @@ async def test_a_closing_engine_takes_no_calls_and_ends_those_it_has() -> None:
     rig = Rig()
     record = await rig.place()
     await rig.engine.close()
-    with pytest.raises(NoCapacity, match="shutting down"):
+    with pytest.raises(ShuttingDown):
         await rig.place()
+    final = await rig.engine.get(record.id, Environment.LIVE)
+    assert final.outcome is not None and final.outcome.cause is Cause.ENGINE_SHUTDOWN
+
+
+async def test_a_draining_engine_takes_no_calls_and_waits_for_those_it_has() -> None:
+    rig = Rig()
+    record = await rig.place()
+    draining = asyncio.create_task(rig.engine.drain(60))
+    await asyncio.sleep(0)
+    with pytest.raises(ShuttingDown):
+        await rig.place()
+    readiness = rig.engine.readiness()
+    assert (readiness.ready, readiness.checks["engine"]) == (False, "shutting down")
+    assert not (await rig.engine.get(record.id, Environment.LIVE)).status.final
+    await rig.engine.hang_up(record.id, Environment.LIVE)
+    async with asyncio.timeout(2):
+        await draining
+    assert (await rig.engine.get(record.id, Environment.LIVE)).status.final
+    await rig.engine.close()
+
+
+async def test_a_drain_ends_at_its_time_out_with_the_calls_still_live() -> None:
+    rig = Rig()
+    record = await rig.place()
+    await rig.engine.drain(0.01)
+    assert not (await rig.engine.get(record.id, Environment.LIVE)).status.final
+    await rig.engine.close()
+
+
+async def test_a_call_that_is_being_accepted_when_the_engine_closes_is_ended_too() -> None:
+    rig = Rig()
+    placing = asyncio.create_task(rig.place())
+    add, committed = rig.store.add, asyncio.Event()
+
+    async def slow_add(*args: Any) -> CallRecord:
+        await committed.wait()
+        return await add(*args)
+
+    rig.store.add = slow_add  # type: ignore[assignment, method-assign]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(rig.engine.close())
+    await asyncio.sleep(0)
+    committed.set()
+    record = await placing
+    await closing
     final = await rig.engine.get(record.id, Environment.LIVE)
     assert final.outcome is not None and final.outcome.cause is Cause.ENGINE_SHUTDOWN
 

@@ -37,6 +37,8 @@ class FakeEngine:
 
     async def touch_key(self, key_id: str, at: datetime) -> None: ...
 
+    async def drain(self, timeout_s: float) -> None: ...
+
     def readiness(self) -> Readiness:
         return Readiness(ready=False, checks={})
 

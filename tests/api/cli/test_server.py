@@ -26,10 +26,11 @@ async def test_api_answers_until_the_engine_has_closed_and_no_longer(monkeypatch
         answers.append(await health(url))
 
     monkeypatch.setattr(server, "running_engine", running(closing=closing))
-    async with server.running_server(CONFIG, log=LogSettings()) as (url, serving):
+    async with server.running_server(CONFIG, log=LogSettings()) as served:
+        url = served.url
         assert await health(url) == 200
     assert answers == [200]
-    assert serving.done()
+    assert served.serving.done()
     with pytest.raises(httpx.ConnectError):
         await health(url)
 
@@ -37,10 +38,10 @@ async def test_api_answers_until_the_engine_has_closed_and_no_longer(monkeypatch
 async def test_server_is_gone_after_a_failure_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "running_engine", running())
     with pytest.raises(RuntimeError):
-        async with server.running_server(CONFIG, log=LogSettings()) as (url, _):
+        async with server.running_server(CONFIG, log=LogSettings()) as served:
             raise RuntimeError
     with pytest.raises(httpx.ConnectError):
-        await health(url)
+        await health(served.url)
 
 
 async def test_port_in_use_is_told_before_the_engine_starts(monkeypatch: pytest.MonkeyPatch) -> None:
