@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from engine.records import Environment
 from engine.sandbox.realm import Sandbox
 from engine.store import only_the_id, open_store
 from engine.supervisor import Supervisor
+from engine.watchdog import watch_over
 from engine.webhooks.dispatcher import Dispatcher
 from engine.webhooks.registry import WebhookRegistry
 from engine.webhooks.sender import Sender
@@ -83,6 +85,8 @@ async def running_engine(
             await live.start()
         else:
             await sandbox.start()
+        watching = asyncio.create_task(watch_over(engine.sweep))
+        closing.callback(watching.cancel)
         closing.push_async_callback(engine.close)
         yield engine
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from engine.call_state import CallState, Trigger, next_state, status_of, trigger_of
 from engine.commands import Dial, HangUp, JoinAgent
-from engine.errors import TrunkUnavailable
+from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.events import (
     AgentJoined,
     AgentLeft,
@@ -47,6 +47,9 @@ log = logging.getLogger("trunkline.call")
 
 _GRACE_S = 5.0
 """After we hang up: how long the far end's confirmation may keep the record open. The line stays held until it came."""
+_OVERDUE_S = 10.0
+"""How long after a limit of its own a call may still be busy with itself before it is taken for stuck."""
+_STORE_REST_S = 1.0
 _READ_BACK_S = 1.5
 """How long the record of an ended AI call waits for the service's own word on why."""
 
@@ -127,6 +130,9 @@ class Call:
         self._session: AgentSession | None = None
         self._creating: asyncio.Task[None] | None = None
         self._no_more_retries = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._store_down = False
+        self._wall_at_start = record.created_at - timedelta(seconds=self._loop.time())
 
     def tell(self, event: CallEvent) -> None:
         """Something happened to the call."""
@@ -138,15 +144,35 @@ class Call:
 
     def end(self, outcome: Outcome | None = None) -> None:
         """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
-        answered = self._state is CallState.CONFIRMED
-        self._inputs.put_nowait(_End(outcome=outcome or (CALLER_HANGUP if answered else CANCELED)))
+        outcome = outcome or (CALLER_HANGUP if self._state is CallState.CONFIRMED else CANCELED)
+        self._inputs.put_nowait(_End(outcome=outcome))
+        if self._store_down:
+            self._hang_up(outcome)  # the phone does not wait for the record
+
+    @property
+    def dialled(self) -> bool:
+        """Whether a worker has been given the call."""
+        return self._deadline_s is not None
+
+    def check(self) -> None:
+        """End the call from outside when it is past a limit of its own and has done nothing about it."""
+        overdue = self._deadline_s is not None and self._loop.time() > self._deadline_s + _OVERDUE_S
+        if overdue and self._outcome is None and self._task is not None:
+            log.error("a call is stuck past its time; it is ended", extra={"call": self.record.id})
+            self._outcome = self._at_deadline
+            self._task.cancel()
 
     async def run(self) -> None:
         """Carry the call to its final record, whatever happens."""
+        self._task = asyncio.current_task()
         try:
             await self._dial()
             while self._outcome is None:
                 await self._step()
+        except asyncio.CancelledError:
+            if self._outcome is None or self._task is None:
+                raise
+            self._task.uncancel()  # it was `check`
         except Exception:
             log.exception("the call's task failed; the call is ended", extra={"call": self.record.id})
             self._outcome = engine_error("An internal error ended the call.")
@@ -218,7 +244,7 @@ class Call:
             case AgentJoined():
                 ai = self.record.ai
                 assert ai is not None
-                now = _now()
+                now = self._now()
                 await self._change("voice.ai.initiated", ai=replace(ai, status=AiStatus.ACTIVE, joined_at=now))
             case AgentSpoke():
                 log.info(
@@ -266,7 +292,7 @@ class Call:
             self._create_agent(event.codec_rate_hz)
             if self._state is not CallState.EARLY:
                 self._state = state
-                await self._change("voice.ringing", data={"sipCode": event.code}, ringing_at=_now())
+                await self._change("voice.ringing", data={"sipCode": event.code}, ringing_at=self._now())
         self._state = state
 
     async def _answered(self, event: Answered) -> None:
@@ -277,7 +303,7 @@ class Call:
         self._create_agent(event.codec_rate_hz)
         limit_s = self._limit_s
         self._end_after(limit_s, max_duration(limit_s))
-        await self._change("voice.answered", data={"codec": event.codec}, answered_at=_now())
+        await self._change("voice.answered", data={"codec": event.codec}, answered_at=self._now())
 
     @property
     def _limit_s(self) -> float:
@@ -329,7 +355,7 @@ class Call:
         assert ai is not None
         others = (other for other in ai.transcript if other.ordinal != line.ordinal)
         lines = tuple(sorted((*others, line), key=lambda each: each.ordinal))
-        await self._store.add_line(self.record.id, line, _now())
+        await self._commit(lambda: self._store.add_line(self.record.id, line, self._now()))
         self.record = replace(self.record, ai=replace(ai, transcript=lines))
         self._publish(self.record)
 
@@ -337,25 +363,46 @@ class Call:
         ai = self.record.ai
         assert ai is not None
         if ai.ended_at is None:
-            await self._change("voice.ai.left", ai=replace(ai, status=AiStatus.ENDED, ended_at=_now()))
+            await self._change("voice.ai.left", ai=replace(ai, status=AiStatus.ENDED, ended_at=self._now()))
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
     async def _change(self, *kinds: str, data: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Commit a change of the record, whose last kind sums it up, then tell it."""
-        now = _now()
+        now = self._now()
         status = status_of(self._state, answered=self.record.answered_at is not None)
-        self.record = replace(self.record, status=status, **fields)
+        record = replace(self.record, status=status, **fields)
         data = data or {}
-        changes = [CallChange(call_id=self.record.id, kind=kind, at=now, data=data) for kind in kinds]
-        await self._store.save(self.record, *changes)
-        self._publish(self.record)
+        changes = [CallChange(call_id=record.id, kind=kind, at=now, data=data) for kind in kinds]
+        await self._commit(lambda: self._store.save(record, *changes))
+        self.record = record
+        self._publish(record)
         log.info("call %s", kinds[-1].removeprefix("voice."), extra={"call": self.record.id, **data})
+
+    async def _commit(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write, again and again while the store cannot: the conversation goes on, and nothing is told before."""
+        while True:
+            try:
+                await write()
+            except StoreUnavailable:
+                if not self._store_down:
+                    log.exception("the store fails; the call goes on untold", extra={"call": self.record.id})
+                self._store_down = True
+            else:
+                self._store_down = False
+                return
+            await asyncio.sleep(_STORE_REST_S)
+            if self._at_deadline is not None and self._deadline_s is not None and self._loop.time() > self._deadline_s:
+                self._hang_up(self._at_deadline)
+
+    def _now(self) -> datetime:
+        """The time by the clock of the call's beginning: when the machine's is set meanwhile, durations stay true."""
+        return self._wall_at_start + timedelta(seconds=self._loop.time())
 
     async def _finalise(self, outcome: Outcome | None) -> None:
         """The one place where a record becomes final."""
         assert outcome is not None
-        ended_at = _now()
+        ended_at = self._now()
         self._state = CallState.TERMINATED
         fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
         if self.record.ai is not None:
@@ -381,7 +428,3 @@ def final_kinds(record: CallRecord) -> tuple[str, ...]:
     """The changes that a record becomes final with, in one transaction. The last one is a call's last."""
     final = "voice.completed" if record.answered_at is not None else "voice.failed"
     return ("voice.ai.ended", final) if record.ai is not None else (final,)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -213,6 +213,18 @@ class Engine:
         if (call := self._calls.get(call_id)) is not None:
             call.lost()
 
+    def sweep(self) -> None:
+        """Find what is stuck, and end it: a silent worker, a call without a line, a call past its limits.
+
+        To be called once a second.
+        """
+        for realm in self._realms.values():
+            realm.pool.sweep()
+        for call in self._calls.values():
+            if call.dialled and not self._realms[call.record.environment].pool.carries(call.record.id):
+                call.lost()  # unless its end is known already and waits to be taken in
+            call.check()
+
     # -- inside --------------------------------------------------------------------------------------------------------
 
     async def _accept(

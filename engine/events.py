@@ -102,9 +102,14 @@ class LegEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """Once a second from every worker: tick lateness since the last one, and what is live."""
+    """Once a second from every worker: tick lateness since the last one, and its table of calls.
 
-    calls: int
+    ``dials`` counts the ``Dial`` commands it has run: a call dialled by one of them that is neither in ``calls`` nor
+    told as ended before is unknown to the worker.
+    """
+
+    calls: frozenset[CallId]
+    dials: int
     ticks: int
     late_p99_ms: float
     late_max_ms: float

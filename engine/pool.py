@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.commands import Command, Stop
+from engine.commands import Command, Dial, HangUp, Stop
 from engine.errors import EngineError
 from engine.events import (
     AgentJoined,
@@ -25,6 +25,7 @@ from engine.events import (
     Ready,
     Transcribed,
 )
+from engine.outcome import WORKER_LOST
 from engine.records import CallId
 
 log = logging.getLogger("trunkline.pool")
@@ -47,6 +48,12 @@ gone. A worker whose calls end faster than this many in that time (a trunk that 
 _IDLE_S = 60.0
 _STARTS_AT_ONCE = 2
 _RESTART_PAUSE_S = 0.5
+SILENT_SWEEPS = 5
+"""A worker tells something every second. One that tells nothing for this many of our own seconds is killed: by then its
+calls have not been sent audio for as long. Seconds that this process was itself kept waiting are not counted, so that
+a machine without CPU to spare raises no alarm."""
+_STARTING_SWEEPS = 30
+"""The same for a worker that is not ready yet: a fork and PJSIP's start, while everything else starts too."""
 
 
 class Child(Protocol):
@@ -56,6 +63,10 @@ class Child(Protocol):
     def pid(self) -> int: ...
 
     def send(self, command: Command) -> None: ...
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        ...
 
 
 class StartChild(Protocol):
@@ -69,7 +80,10 @@ class _Worker:
     slot: int
     child: Child | None = None
     lines: int = 0
-    calls: set[CallId] = field(default_factory=set)
+    calls: dict[CallId, int | None] = field(default_factory=dict)
+    """Those that hold a line, each with the number of its ``Dial`` once that was sent."""
+    dials: int = 0
+    silent: int = 0
     cooling: int = 0
     idle_since_s: float = 0.0
     stopping: bool = False
@@ -141,7 +155,7 @@ class WorkerPool:
             while (worker := self._fullest_with_room()) is None:
                 self._refill(wanted=1)
                 await self._freed.wait()
-            worker.calls.add(call_id)
+            worker.calls[call_id] = None
             self._by_call[call_id] = worker
         self._refill()
         return worker.slot
@@ -150,7 +164,22 @@ class WorkerPool:
         """Give a command to the worker that carries the call; nothing happens when there is none any more."""
         worker = self._by_call.get(call_id)
         if worker is not None and worker.child is not None:
+            if isinstance(command, Dial):
+                worker.dials += 1
+                worker.calls[call_id] = worker.dials
             worker.child.send(command)
+
+    def carries(self, call_id: CallId) -> bool:
+        """Whether the call holds a line."""
+        return call_id in self._by_call
+
+    def sweep(self) -> None:
+        """Kill the workers that say nothing any more; to be called once a second. Their end is told as any other."""
+        for worker in list(self._workers.values()):
+            worker.silent += 1
+            if worker.child is not None and worker.silent > (SILENT_SWEEPS if worker.lines else _STARTING_SWEEPS):
+                log.error("a worker does not answer; it is killed", extra={"pid": worker.child.pid})
+                worker.child.kill()
 
     def give_back(self, call_id: CallId) -> None:
         """Free a leased line over which nothing was dialled: its worker knows of no call and will tell no end."""
@@ -165,7 +194,10 @@ class WorkerPool:
             async with asyncio.timeout(timeout_s), self._freed:
                 await self._freed.wait_for(lambda: not self._workers and not self._starting)
         except TimeoutError:
-            log.warning("workers did not stop in time", extra={"pids": list(self.pids())})
+            log.warning("workers did not stop in time; they are killed", extra={"pids": list(self.pids())})
+            for worker in self._workers.values():
+                if worker.child is not None:
+                    worker.child.kill()
         for task in self._tasks:
             task.cancel()
 
@@ -225,6 +257,7 @@ class WorkerPool:
             worker.child.send(Stop())
 
     def _receive(self, worker: _Worker, event: Event) -> None:
+        worker.silent = 0
         match event:
             case Ready():
                 worker.lines = event.lines
@@ -238,6 +271,7 @@ class WorkerPool:
                 self._notify()
             case Heartbeat():
                 worker.heartbeat = event
+                self._reconcile(worker, event)
                 self._refill()
             case LegEnded():
                 self._on_event(event)
@@ -249,12 +283,24 @@ class WorkerPool:
             case _:
                 log.error("unexpected event from a worker: %s", type(event).__name__)
 
+    def _reconcile(self, worker: _Worker, told: Heartbeat) -> None:
+        """Compare our table with the worker's own: what only one side knows of is a call that nobody would end."""
+        for call_id in told.calls - worker.calls.keys():
+            log.error("a worker has a call that is nobody's; it is hung up", extra={"call": call_id})
+            if worker.child is not None:
+                worker.child.send(HangUp(call_id=call_id, outcome=WORKER_LOST))
+        for call_id, dial in list(worker.calls.items()):
+            if dial is not None and dial <= told.dials and call_id not in told.calls:
+                log.error("a worker lost a call", extra={"call": call_id})
+                self._release(call_id)
+                self._on_lost(call_id)
+
     def _release(self, call_id: CallId) -> None:
         """The one place where a line becomes free."""
         worker = self._by_call.pop(call_id, None)
         if worker is not None:
             loop = asyncio.get_running_loop()
-            worker.calls.discard(call_id)
+            worker.calls.pop(call_id, None)
             worker.idle_since_s = loop.time()
             worker.cooling += 1
             loop.call_later(_COOLING_S, self._cooled, worker)

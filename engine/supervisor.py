@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -33,6 +34,11 @@ class ChildProcess:
         """Give it a command; never blocks."""
         self._pipe.send(command)
 
+    def kill(self) -> None:
+        """End the process at once; its end is told as any other."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """Close our end of the pipe: the process takes it as the order to leave."""
         self._pipe.close()
@@ -59,9 +65,12 @@ class Supervisor:
     ) -> ChildProcess:
         """Fork a process that runs ``module.main``. ``on_exit`` is called once, when its end of the pipe is closed.
 
-        Raises ``EngineError`` when the nursery cannot be had.
+        Raises ``EngineError`` when the nursery or a descriptor cannot be had.
         """
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise EngineError(f"The process {title!r} could not be started: {error}.") from error
         token = next(self._tokens)
         try:
             with theirs:

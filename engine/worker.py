@@ -49,6 +49,7 @@ class Worker:
         self._real_time = real_time
         self._tls = tls
         self._lines: dict[CallId, Line] = {}
+        self._dials = 0
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._clock = MediaClock(
@@ -95,6 +96,7 @@ class Worker:
     def _on_command(self, command: Command) -> None:
         match command:
             case Dial():
+                self._dials += 1
                 self._lines[command.call_id] = Line(command, self._emit, self._tls)
                 self._clock.wake()
                 self._run(command)
@@ -147,7 +149,8 @@ class Worker:
             usage = resource.getrusage(resource.RUSAGE_SELF)
             self._emit(
                 Heartbeat(
-                    calls=len(self._lines),
+                    calls=frozenset(self._lines),
+                    dials=self._dials,
                     ticks=report.ticks,
                     late_p99_ms=report.late_p99_ms,
                     late_max_ms=report.late_max_ms,

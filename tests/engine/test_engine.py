@@ -33,12 +33,21 @@ class FakePool:
     def __init__(self, max_calls: int = 2) -> None:
         self.max_calls = max_calls
         self.ready = True
-        self.heartbeats = {4711: Heartbeat(calls=1, ticks=50, late_p99_ms=1.26, late_max_ms=3.0, cpu_s=0.1)}
+        self.heartbeats = {
+            4711: Heartbeat(calls=frozenset(), dials=0, ticks=50, late_p99_ms=1.26, late_max_ms=3.0, cpu_s=0.1)
+        }
         self.dialled: list[CallId] = []
         self.engine: Engine | None = None
+        self.swept = 0
 
     async def lease(self, call_id: CallId, timeout_s: float) -> int:
         return 0
+
+    def carries(self, call_id: CallId) -> bool:
+        return call_id in self.dialled
+
+    def sweep(self) -> None:
+        self.swept += 1
 
     def send(self, call_id: CallId, command: Command) -> None:
         assert self.engine is not None
@@ -198,6 +207,22 @@ async def test_a_closing_engine_takes_no_calls_and_ends_those_it_has() -> None:
         await rig.place()
     final = await rig.engine.get(record.id, Environment.LIVE)
     assert final.outcome is not None and final.outcome.cause is Cause.ENGINE_SHUTDOWN
+
+
+async def test_a_sweep_ends_a_call_whose_line_is_gone_and_looks_after_the_workers() -> None:
+    rig = Rig()
+    kept, orphan = await rig.place(), await rig.place()
+    async with asyncio.timeout(2):
+        while len(rig.pools[Environment.LIVE].dialled) < 2:
+            await asyncio.sleep(0)
+    rig.engine.sweep()
+    rig.pools[Environment.LIVE].dialled.remove(orphan.id)
+    rig.engine.sweep()
+    final = await _final(rig, orphan)
+    assert final.outcome is not None and final.outcome.cause is Cause.WORKER_LOST
+    assert not (await rig.engine.get(kept.id, Environment.LIVE)).status.final
+    assert [pool.swept for pool in rig.pools.values()] == [2, 2]
+    await rig.engine.close()
 
 
 async def test_a_draining_engine_takes_no_calls_and_waits_for_those_it_has() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from engine import pool as pool_module
-from engine.commands import Command, Stop
-from engine.events import Event, LegEnded, Ready
+from engine.commands import Command, Dial, HangUp, Stop, TrunkAccount
+from engine.events import Event, Heartbeat, LegEnded, Ready
 from engine.outcome import CALLEE_HANGUP
-from engine.pool import CallEvent, WorkerPool
+from engine.pool import SILENT_SWEEPS, CallEvent, WorkerPool
 from engine.records import CallId
 
 
@@ -24,6 +24,9 @@ class FakeChild:
         self.on_event = on_event
         self.on_exit = on_exit
         self.commands: list[Command] = []
+
+    def kill(self) -> None:
+        self.on_exit()
 
     def send(self, command: Command) -> None:
         self.commands.append(command)
@@ -55,6 +58,18 @@ class Rig:
 
 def ended(call: str) -> LegEnded:
     return LegEnded(call_id=CallId(call), outcome=CALLEE_HANGUP, media={})
+
+
+def dial(call: str) -> Dial:
+    trunk = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
+    return Dial(
+        call_id=CallId(call), sip_call_id="CA1", trunk=trunk, from_number="+1", to_number="+2", with_agent=False
+    )
+
+
+def beat(*calls: str, dials: int) -> Heartbeat:
+    table = frozenset(CallId(call) for call in calls)
+    return Heartbeat(calls=table, dials=dials, ticks=50, late_p99_ms=0, late_max_ms=0, cpu_s=0)
 
 
 async def settle() -> None:
@@ -150,3 +165,63 @@ async def test_closing_stops_every_worker_and_waits_for_it() -> None:
     await rig.pool.close()
     assert all(isinstance(child.commands[-1], Stop) for child in rig.children)
     assert list(rig.pool.pids()) == []
+
+
+async def test_a_worker_that_says_nothing_is_killed_and_its_calls_are_lost() -> None:
+    rig = Rig(max_calls=4, spare_lines=0)
+    await rig.pool.lease(CallId("a"), 1)
+    silent = rig.children[0]
+    for _ in range(SILENT_SWEEPS):
+        rig.pool.sweep()
+    assert rig.lost == []
+    rig.pool.sweep()
+    assert rig.lost == ["a"]
+    assert await rig.pool.lease(CallId("b"), 1) == 0
+    assert rig.children[-1] is not silent
+    await rig.pool.close()
+
+
+async def test_a_worker_that_says_anything_now_and_then_is_left_alone() -> None:
+    rig = Rig(max_calls=4, spare_lines=0)
+    await rig.pool.lease(CallId("a"), 1)
+    for _ in range(3 * SILENT_SWEEPS):
+        rig.pool.sweep()
+        if _ % SILENT_SWEEPS == 0:
+            rig.children[0].on_event(beat(dials=0))
+    assert rig.lost == []
+    await rig.pool.close()
+
+
+@pytest.mark.parametrize(
+    ("dialled", "told", "lost"),
+    [
+        pytest.param(("a", "b"), beat("a", "b", dials=2), [], id="both sides agree"),
+        pytest.param(("a", "b"), beat("a", dials=2), ["b"], id="the worker lost one"),
+        pytest.param(("a", "b"), beat("a", dials=1), [], id="the second dial is still on its way"),
+        pytest.param(("a", "b"), beat(dials=0), [], id="both dials are still on their way"),
+        pytest.param(("a",), beat("a", dials=1), [], id="leased but not dialled yet"),
+        pytest.param((), beat(dials=0), [], id="nothing dialled"),
+    ],
+)
+async def test_a_call_that_its_worker_does_not_know_is_lost(
+    dialled: tuple[str, ...], told: Heartbeat, lost: list[str]
+) -> None:
+    rig = Rig(max_calls=4, spare_lines=0)
+    for call in ("a", "b"):
+        await rig.pool.lease(CallId(call), 1)
+    for call in dialled:
+        rig.pool.send(CallId(call), dial(call))
+    rig.children[0].on_event(told)
+    assert rig.lost == lost
+    assert [rig.pool.carries(CallId(call)) for call in ("a", "b")] == [call not in lost for call in ("a", "b")]
+    await rig.pool.close()
+
+
+async def test_a_line_that_is_nobodys_is_hung_up() -> None:
+    rig = Rig(max_calls=4, spare_lines=0)
+    await rig.pool.lease(CallId("a"), 1)
+    rig.pool.send(CallId("a"), dial("a"))
+    rig.children[0].on_event(beat("a", "ghost", dials=1))
+    assert [command.call_id for command in rig.children[0].commands if isinstance(command, HangUp)] == ["ghost"]
+    assert rig.lost == []
+    await rig.pool.close()
