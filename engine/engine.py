@@ -77,7 +77,8 @@ class Engine:
             if call.answered_at is not None:
                 # Nobody saw the end; the workers hung up with the process, and no call outlives its limit.
                 limit_s = call.request.max_duration_s or self._limits.default_max_duration_s
-                ended_at = min(now, call.answered_at + timedelta(seconds=limit_s))
+                # Nor may the clock have been set back meanwhile.
+                ended_at = max(call.answered_at, min(now, call.answered_at + timedelta(seconds=limit_s)))
             ai = replace(call.ai, status=AiStatus.ENDED, ended_at=ended_at) if call.ai is not None else None
             final = replace(
                 call,
@@ -197,8 +198,11 @@ class Engine:
                 f"late by {late_ms[0]:.1f} ms (p99), {late_ms[1]:.1f} ms at most, in the last second"
                 + ("" if realm.pool.real_time else "; without real-time scheduling")
             )
+        checks["store"] = "written" if self._store.writable else "cannot be written: disk full or database locked?"
         checks["engine"] = "shutting down" if self._draining else "running"
-        ready = trunk_up and not self._draining and used < limit and (realm.pool.ready or used > 0)
+        ready = (
+            trunk_up and self._store.writable and not self._draining and used < limit and (realm.pool.ready or used > 0)
+        )
         return Readiness(ready=ready, checks=checks)
 
     # -- the realms' events --------------------------------------------------------------------------------------------

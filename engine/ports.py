@@ -41,6 +41,11 @@ class CallStore(Protocol):
     deliveries of each change to the webhooks that want it: the same transaction queues them.
     """
 
+    @property
+    def writable(self) -> bool:
+        """False when a write failed just now (``StoreUnavailable``), as every method may, and none succeeded since."""
+        ...
+
     async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
         """Write a new call with its first change, in one transaction.
 

@@ -48,6 +48,7 @@ TESTED_ELSEWHERE = {
     "engine/store/claims.py": "tests/engine/store/test_contract.py",
     "engine/store/keys.py": "tests/engine/store/test_contract.py",
     "engine/store/memory.py": "tests/engine/store/test_contract.py",
+    "engine/store/outage.py": "tests/engine/store/test_sqlite.py",
     "engine/store/webhooks.py": "tests/engine/store/test_webhooks.py",
     "engine/webhooks/registry.py": "tests/api/test_webhooks.py",
     "engine/worker.py": "tests/sip/",

@@ -44,6 +44,8 @@ class MemoryStore:
         self._claims: dict[tuple[str, str], tuple[IdempotencyClaim, CallId, datetime]] = {}
         self._keys: dict[str, ApiKey] = {}
 
+    writable = True
+
     async def aclose(self) -> None:
         """Nothing to do."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from engine.errors import EngineError
+from engine.errors import EngineError, StoreUnavailable
 from engine.ports import IdempotencyClaim, ShowCall
 from engine.records import (
     ApiKey,
@@ -26,10 +28,12 @@ from engine.records import (
 )
 from engine.store import calls, claims, keys, webhooks
 from engine.store.database import Database, open_database
+from engine.store.outage import is_outage
 from engine.store.writer import T, Work, Writer
 
 _log = logging.getLogger(__name__)
 _TOUCH_EVERY = timedelta(seconds=10)
+_DOUBT_S = 5.0
 
 
 def utc_now() -> datetime:
@@ -58,6 +62,12 @@ class Store:
         self._show_call = show_call
         self._tell: Callable[[str], None] = _nobody
         self._touched: dict[str, datetime] = {}
+        self._failed_s = -math.inf
+
+    @property
+    def writable(self) -> bool:
+        """False for a while after a write failed, unless another has succeeded since."""
+        return time.monotonic() - self._failed_s > _DOUBT_S
 
     async def aclose(self) -> None:
         """Commit what was asked for and close the database."""
@@ -161,8 +171,14 @@ class Store:
         return calls.read_call(conn, call_id) if call_id else None
 
     async def _write(self, work: Work[T]) -> T:
-        with _translated():
-            return await self._writer.submit(work)
+        try:
+            with _translated():
+                result = await self._writer.submit(work)
+        except StoreUnavailable:
+            self._failed_s = time.monotonic()
+            raise
+        self._failed_s = -math.inf
+        return result
 
     async def _read(self, work: Work[T]) -> T:
         with _translated():
@@ -185,6 +201,8 @@ def _translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         reason = getattr(error, "orig", None) or type(error).__name__
+        if is_outage(error):
+            raise StoreUnavailable(str(reason)) from error
         raise EngineError(f"The database did not do what was asked: {reason}.") from error
 
 

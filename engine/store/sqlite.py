@@ -21,7 +21,9 @@ from sqlalchemy.pool import SingletonThreadPool
 from engine.store.writer import T, Work
 
 _READERS = 2
-_BUSY_TIMEOUT_S = 5.0
+_BUSY_TIMEOUT_S = 1.0
+_PATIENCE_S = 4.0
+"""How long a lock of another process is waited for, before the work fails."""
 _BUSY = 5
 
 # FULL syncs the write-ahead log at every commit, so that these records, which stand for money, survive a power failure
@@ -67,13 +69,14 @@ class SqliteDatabase:
         self._engine.dispose()
 
     def _run(self, begin: str, work: Work[T]) -> T:
+        give_up_s = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 with self._engine.begin() as conn:
                     conn.exec_driver_sql(begin)
                     return work(conn)
             except OperationalError as error:
-                if not _busy(error):
+                if not _busy(error) or time.monotonic() > give_up_s:
                     raise
                 _log.warning("another process keeps the database locked; trying again")
                 time.sleep(0.01)  # SQLite has waited already, but for a few cases where waiting could deadlock.

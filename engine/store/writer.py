@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
 from engine.errors import EngineError, RequestError
+from engine.store.outage import is_outage
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -51,7 +52,14 @@ class Writer:
     async def _drain(self) -> None:
         while self._queue:
             group, self._queue = self._queue, []
-            if await self._try(group):
+            error = await self._try(group)
+            if is_outage(error):
+                # What has come meanwhile would fail too, each after a time-out of its own.
+                group, self._queue = group + self._queue, []
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(cast(Exception, error))
+            elif error is not None:
                 # One of them spoiled the transaction. Alone, each fails for its own caller only.
                 for queued in group:
                     error = await self._try([queued])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from engine import call as call_module
 from engine.call import Call, CallLimits
 from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
-from engine.errors import TrunkUnavailable
+from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome, refusal
 from engine.pool import CallEvent
@@ -337,3 +339,79 @@ async def test_a_line_over_which_nothing_can_be_dialled_is_given_back(monkeypatc
     await rig.call.run()
     rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
     assert rig.lines.given_back == [ID]
+
+
+class FailingStore(MemoryStore):
+    """A store that can be put out of order, and says of each write what it tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing = False
+        self.tried = asyncio.Event()
+
+    async def save(self, call: CallRecord, *changes: CallChange) -> None:
+        self.tried.set()
+        if self.failing:
+            raise StoreUnavailable("database or disk is full")
+        await super().save(call, *changes)
+
+
+async def test_a_store_that_fails_keeps_a_change_untold_until_it_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call_module, "_STORE_REST_S", 0.01)
+    rig = Rig()
+    rig.store = store = FailingStore()
+    rig.call._store = store
+    async with rig.dialled() as call:
+        store.failing = True
+        call.tell(progress(180))
+        await store.tried.wait()
+        await asyncio.sleep(0.03)
+        assert (call.record.status, rig.told) == (Status.INITIATED, [])
+        store.failing = False
+        for event in (answered(), ended(CALLEE_HANGUP)):
+            call.tell(event)
+    rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP)
+    assert rig.told == [Status.RINGING, Status.ANSWERED, Status.COMPLETED]
+
+
+async def test_a_call_is_hung_up_also_while_the_store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_module, "_STORE_REST_S", 0.01)
+    rig = Rig()
+    rig.store = store = FailingStore()
+    rig.call._store = store
+    async with rig.dialled() as call:
+        store.failing = True
+        call.tell(answered())
+        await store.tried.wait()
+        await asyncio.sleep(0.03)
+        call.end()
+        hang_up = await rig.lines.sent(HangUp)
+        assert isinstance(hang_up, HangUp)
+        call.tell(ended(hang_up.outcome))
+        store.failing = False
+    rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
+
+
+async def test_a_call_that_is_stuck_past_its_limit_is_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_module, "_OVERDUE_S", 0.02)
+    rig = Rig()
+    stuck = asyncio.Event()
+
+    async def never(call: Call, event: Transcribed) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Call, "_transcribed", never)
+    rig.call.record = replace(rig.call.record, request=replace(rig.call.record.request, max_duration_s=0.02))
+    async with rig.dialled() as call:
+        call.tell(answered())
+        call.tell(Transcribed(call_id=ID, line=TranscriptLine(ordinal=1, speaker=Speaker.USER, text="Hm")))
+        await stuck.wait()
+        call.check()
+        assert call.record.status is Status.ANSWERED
+        await asyncio.sleep(0.05)
+        call.check()
+    rig.assert_outcome(Status.COMPLETED, Cause.MAX_DURATION)
+    assert isinstance(rig.lines.commands[-1], HangUp)

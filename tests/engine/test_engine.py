@@ -172,7 +172,12 @@ async def test_a_watcher_sees_every_status_and_the_watch_ends_with_the_call() ->
 
 @pytest.mark.parametrize(
     ("answered_ago_s", "status", "duration_s"),
-    [(None, Status.FAILED, 0), (5, Status.COMPLETED, 5), (500, Status.COMPLETED, 60)],
+    [
+        (None, Status.FAILED, 0),
+        (5, Status.COMPLETED, 5),
+        (500, Status.COMPLETED, 60),
+        pytest.param(-50, Status.COMPLETED, 0, id="the clock was set back"),
+    ],
 )
 async def test_calls_that_were_live_when_the_process_died_are_made_final(
     answered_ago_s: int | None, status: Status, duration_s: int
@@ -195,6 +200,7 @@ async def test_calls_that_were_live_when_the_process_died_are_made_final(
     assert await rig.engine.recover() == 1
     final = await rig.engine.get(record.id, Environment.LIVE)
     assert final.outcome is not None
+    assert final.answered_at is None or (final.ended_at and final.answered_at <= final.ended_at)
     assert (final.status, final.outcome.cause, final.duration_s) == (status, Cause.ENGINE_RESTARTED, duration_s)
     assert await rig.engine.recover() == 0
 
@@ -207,6 +213,15 @@ async def test_a_closing_engine_takes_no_calls_and_ends_those_it_has() -> None:
         await rig.place()
     final = await rig.engine.get(record.id, Environment.LIVE)
     assert final.outcome is not None and final.outcome.cause is Cause.ENGINE_SHUTDOWN
+
+
+async def test_an_engine_whose_store_cannot_be_written_is_not_ready_and_says_why() -> None:
+    rig = Rig()
+    assert rig.engine.readiness().ready
+    rig.store.writable = False
+    readiness = rig.engine.readiness()
+    assert not readiness.ready
+    assert "disk full" in readiness.checks["store"]
 
 
 async def test_a_sweep_ends_a_call_whose_line_is_gone_and_looks_after_the_workers() -> None:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from engine.store import sqlite
+from engine.store.outage import is_outage
 from engine.store.sqlite import SqliteDatabase
+from engine.store.writer import Work
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -91,7 +94,7 @@ async def test_read_does_not_wait_for_a_write_that_runs(database: SqliteDatabase
     assert await database.read(count) == 1
 
 
-async def test_write_waits_for_another_process_however_long_it_keeps_the_lock(
+async def test_write_waits_for_another_process_that_keeps_the_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_S", 0.01)
@@ -109,6 +112,47 @@ async def test_write_waits_for_another_process_however_long_it_keeps_the_lock(
     await writing
     assert await database.read(count) == 1
     await database.aclose()
+
+
+async def test_write_fails_when_another_process_keeps_the_lock_for_too_long_and_the_next_succeeds(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(sqlite, "_PATIENCE_S", 0.05)
+    database = SqliteDatabase(path)
+    await database.write(lambda conn: conn.execute(text("CREATE TABLE pages (number INTEGER)")) and None)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(OperationalError) as failure:
+        await database.write(add)
+    assert is_outage(failure.value)
+    other.close()
+    await database.write(add)
+    assert await database.read(count) == 1
+    await database.aclose()
+
+
+async def test_full_disk_is_an_outage_that_passes_and_reading_goes_on(database: SqliteDatabase) -> None:
+    def limit(pages: int) -> Work[None]:
+        # Beyond so many pages SQLite says SQLITE_FULL, as it does for a full disk.
+        return lambda conn: conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}").close()
+
+    def fill(conn: Connection) -> None:
+        conn.exec_driver_sql("CREATE TABLE filler AS SELECT zeroblob(100000) AS zeros")
+
+    await database.write(limit(4))
+    with pytest.raises(OperationalError) as failure:
+        await database.write(fill)
+    assert is_outage(failure.value)
+    assert await database.read(count) == 0
+    await database.write(limit(1_000_000))
+    await database.write(fill)
+
+
+async def test_failing_statement_is_no_outage(database: SqliteDatabase) -> None:
+    with pytest.raises(OperationalError) as failure:
+        await database.write(lambda conn: conn.execute(text("SELECT * FROM nothing")) and None)
+    assert not is_outage(failure.value)
 
 
 async def test_no_thread_is_left_after_closing(path: Path) -> None:

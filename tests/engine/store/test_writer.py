@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from engine.errors import EngineError, IdempotencyConflict
 from engine.store.writer import Work, Writer
@@ -101,3 +102,23 @@ async def test_closing_waits_for_what_was_submitted_and_refuses_the_rest(transac
     transactions.may_commit.set()
     await closing
     assert future.result() == 1
+
+
+async def test_outage_of_the_database_fails_everything_that_waits_at_once(transactions: Transactions) -> None:
+    tries = 0
+
+    async def down(work: Work[list[Any]]) -> list[Any]:
+        nonlocal tries
+        tries += 1
+        await transactions.may_commit.wait()
+        raise OperationalError("BEGIN IMMEDIATE", {}, Exception("the server went away"))
+
+    writer = Writer(down)
+    futures = [writer.submit(returning(0))]
+    await asyncio.sleep(0)
+    futures += [writer.submit(returning(n)) for n in range(1, 5)]
+    transactions.may_commit.set()
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert all(isinstance(result, OperationalError) for result in results)
+    assert tries == 1
+    await writer.aclose()

@@ -1,0 +1,128 @@
+"""``trunkline serve`` as a process of its own, with a key and a client: for what only a whole process can show."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from api.cli.keys import create
+from tests.sip.process import free_port
+
+ROOT = Path(__file__).parents[2]
+SANDBOX_CALL = {"from": "+15005550100", "to": "+15005550123"}
+RINGS_FOREVER = "+15005550002"
+
+
+class ServerProcess:
+    """One database and one port in ``folder``; may be stopped, killed and started again. Only the sandbox, no trunk."""
+
+    def __init__(self, folder: Path, settings: str = "", *, prefix: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self._prefix = prefix
+        self._process: subprocess.Popen[bytes] | None = None
+        port = free_port(streams=True)
+        self.config = folder / "trunkline.toml"
+        store = f'[store]\nurl = "sqlite:///{folder}/calls.db"\n'
+        self.config.write_text(f"[http]\nport = {port}\n{store}[webhooks]\nallow_private = true\n{settings}")
+        self.key = ""
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "calls.db"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Returns when it is ready for calls."""
+        if not self.key:
+            mint = partial(create, self.config, name="tests", test=True, scopes="*", rate_per_s=10_000, expires=None)
+            self.key = await asyncio.to_thread(mint)
+            self.client.headers["Authorization"] = f"Bearer {self.key}"
+        self._process = self._launch()
+        async with asyncio.timeout(30):
+            while not await self._ready():
+                assert self._process.poll() is None, self.log
+                await asyncio.sleep(0.05)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        command = [*self._prefix, sys.executable, "-c", "from api.cli import main; main()"]
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [*command, "serve", "--config", str(self.config)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={key: value for key, value in os.environ.items() if not key.startswith("TRUNKLINE_")},
+            )
+
+    async def _ready(self) -> bool:
+        try:
+            return (await self.client.get("/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def exit_code(self, *, within_s: float = 20) -> int:
+        """The code it exits with, of its own."""
+        assert self._process is not None
+        return await asyncio.to_thread(self._process.wait, within_s)
+
+    async def kill(self) -> None:
+        """``kill -9`` of the control process."""
+        self.signal(signal.SIGKILL)
+        await self.exit_code()
+
+    async def place(self, **body: Any) -> str:
+        """The id of an accepted call."""
+        response = await self.client.post("/api/voice", json={**SANDBOX_CALL, **body})
+        assert response.status_code == 200, response.text
+        call_id: str = response.json()["id"]
+        return call_id
+
+    async def draining(self) -> None:
+        """Returns once it takes no more calls."""
+        async with asyncio.timeout(10):
+            while (await self.client.get("/readyz")).json()["checks"]["engine"] != "shutting down":
+                await asyncio.sleep(0.01)
+
+    async def get(self, call_id: str) -> dict[str, Any]:
+        record: dict[str, Any] = (await self.client.get(f"/api/voice/{call_id}")).json()
+        return record
+
+    async def until(self, call_id: str, *statuses: str, within_s: float = 15) -> dict[str, Any]:
+        """The record once its status is one of these."""
+        async with asyncio.timeout(within_s):
+            while (record := await self.get(call_id))["status"] not in statuses:
+                await asyncio.sleep(0.02)
+        return record
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+        await self.client.aclose()
