@@ -27,6 +27,7 @@ def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
             Route("/api/voice/{id}", guard(VOICE_READ, voice.get), methods=["GET"]),
             Route("/api/voice/{id}", guard(VOICE_CALL, voice.hang_up), methods=["DELETE"]),
             Route("/api/voice/{id}/events", guard(VOICE_READ, voice.events), methods=["GET"]),
+            Route("/api/voice/{id}/transcript", guard(VOICE_CALL, voice.erase_transcript), methods=["DELETE"]),
             Route("/api/webhooks", guard(WEBHOOKS_MANAGE, webhooks.create), methods=["POST"]),
             Route("/api/webhooks", guard(WEBHOOKS_MANAGE, webhooks.list_all), methods=["GET"]),
             Route("/api/webhooks/{id}", guard(WEBHOOKS_MANAGE, webhooks.delete), methods=["DELETE"]),

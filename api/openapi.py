@@ -24,6 +24,7 @@ from api.views import (
     CallView,
     DeliveryList,
     ReadinessView,
+    TranscriptDeleted,
     WebhookCreated,
     WebhookDeleted,
     WebhookList,
@@ -95,6 +96,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         answers="text/event-stream",
         scope=VOICE_READ,
         refuses=(problems.NOT_FOUND,),
+    ),
+    ("/api/voice/{id}/transcript", "delete"): Operation(
+        summary="Delete what was said in a call that is over, with the agent's prompt and tools. What webhooks are "
+        "still to be told of it goes out without.",
+        answers=TranscriptDeleted,
+        scope=VOICE_CALL,
+        refuses=(problems.NOT_FOUND, problems.CONFLICT),
     ),
     ("/api/webhooks", "post"): Operation(
         summary="Have a URL told of calls. The answer shows the secret that verifies the signatures, this once.",

@@ -61,6 +61,10 @@ class Engine(Keys, Protocol):
         """Put the call on its way down; nothing happens to one that has ended. Raises ``UnknownCall``."""
         ...
 
+    async def erase_transcript(self, call_id: str, environment: Environment) -> None:
+        """Forget what was said and what the agent was told. Raises ``UnknownCall``, ``CallIsLive``."""
+        ...
+
     def watch(self, call_id: str, environment: Environment) -> AsyncGenerator[CallRecord, None]:
         """The call as it stands now, again at each change (transcript lines included), and last when it is final.
 

@@ -69,6 +69,12 @@ class CallEnded(View):
     ended: Literal[True]
 
 
+class TranscriptDeleted(View):
+    """What was said in the call, and what its agent was told, is forgotten."""
+
+    deleted: Literal[True]
+
+
 class TurnView(View):
     """A finished turn of the conversation. ``truncated``: the speaker was cut off after this much."""
 

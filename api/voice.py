@@ -14,7 +14,7 @@ from api.event_stream import EventStream, event
 from api.ports import Engine
 from api.problems import BAD_REQUEST, FieldError, Refusal
 from api.schemas import read_call
-from api.views import CallAccepted, CallEnded, CallView, TurnView, answer
+from api.views import CallAccepted, CallEnded, CallView, TranscriptDeleted, TurnView, answer
 from engine.errors import UnknownCall
 from engine.ports import IdempotencyClaim
 from engine.records import ApiKey, CallRecord
@@ -24,7 +24,7 @@ _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
 
 
 class VoiceCalls:
-    """The resource's four operations. Each takes a request that a key was found good for."""
+    """The resource's operations. Each takes a request that a key was found good for."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -40,6 +40,10 @@ class VoiceCalls:
     async def hang_up(self, request: Request, key: ApiKey) -> Response:
         await self._engine.hang_up(_call_id(request), key.environment)
         return answer(CallEnded(ended=True))
+
+    async def erase_transcript(self, request: Request, key: ApiKey) -> Response:
+        await self._engine.erase_transcript(_call_id(request), key.environment)
+        return answer(TranscriptDeleted(deleted=True))
 
     async def events(self, request: Request, key: ApiKey) -> Response:
         events = _events(self._engine.watch(_call_id(request), key.environment))

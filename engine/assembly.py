@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from engine.agents import UltravoxAgents
 from engine.call import CallLimits
-from engine.config import Config
+from engine.config import Config, RetentionConfig
 from engine.engine import Engine
 from engine.live_realm import LiveRealm
 from engine.log import LogSettings
 from engine.ports import ShowCall
 from engine.records import Environment
+from engine.retention import keep_for
 from engine.sandbox.realm import Sandbox
-from engine.store import only_the_id, open_store
+from engine.store import Store, only_the_id, open_store
 from engine.supervisor import Supervisor
 from engine.watchdog import watch_over
 from engine.webhooks.dispatcher import Dispatcher
@@ -87,8 +89,16 @@ async def running_engine(
             await sandbox.start()
         watching = asyncio.create_task(watch_over(engine.sweep))
         closing.callback(watching.cancel)
+        keeping = asyncio.create_task(_keep(config.retention, store))
+        closing.callback(keeping.cancel)
         closing.push_async_callback(engine.close)
         yield engine
+
+
+async def _keep(retention: RetentionConfig, store: Store) -> None:
+    days = retention.transcripts_days
+    conversations = timedelta(days=days) if days else None
+    await keep_for(store, conversations=conversations, deliveries=timedelta(days=retention.deliveries_days))
 
 
 def _agents(config: Config, limits: CallLimits) -> UltravoxAgents | None:

@@ -166,6 +166,15 @@ class WebhooksConfig(_Section):
     """Also to loopback, private and link-local addresses, and by plain http."""
 
 
+class RetentionConfig(_Section):
+    """How long what is personal is kept."""
+
+    transcripts_days: int = Field(default=0, ge=0)
+    """Days after a call's end: then its transcript, prompt and tools are deleted. 0 keeps them."""
+    deliveries_days: int = Field(default=30, ge=1)
+    """The log of webhook deliveries."""
+
+
 class Config(_Section):
     """The whole configuration. Without a trunk there is only the sandbox."""
 
@@ -175,6 +184,7 @@ class Config(_Section):
     trunks: tuple[TrunkConfig, ...] = ()
     ultravox: UltravoxConfig = UltravoxConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
+    retention: RetentionConfig = RetentionConfig()
 
     @field_validator("trunks")
     @classmethod

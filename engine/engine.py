@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from engine.call import Call, CallLimits, final_kinds
-from engine.errors import NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
+from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
 from engine.outcome import ENGINE_RESTARTED, ENGINE_SHUTDOWN
 from engine.pool import CallEvent
 from engine.ports import CallStore, IdempotencyClaim, KeyStore, Readiness
@@ -153,6 +153,16 @@ class Engine:
         if (live := self._calls.get(record.id)) is not None:
             live.end()
         return record
+
+    async def erase_transcript(self, call_id: str, environment: Environment) -> None:
+        """Forget what was said in a call that is over, and what its agent was told.
+
+        Raises ``UnknownCall``, ``CallIsLive``.
+        """
+        record = await self.get(call_id, environment)
+        if not record.status.final:
+            raise CallIsLive
+        await self._store.erase_conversation(record.id)
 
     async def watch(self, call_id: str, environment: Environment) -> AsyncGenerator[CallRecord, None]:
         """The record now and at each change; ends after the final one. Raises ``UnknownCall`` at the first step."""

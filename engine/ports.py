@@ -79,6 +79,22 @@ class CallStore(Protocol):
         """The call's history, oldest first."""
         ...
 
+    async def erase_conversation(self, call_id: CallId) -> None:
+        """Forget a call's transcript, prompt and tools, also in the deliveries that are still to be made."""
+        ...
+
+
+class Archive(Protocol):
+    """What is kept for a time only. Each method does ``limit`` at most and returns how many it did."""
+
+    async def erase_conversations(self, before: datetime, limit: int) -> int:
+        """``erase_conversation`` of calls that ended before then."""
+        ...
+
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        """Delete what became of deliveries that were queued before then and are over."""
+        ...
+
 
 class KeyStore(Protocol):
     """Where API keys are kept (their digests only)."""

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from engine.ports import ShowCall
-from engine.records import CallChange, CallRecord, Delivery, Environment, Webhook
+from engine.records import CallChange, CallId, CallRecord, Delivery, Environment, Webhook
 
 EVENTS = (
     "voice.initiated",
@@ -24,6 +24,7 @@ EVENTS = (
     "voice.ai.ended",
 )
 """What is told; other kinds of change stay in the call's history."""
+TEST_EVENT = "webhook.test"
 
 MAX_WEBHOOKS = 32
 """Per environment: every event of a call is written once for each."""
@@ -72,17 +73,47 @@ def announce(
         queued.add(webhook.id)
 
 
+def trial_event(webhook: Webhook, at: datetime) -> Delivery:
+    """A delivery that tells of no call: for the webhook's owner to try the receiver with. It is in no outbox."""
+    delivery_id = f"msg_{uuid4().hex}"
+    event = {"type": TEST_EVENT, "id": delivery_id, "timestamp": _timestamp(at), "data": {}}
+    return Delivery(
+        id=delivery_id,
+        webhook_id=webhook.id,
+        call_id=CallId(""),
+        event=TEST_EVENT,
+        body=_json(event),
+        created_at=at,
+        due_at=at,
+    )
+
+
+def _timestamp(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def without_words(body: str) -> str:
+    """An event's body without what was said in its call."""
+    event = json.loads(body)
+    for words in ("transcript", "turns"):
+        event["data"].get("ai", {}).pop(words, None)
+    return _json(event)
+
+
+def _json(event: Mapping[str, Any]) -> str:
+    # Half of a surrogate pair can come out of the agent's JSON, and is no text to sign or send.
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
+
+
 def _delivery(change: CallChange, webhook: Webhook, data: Mapping[str, Any], *, at_once: bool) -> Delivery:
     delivery_id = f"msg_{uuid4().hex}"
-    timestamp = change.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    event = {"type": change.kind, "id": delivery_id, "timestamp": timestamp, "data": data}
+    event = {"type": change.kind, "id": delivery_id, "timestamp": _timestamp(change.at), "data": data}
     return Delivery(
         id=delivery_id,
         webhook_id=webhook.id,
         call_id=change.call_id,
         event=change.kind,
-        # Half of a surrogate pair can come out of the agent's JSON, and is no text to sign or send.
-        body=json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode(),
+        body=_json(event),
         created_at=change.at,
         due_at=change.at if at_once else None,
     )

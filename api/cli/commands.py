@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="API keys: create, list, revoke.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(keys, name="keys")
+webhooks = typer.Typer(help="Webhooks: list, test.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(webhooks, name="webhooks")
 
 ConfigOption = Annotated[
     Path | None,
@@ -120,3 +122,22 @@ def keys_revoke(
     from api.cli.keys import revoke
 
     typer.echo(f"Revoked {revoke(config, key)}.")
+
+
+@webhooks.command("list")
+def webhooks_list(config: ConfigOption = None) -> None:
+    """Show every webhook, without its secret."""
+    from api.cli.webhooks import show_all
+
+    show_all(config)
+
+
+@webhooks.command("test")
+def webhooks_test(
+    webhook: Annotated[str, typer.Argument(help="The webhook's id, whk_….")],
+    config: ConfigOption = None,
+) -> None:
+    """Send a signed event of the type webhook.test, once, and say what the endpoint answered."""
+    from api.cli.webhooks import send_test
+
+    send_test(config, webhook)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, or_, select, update
 
 from engine.outcome import Cause, Outcome, Party
 from engine.records import (
@@ -27,6 +27,7 @@ from engine.records import (
 )
 from engine.store import schema
 
+_ERASED = {"system_prompt": "", "tools": []}
 _LIVE = [status.value for status in Status if not status.final]
 
 
@@ -75,6 +76,24 @@ def read_changes(conn: Connection, call_id: CallId) -> Sequence[CallChange]:
     of_call = select(schema.changes).where(schema.changes.c.call_id == call_id).order_by(schema.changes.c.id)
     rows = conn.execute(of_call)
     return [CallChange(call_id=call_id, kind=row.kind, at=row.at, data=row.data) for row in rows]
+
+
+def erase_conversation(conn: Connection, call_id: CallId) -> None:
+    """Forget what was said and what the agent was told; that the call took place stays."""
+    agent = conn.execute(select(schema.calls.c.agent).where(schema.calls.c.id == call_id)).scalar_one_or_none()
+    if agent is not None:
+        blank = {**agent, **_ERASED}
+        conn.execute(update(schema.calls).where(schema.calls.c.id == call_id).values(agent=blank))
+    conn.execute(delete(schema.lines).where(schema.lines.c.call_id == call_id))
+
+
+def read_conversations(conn: Connection, before: datetime, limit: int) -> Sequence[CallId]:
+    """Some of the calls that ended before then and whose conversation is still kept."""
+    calls, lines = schema.calls, schema.lines
+    told = calls.c.agent["system_prompt"].as_string() != _ERASED["system_prompt"]
+    kept = or_(told, select(lines.c.call_id).where(lines.c.call_id == calls.c.id).exists())
+    query = select(calls.c.id).where(calls.c.ended_at < before, kept).limit(limit)
+    return [CallId(call_id) for call_id in conn.execute(query).scalars()]
 
 
 def _append(conn: Connection, change: CallChange) -> None:

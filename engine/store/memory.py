@@ -22,7 +22,7 @@ from engine.records import (
 )
 from engine.store.claims import LIFETIME
 from engine.store.sql import only_the_id, utc_now
-from engine.subscriptions import MAX_WEBHOOKS, announce
+from engine.subscriptions import MAX_WEBHOOKS, announce, without_words
 
 
 class MemoryStore:
@@ -88,6 +88,37 @@ class MemoryStore:
     async def live(self) -> Sequence[CallRecord]:
         calls = [await self.get(call.id) for call in self._calls.values() if not call.status.final]
         return sorted((call for call in calls if call is not None), key=lambda call: (call.created_at, call.id))
+
+    async def erase_conversation(self, call_id: CallId) -> None:
+        call = self._calls[call_id]
+        if call.request.agent is not None:
+            agent = replace(call.request.agent, system_prompt="", tools=())
+            self._calls[call_id] = replace(call, request=replace(call.request, agent=agent))
+        self._lines[call_id] = {}
+        for each in list(self._deliveries.values()):
+            if each.call_id == call_id and each.status is DeliveryStatus.PENDING:
+                self._deliveries[each.id] = replace(each, body=without_words(each.body))
+
+    async def erase_conversations(self, before: datetime, limit: int) -> int:
+        old = [
+            call.id
+            for call in self._calls.values()
+            if call.ended_at is not None and call.ended_at < before
+            if self._lines[call.id] or (call.request.agent is not None and call.request.agent.system_prompt)
+        ]
+        for call_id in old[:limit]:
+            await self.erase_conversation(call_id)
+        return len(old[:limit])
+
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        old = [
+            each.id
+            for each in self._deliveries.values()
+            if each.created_at < before and each.status is not DeliveryStatus.PENDING
+        ]
+        for delivery_id in old[:limit]:
+            del self._deliveries[delivery_id]
+        return len(old[:limit])
 
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:
         return list(self._changes.get(call_id, ()))
@@ -162,7 +193,7 @@ class MemoryStore:
         before = self._deliveries.get(delivery.id)
         if before is None or before.status is not DeliveryStatus.PENDING:
             return
-        self._deliveries[delivery.id] = delivery
+        self._deliveries[delivery.id] = replace(delivery, body=before.body)
         if delivery.status is DeliveryStatus.PENDING:
             return
         self._deliveries[delivery.id] = replace(delivery, due_at=None, body="")

@@ -106,6 +106,21 @@ class Store:
     async def live(self) -> Sequence[CallRecord]:
         return await self._read(calls.read_live)
 
+    async def erase_conversation(self, call_id: CallId) -> None:
+        await self._write(lambda conn: _erase(conn, call_id))
+
+    async def erase_conversations(self, before: datetime, limit: int) -> int:
+        def write(conn: Connection) -> int:
+            found = calls.read_conversations(conn, before, limit)
+            for call_id in found:
+                _erase(conn, call_id)
+            return len(found)
+
+        return await self._write(write)
+
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        return await self._write(lambda conn: webhooks.forget_deliveries(conn, before, limit))
+
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:
         return await self._read(lambda conn: calls.read_changes(conn, call_id))
 
@@ -204,6 +219,11 @@ def _translated() -> Iterator[None]:
         if is_outage(error):
             raise StoreUnavailable(str(reason)) from error
         raise EngineError(f"The database did not do what was asked: {reason}.") from error
+
+
+def _erase(conn: Connection, call_id: CallId) -> None:
+    calls.erase_conversation(conn, call_id)
+    webhooks.redact(conn, call_id)
 
 
 def _nobody(webhook_id: str) -> None:

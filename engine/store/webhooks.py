@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, select, update
 
 from engine.errors import TooManyWebhooks
 from engine.ports import ShowCall
-from engine.records import CallChange, CallRecord, Delivery, DeliveryStatus, Environment, Webhook
+from engine.records import CallChange, CallId, CallRecord, Delivery, DeliveryStatus, Environment, Webhook
 from engine.store import schema
-from engine.subscriptions import EVENTS, MAX_WEBHOOKS, announce
+from engine.subscriptions import EVENTS, MAX_WEBHOOKS, announce, without_words
 
 _webhooks, _deliveries = schema.webhooks, schema.deliveries
 _pending = _deliveries.c.status == DeliveryStatus.PENDING.value
@@ -72,19 +73,33 @@ def queue(conn: Connection, call: CallRecord, changes: Iterable[CallChange], sho
 def settle(conn: Connection, delivery: Delivery, at: datetime) -> None:
     """Write what became of a pending delivery, and when it is over make the call's next one due."""
     over = delivery.status is not DeliveryStatus.PENDING
-    values = {
+    values: dict[str, Any] = {
         "status": delivery.status.value,
         "attempts": delivery.attempts,
         "response_code": delivery.response_code,
         "due_at": None if over else delivery.due_at,
-        "body": "" if over else delivery.body,
     }
+    if over:
+        values["body"] = ""  # else as it stands: it may have been redacted since the attempt began
     written = conn.execute(update(_deliveries).where(_deliveries.c.id == delivery.id, _pending).values(values))
     if not over or not written.rowcount:
         return
     same = (_deliveries.c.call_id == delivery.call_id) & (_deliveries.c.webhook_id == delivery.webhook_id)
     following = conn.execute(select(func.min(_deliveries.c.number)).where(same, _pending)).scalar()
     conn.execute(update(_deliveries).where(_deliveries.c.number == following).values(due_at=at))
+
+
+def redact(conn: Connection, call_id: CallId) -> None:
+    """Take what was said out of the call's deliveries that are still to be made."""
+    of_call = select(_deliveries.c.number, _deliveries.c.body).where(_deliveries.c.call_id == call_id, _pending)
+    for number, body in conn.execute(of_call).all():
+        conn.execute(update(_deliveries).where(_deliveries.c.number == number).values(body=without_words(body)))
+
+
+def forget_deliveries(conn: Connection, before: datetime, limit: int) -> int:
+    """Delete at most ``limit`` deliveries that were over and older than that; how many."""
+    old = select(_deliveries.c.number).where(_deliveries.c.created_at < before, ~_pending).limit(limit)
+    return conn.execute(delete(_deliveries).where(_deliveries.c.number.in_(old))).rowcount
 
 
 def read_upcoming(conn: Connection, webhook_id: str, limit: int) -> Sequence[Delivery]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from engine.errors import IdempotencyConflict, UnknownCall
+from engine.errors import CallIsLive, IdempotencyConflict, UnknownCall
 from engine.ports import IdempotencyClaim, Readiness
 from engine.records import AiRecord, ApiKey, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
 from engine.store import MemoryStore
@@ -101,6 +101,13 @@ class FakeEngine:
         call = await self.get(call_id, environment)
         self.hung_up.append(call_id)
         return call
+
+    async def erase_transcript(self, call_id: str, environment: Environment) -> None:
+        call = await self.get(call_id, environment)
+        if not call.status.final:
+            raise CallIsLive
+        if call.ai:
+            self.calls[call_id] = replace(call, ai=replace(call.ai, transcript=()))
 
     async def watch(self, call_id: str, environment: Environment) -> AsyncGenerator[CallRecord, None]:
         call = await self.get(call_id, environment)

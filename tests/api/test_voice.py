@@ -173,3 +173,19 @@ async def test_head_of_events_ends_at_once(client: httpx.AsyncClient, engine: Fa
     response = await client.head(f"/api/voice/{call.id}/events")
     assert (response.status_code, response.text) == (200, "")
     assert not engine.watchers
+
+
+async def test_transcript_of_a_call_that_is_over_can_be_deleted(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    request = CallRequest(from_number="+1415", to_number="+1416", agent=AgentSettings(system_prompt="Hi"))
+    live = a_call(request)
+    engine.calls[live.id] = live
+    refused = await client.delete(f"/api/voice/{live.id}/transcript")
+    assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (409, "conflict")
+    said = AiRecord(transcript=(TranscriptLine(ordinal=0, speaker=Speaker.AGENT, text="Hello"),))
+    engine.publish(replace(live, status=Status.COMPLETED, ai=said))
+    for _ in range(2):
+        deleted = await client.delete(f"/api/voice/{live.id}/transcript")
+        assert (deleted.status_code, deleted.json()) == (200, {"deleted": True})
+    assert (await client.get(f"/api/voice/{live.id}")).json()["ai"]["transcript"] == ""
+    unknown = await client.delete("/api/voice/00000000-0000-0000-0000-000000000000/transcript")
+    assert unknown.status_code == 404

@@ -148,7 +148,7 @@ PAGE = {
     "[sip]\nring_timeout_s = 60": {"sip.ring_timeout_s": "is no setting; did you mean ring_timeout?"},
     '[webhooks]\nallow_private = "yes"': {"webhooks.allow_private": "expected true or false"},
     "[sips]": {"sips": "is no setting; did you mean sip?"},
-    "[other]": {"other": "is no setting; there are http, store, sip, trunks, ultravox, webhooks"},
+    "[other]": {"other": "is no setting; there are http, store, sip, trunks, ultravox, webhooks, retention"},
     "[ultravox]\napikey = 1": {"ultravox.apikey": "is no setting; did you mean api_key?"},
     "[ultravox]\napi_key = 1": {"ultravox.api_key": "expected a text in quotes"},
     '[ultravox]\napi_key = "a\\nb"': {"ultravox.api_key": "holds a line break or another control character"},

@@ -12,7 +12,7 @@ import pytest
 from engine.call import CallLimits
 from engine.commands import Command, Dial, HangUp, TrunkAccount
 from engine.engine import Engine
-from engine.errors import NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
+from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
 from engine.events import Answered, Heartbeat, LegEnded, Progress
 from engine.outcome import CALLEE_HANGUP, Cause
 from engine.pool import WorkerPool
@@ -213,6 +213,17 @@ async def test_a_closing_engine_takes_no_calls_and_ends_those_it_has() -> None:
         await rig.place()
     final = await rig.engine.get(record.id, Environment.LIVE)
     assert final.outcome is not None and final.outcome.cause is Cause.ENGINE_SHUTDOWN
+
+
+async def test_the_transcript_of_a_live_call_is_not_deleted() -> None:
+    rig = Rig()
+    record = await rig.place()
+    with pytest.raises(CallIsLive):
+        await rig.engine.erase_transcript(record.id, Environment.LIVE)
+    await rig.engine.hang_up(record.id, Environment.LIVE)
+    await _final(rig, record)
+    await rig.engine.erase_transcript(record.id, Environment.LIVE)
+    await rig.engine.close()
 
 
 async def test_an_engine_whose_store_cannot_be_written_is_not_ready_and_says_why() -> None:

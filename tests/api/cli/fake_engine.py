@@ -29,6 +29,9 @@ class FakeEngine:
     async def hang_up(self, call_id: str, environment: Environment) -> CallRecord:
         raise UnknownCall(call_id)
 
+    async def erase_transcript(self, call_id: str, environment: Environment) -> None:
+        raise UnknownCall(call_id)
+
     async def watch(self, call_id: str, environment: Environment) -> AsyncGenerator[CallRecord, None]:
         yield await self.get(call_id, environment)
 

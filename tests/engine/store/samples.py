@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from engine.keys import mint
-from engine.ports import CallStore, IdempotencyClaim, KeyStore, Outbox, WebhookStore
+from engine.ports import Archive, CallStore, IdempotencyClaim, KeyStore, Outbox, WebhookStore
 from engine.records import (
     AgentSettings,
     AiRecord,
@@ -30,7 +30,7 @@ from engine.subscriptions import subscribe
 NOON = datetime(2026, 3, 9, 12, 0, 0, 123456, tzinfo=UTC)
 
 
-class AnyStore(CallStore, KeyStore, WebhookStore, Outbox, Protocol):
+class AnyStore(Archive, CallStore, KeyStore, WebhookStore, Outbox, Protocol):
     """What both stores are."""
 
     async def aclose(self) -> None: ...

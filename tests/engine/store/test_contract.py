@@ -297,3 +297,50 @@ async def test_environments_are_those_with_a_usable_key(store: AnyStore, clock: 
     assert await store.environments() == {Environment.LIVE}
     clock.advance(hours=1)
     assert await store.environments() == frozenset()
+
+
+# What is kept for a time only
+
+
+async def test_erased_conversation_is_gone_and_the_call_stays(store: AnyStore) -> None:
+    call, other = an_ai_call(), an_ai_call()
+    for each in (call, other):
+        await store.add(each, a_change(each), None)
+        await store.add_line(each.id, a_line(0, "secret words"), NOON)
+    await store.erase_conversation(call.id)
+    erased, kept = await store.get(call.id), await store.get(other.id)
+    assert erased is not None and erased.ai is not None and erased.request.agent is not None
+    assert (erased.ai.transcript, erased.request.agent.system_prompt, erased.request.agent.tools) == ((), "", ())
+    assert replace(erased, request=call.request, ai=call.ai) == call
+    assert kept is not None and kept.ai is not None and len(kept.ai.transcript) == 1
+    assert kept.request == other.request
+
+
+async def test_old_conversations_are_erased_once_a_few_at_a_time_and_live_ones_never(store: AnyStore) -> None:
+    old = [replace(an_ai_call(), ended_at=NOON - timedelta(days=3)) for _ in range(3)]
+    young, live, plain = (
+        replace(an_ai_call(), ended_at=NOON),
+        an_ai_call(),
+        replace(a_call(), ended_at=NOON - timedelta(days=3)),
+    )
+    for call in (*old, young, live, plain):
+        await store.add(call, a_change(call), None)
+    limit = NOON - timedelta(days=2)
+    assert [await store.erase_conversations(limit, 2) for _ in range(3)] == [2, 1, 0]
+    for call in (young, live, plain):
+        assert await store.get(call.id) == call
+
+
+async def test_deleted_words_are_in_no_file_of_the_database(tmp_path: Path) -> None:
+    store = await open_store(f"sqlite:///{tmp_path}/calls.db")
+    call = an_ai_call()
+    await store.add(call, a_change(call), None)
+    await store.add_line(call.id, a_line(0, "unforgettable"), NOON)
+    await store.erase_conversation(call.id)
+    await store.aclose()
+    assert holding(b"office", tmp_path) == ["calls.db"]
+    assert holding(b"unforgettable", tmp_path) == []
+
+
+def holding(text: bytes, folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir() if text in file.read_bytes()]

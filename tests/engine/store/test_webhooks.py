@@ -217,3 +217,46 @@ def test_what_was_committed_is_in_the_outbox_after_kill_9(url: str) -> None:
         return set(found)
 
     assert set(told) <= asyncio.run(pending())
+
+
+async def test_erased_conversation_is_taken_out_of_what_is_still_to_be_delivered() -> None:
+    def with_words(call: CallRecord) -> dict[str, object]:
+        return {"id": call.id, "ai": {"status": "ended", "transcript": "Agent: secret words", "turns": [1]}}
+
+    store = MemoryStore(show_call=with_words)
+    await _words_are_redacted(store)
+
+
+async def test_erased_conversation_is_taken_out_of_the_database_s_outbox_too(url: str) -> None:
+    def with_words(call: CallRecord) -> dict[str, object]:
+        return {"id": call.id, "ai": {"status": "ended", "transcript": "Agent: secret words", "turns": [1]}}
+
+    store = await open_store(url, show_call=with_words)
+    await _words_are_redacted(store)
+    await store.aclose()
+
+
+async def _words_are_redacted(store: AnyStore) -> None:
+    webhook = a_webhook()
+    await store.add_webhook(webhook)
+    call = a_call()
+    await store.add(call, a_change(call), None)
+    (under_way,) = await store.upcoming(webhook.id, 9)
+    assert "secret words" in under_way.body
+    await store.erase_conversation(call.id)
+    await store.settle(replace(under_way, attempts=1, due_at=LATER), LATER)
+    (delivery,) = await store.upcoming(webhook.id, 9)
+    assert delivery.attempts == 1
+    assert json.loads(delivery.body)["data"] == {"id": call.id, "ai": {"status": "ended"}}
+
+
+async def test_old_deliveries_are_forgotten_once_they_are_over(store: AnyStore) -> None:
+    webhook = a_webhook()
+    await store.add_webhook(webhook)
+    await a_call_that_rang(store)
+    (first,) = await store.upcoming(webhook.id, 9)
+    await store.settle(replace(first, status=DeliveryStatus.DELIVERED), LATER)
+    assert await store.forget_deliveries(first.created_at, 9) == 0
+    assert await store.forget_deliveries(LATER, 9) == 1
+    assert await store.forget_deliveries(LATER, 9) == 0
+    assert [each.event for each in await store.list_deliveries(webhook.id, 9)] == ["voice.ringing"]
