@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,6 +19,8 @@ from engine.sip_uri import q850_cause
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
+
+_ADDRESS_IN_USE = 120_000 + errno.EADDRINUSE  # PJLIB's PJ_STATUS_FROM_OS
 
 _finished: list[Leg] = []
 
@@ -82,7 +85,9 @@ class Leg(pj.Call):
             self.makeCall(to, options)
         except pj.Error as error:
             self._over = True
-            raise SipError(error.reason) from None
+            taken = error.status == _ADDRESS_IN_USE
+            reason = "other programs hold every RTP port of this worker's share of sip.rtp_ports"
+            raise SipError(reason if taken else error.reason) from None
 
     def respond(self, code: int) -> None:
         """Answer an incoming call with a provisional or final status; harmless when the caller has given up."""

@@ -25,8 +25,9 @@ LIVE = Environment.LIVE
 class Trunkline:
     """A running engine whose live calls go to one peer."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, config: Config) -> None:
         self.engine = engine
+        self.config = config
 
     async def place(self, *, to: str = TO, max_duration_s: float | None = None) -> CallRecord:
         """A plain call, accepted."""
@@ -107,7 +108,7 @@ async def trunkline(
         async with running_engine(config, log=LogSettings(level="CRITICAL")) as engine:
             if until_ready:
                 await wait_until(lambda: engine.readiness().ready, "a trunk and a warm worker")
-            yield Trunkline(engine)
+            yield Trunkline(engine, config)
         await wait_until(lambda: Held.now(ports) == before, f"all given back, as before: {before}")
 
 
