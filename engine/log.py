@@ -26,10 +26,6 @@ def mask_numbers(text: str) -> str:
     return _NUMBER.sub(lambda match: match[0][:4] + "*" * (len(match[0]) - 4), text)
 
 
-def _masked(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {key: mask_numbers(value) if isinstance(value, str) else value for key, value in event.items()}
-
-
 def set_up_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
     """Send everything under the logger ``trunkline`` to ``stream``; call once a process."""
     shared: list[structlog.typing.Processor] = [
@@ -37,7 +33,6 @@ def set_up_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        _masked,
     ]
     render: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if settings.json else structlog.dev.ConsoleRenderer(colors=stream.isatty())
@@ -46,7 +41,11 @@ def set_up_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # The whole line is masked, so that no field, however deep, nor a traceback is passed over.
+                lambda logger, name, event: mask_numbers(str(render(logger, name, event))),
+            ],
         )
     )
     root = logging.getLogger("trunkline")

@@ -47,10 +47,14 @@ class AiRig:
     def database(self) -> Path:
         return Path(self.config.store.url.removeprefix("sqlite:///"))
 
-    async def place(self, *, max_duration_s: float | None = None, **ai: Any) -> CallRecord:
+    async def place(
+        self, *, max_duration_s: float | None = None, metadata: Mapping[str, str] | None = None, **ai: Any
+    ) -> CallRecord:
         """An AI call; ``ai`` are ``AgentSettings``."""
         agent = AgentSettings(**{"system_prompt": "Be brief.", **ai})
-        request = CallRequest(from_number=FROM, to_number=TO, agent=agent, max_duration_s=max_duration_s)
+        request = CallRequest(
+            from_number=FROM, to_number=TO, agent=agent, max_duration_s=max_duration_s, metadata=metadata or {}
+        )
         return await self.engine.place(request, Environment.LIVE)
 
     async def talking(self, call: CallRecord) -> Conversation:

@@ -17,6 +17,7 @@ import pytest
 from engine.live_realm import LiveRealm
 from engine.outcome import Cause
 from engine.records import CallRecord, Environment, Status
+from tests.sip.ai_rig import ai_rig
 from tests.sip.peers import SippUas, tone
 from tests.sip.process import wait_until
 from tests.sip.rtp import RtpTap
@@ -155,6 +156,43 @@ async def test_malformed_rtp_and_rtcp_leave_the_audio_flowing_both_ways(tmp_path
             record = await line.ended(call)
             assert_outcome(record, Status.COMPLETED, Cause.CALLER_HANGUP)
             assert record.media and record.media["rtp_received"] > 0
+
+
+# -- an agent service gone mad -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "cause"),
+    [
+        pytest.param([bytes(4_000_000)] * 25, Cause.CALLER_HANGUP, id="100 MB of audio"),
+        pytest.param(["x" * 100_000_000], Cause.AGENT_LOST, id="100 MB of text"),
+        pytest.param([bytes(100_000_000)], Cause.AGENT_LOST, id="100 MB in one message"),
+        pytest.param(
+            ["", "{", "null", "[]", '{"type": 7}', '{"type": "state"}', '{"type": "transcript", "ordinal": "x"}',
+             '{"type": "' + "x" * 1000 + '"}', "[" * 100_000, b"", b"\0"] * 20,
+            Cause.CALLER_HANGUP, id="garbage",
+        ),
+    ],
+)  # fmt: skip
+async def test_agent_that_sends_too_much_or_nonsense_ends_its_own_call_at_most(
+    sent: list[str | bytes], cause: Cause
+) -> None:
+    with RtpTap() as tap:
+        async with SippUas(ANSWERS, rtp=tap) as callee, ai_rig(callee.uri) as rig:
+            call = await rig.place()
+            conversation = await rig.talking(call)
+            for message in sent:
+                conversation.wire.put(message)
+            await tap.wait_for_packets(len(tap.packets()) + 50)
+            if cause is Cause.CALLER_HANGUP:
+                await rig.hang_up(call)
+            record = await rig.ended(call)
+            await callee.wait_for("BYE")
+            again = await rig.place()
+            await rig.talking(again)
+            await rig.hang_up(again)
+            assert_outcome(await rig.ended(again), Status.COMPLETED, Cause.CALLER_HANGUP)
+    assert_outcome(record, Status.COMPLETED, cause)
 
 
 # -- a machine that has no more of something ---------------------------------------------------------------------------
