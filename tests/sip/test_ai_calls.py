@@ -317,9 +317,7 @@ async def test_no_secret_no_number_and_nothing_that_was_said_is_in_any_log_at_de
                 system_prompt="The prompt is private.", tools=TOOLS, metadata={"order": "metadata-is-private"}
             )
             conversation = await rig.talking(call)
-            conversation.wire.send(
-                "client_tool_invocation", toolName="x", invocationId="i", parameters={"a": "payload"}
-            )
+            conversation.invoke_tool("lookUp", {"a": "payload"})
             speak(conversation, audio.tone(600, 8000, 0.3), "My number is secret.")
             await rig.until(call, lambda it: len(lines(it)) == 1)
             invocation_id = conversation.invoke_tool("pressKeys", {"digits": "*86420"})

@@ -183,8 +183,8 @@ async def test_agent_that_sends_too_much_or_nonsense_ends_its_own_call_at_most(
             conversation = await rig.talking(call)
             for message in sent:
                 conversation.wire.put(message)
-            await tap.wait_for_packets(len(tap.packets()) + 50)
             if cause is Cause.CALLER_HANGUP:
+                await heard_on(tap)
                 await rig.hang_up(call)
             record = await rig.ended(call)
             await callee.wait_for("BYE")
