@@ -180,6 +180,7 @@ class WorkerPool:
             if worker.child is not None and worker.silent > (SILENT_SWEEPS if worker.lines else _STARTING_SWEEPS):
                 log.error("a worker does not answer; it is killed", extra={"pid": worker.child.pid})
                 worker.child.kill()
+                worker.silent = 0
 
     def give_back(self, call_id: CallId) -> None:
         """Free a leased line over which nothing was dialled: its worker knows of no call and will tell no end."""

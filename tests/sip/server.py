@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -20,14 +19,14 @@ from tests.sip.process import free_port
 ROOT = Path(__file__).parents[2]
 SANDBOX_CALL = {"from": "+15005550100", "to": "+15005550123"}
 RINGS_FOREVER = "+15005550002"
+RINGS_5_S = "+15005550005"
 
 
 class ServerProcess:
     """One database and one port in ``folder``; may be stopped, killed and started again. Only the sandbox, no trunk."""
 
-    def __init__(self, folder: Path, settings: str = "", *, prefix: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, settings: str = "") -> None:
         self.folder = folder
-        self._prefix = prefix
         self._process: subprocess.Popen[bytes] | None = None
         port = free_port(streams=True)
         self.config = folder / "trunkline.toml"
@@ -62,10 +61,10 @@ class ServerProcess:
                 await asyncio.sleep(0.05)
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        command = [*self._prefix, sys.executable, "-c", "from api.cli import main; main()"]
+        command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--config", str(self.config)]
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
-                [*command, "serve", "--config", str(self.config)],
+                command,
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

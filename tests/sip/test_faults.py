@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import resource
 import signal
 import socket
+import sqlite3
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
@@ -21,7 +23,7 @@ from tests.sip.ai_rig import ai_rig
 from tests.sip.peers import SippUas, tone
 from tests.sip.process import wait_until
 from tests.sip.rtp import RtpTap
-from tests.sip.server import SANDBOX_CALL, ServerProcess
+from tests.sip.server import RINGS_5_S, SANDBOX_CALL, ServerProcess
 from tests.sip.torture import TORTURE
 from tests.sip.trunkline import Trunkline, assert_outcome, trunkline
 
@@ -234,6 +236,21 @@ async def test_full_disk_refuses_new_calls_and_the_live_one_goes_on_until_it_is_
         assert (await server.until(call, "completed"))["ended"]["cause"] == "caller-hangup"
         await server.place()
         assert (await server.client.get("/readyz")).status_code == 200
+
+
+async def test_locked_database_refuses_new_calls_and_keeps_the_live_one_untold_until_it_is_free(tmp_path: Path) -> None:
+    async with ServerProcess(tmp_path) as server:
+        call = await server.place(to=RINGS_5_S)
+        await server.until(call, "ringing")
+        with contextlib.closing(sqlite3.connect(server.database, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            refused = await server.client.post("/api/voice", json=SANDBOX_CALL, timeout=30)
+            assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (503, "store-unavailable")
+            assert (await server.client.get("/readyz")).status_code == 503
+            assert (await server.get(call))["status"] == "ringing"
+        record = await server.until(call, "answered")
+        assert (await server.client.delete(f"/api/voice/{call}")).status_code == 200
+        assert (await server.until(call, "completed"))["createdAt"] == record["createdAt"]
 
 
 async def test_exhausted_descriptors_make_clients_wait_and_harm_no_call(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -29,9 +29,9 @@ class Received:
 
 
 class Receiver:
-    """``answer`` gives the status for each request in turn; None: no answer at all."""
+    """``answer`` gives the status for each request, now or later; None: no answer at all."""
 
-    def __init__(self, answer: Callable[[Received], int | None]) -> None:
+    def __init__(self, answer: Callable[[Received], int | Awaitable[int] | None]) -> None:
         self._answer = answer
         self.received: list[Received] = []
         self.unanswered = 0
@@ -76,6 +76,8 @@ class Receiver:
         request = Received(head, headers, await reader.readexactly(int(headers["content-length"])))
         self.received.append(request)
         status = self._answer(request)
+        if isinstance(status, Awaitable):
+            status = await status
         if status is None:
             self.unanswered += 1
             self.most_unanswered = max(self.most_unanswered, self.unanswered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.records import CallRecord, Webhook
+from engine.records import CallRecord, DeliveryStatus, Webhook
 from engine.store import Store, open_store
 from engine.webhooks.dispatcher import Dispatcher
 from engine.webhooks.endpoint import DeliveryRules
@@ -86,7 +87,7 @@ async def test_endpoint_that_fails_five_times_gets_every_event_in_order_and_sign
 
 async def test_endpoint_that_was_away_gets_what_it_missed(url: str) -> None:
     receiver = Receiver(lambda _: 200)
-    async with delivering(url) as store:
+    async with delivering(url, DeliveryRules(retry_after_s=(0.02,) * 30, at_once=4)) as store:
         async with receiver.listening():
             webhook = await add_webhook(store, receiver)
         call = await whole_call(store)
@@ -157,3 +158,30 @@ async def test_what_another_process_queued_is_found_by_the_sweep(url: str) -> No
         dispatcher.wake("whk_late")
         for closing in (sender, store, other):
             await closing.aclose()
+
+
+async def test_endpoint_that_fails_restarts_and_answers_out_of_order_gets_every_event_signed_and_in_order(
+    url: str,
+) -> None:
+    tries: Counter[str] = Counter()
+    seldom = random.Random(1)
+
+    async def answer_late(request: Received) -> int:
+        await asyncio.sleep(seldom.random() / 50)  # so the answers to several calls' events cross
+        tries[request.headers["webhook-id"]] += 1
+        return 204 if tries[request.headers["webhook-id"]] > 5 else seldom.choice((302, 404, 500, 503))
+
+    receiver = Receiver(answer_late)
+    async with delivering(url, DeliveryRules(retry_after_s=(0.02,) * 30, at_once=4)) as store:
+        async with receiver.listening():
+            webhook = await add_webhook(store, receiver)
+            calls = [await whole_call(store) for _ in range(5)]
+            await receiver.until(20)
+        await asyncio.sleep(0.02)  # nobody listens: connections are refused, which counts as an attempt
+        async with receiver.listening():
+            await idle(store)
+        assert {each.status for each in await store.list_deliveries(webhook.id, 99)} == {DeliveryStatus.DELIVERED}
+    for call in calls:
+        assert accepted_of(receiver.received, call) == list(KINDS)
+    for got in receiver.received:
+        got.verify(webhook.secret)
