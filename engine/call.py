@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 from engine.call_state import CallState, Trigger, next_state, status_of, trigger_of
 from engine.commands import Dial, HangUp, JoinAgent
-from engine.errors import StoreUnavailable, TrunkUnavailable
+from engine.errors import TrunkUnavailable
 from engine.events import (
     AgentJoined,
     AgentLeft,
@@ -23,6 +22,7 @@ from engine.events import (
     Progress,
     Transcribed,
 )
+from engine.ledger import Ledger
 from engine.outcome import (
     CALLER_HANGUP,
     CANCELED,
@@ -39,7 +39,7 @@ from engine.outcome import (
 )
 from engine.pool import CallEvent
 from engine.ports import AgentService, AgentSession, CallStore, Lines
-from engine.records import AiStatus, CallChange, CallRecord, TranscriptLine
+from engine.records import AiStatus, CallRecord
 from engine.trunks import Trunks
 from media.errors import AgentBusy, AgentError, AgentRefused
 
@@ -49,7 +49,6 @@ _GRACE_S = 5.0
 """After we hang up: how long the far end's confirmation may keep the record open. The line stays held until it came."""
 _OVERDUE_S = 10.0
 """How long after a limit of its own a call may still be busy with itself before it is taken for stuck."""
-_STORE_REST_S = 1.0
 _READ_BACK_S = 1.5
 """How long the record of an ended AI call waits for the service's own word on why."""
 
@@ -113,13 +112,10 @@ class Call:
         self._lines = lines
         self._trunks = trunks
         self._agents = agents
-        self._store = store
         self._limits = limits
-        self._publish = publish
+        self._ledger = Ledger(record, store=store, publish=publish, meanwhile=self._enforce_deadline)
         self._loop = asyncio.get_running_loop()
         self._inputs: asyncio.Queue[_Input] = asyncio.Queue()
-        # read by anyone
-        self.record = record
         # touched by the call's task
         self._state = CallState.TRYING
         self._outcome: Outcome | None = None
@@ -131,8 +127,11 @@ class Call:
         self._creating: asyncio.Task[None] | None = None
         self._no_more_retries = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._store_down = False
-        self._wall_at_start = record.created_at - timedelta(seconds=self._loop.time())
+
+    @property
+    def record(self) -> CallRecord:
+        """The record as it is committed."""
+        return self._ledger.record
 
     def tell(self, event: CallEvent) -> None:
         """Something happened to the call."""
@@ -146,7 +145,7 @@ class Call:
         """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
         outcome = outcome or (CALLER_HANGUP if self._state is CallState.CONFIRMED else CANCELED)
         self._inputs.put_nowait(_End(outcome=outcome))
-        if self._store_down:
+        if self._ledger.failing:
             self._hang_up(outcome)  # the phone does not wait for the record
 
     @property
@@ -156,8 +155,9 @@ class Call:
 
     def check(self) -> None:
         """End the call from outside when it is past a limit of its own and has done nothing about it."""
-        overdue = self._deadline_s is not None and self._loop.time() > self._deadline_s + _OVERDUE_S
-        if overdue and self._outcome is None and self._task is not None:
+        if self._deadline_s is None or self._task is None or self._outcome is not None or self._ledger.failing:
+            return
+        if self._loop.time() > self._deadline_s + _OVERDUE_S:
             log.error("a call is stuck past its time; it is ended", extra={"call": self.record.id})
             self._outcome = self._at_deadline
             self._task.cancel()
@@ -244,14 +244,14 @@ class Call:
             case AgentJoined():
                 ai = self.record.ai
                 assert ai is not None
-                now = self._now()
+                now = self._ledger.now()
                 await self._change("voice.ai.initiated", ai=replace(ai, status=AiStatus.ACTIVE, joined_at=now))
             case AgentSpoke():
                 log.info(
                     "agent's first word", extra={"call": self.record.id, "after_answer_ms": happened.after_answer_ms}
                 )
             case Transcribed():
-                await self._transcribed(happened.line)
+                await self._ledger.add_line(happened.line)
             case DigitsPressed():
                 by = Party.CALLEE if happened.by_callee else Party.AGENT
                 await self._change("voice.dtmf", data={"by": by, "count": happened.count})
@@ -280,6 +280,11 @@ class Call:
         self._lines.send(self.record.id, HangUp(call_id=self.record.id, outcome=outcome))
         self._end_after(_GRACE_S, outcome)
 
+    def _enforce_deadline(self) -> None:
+        """Hang up when the time is over, also while the call's task waits for the store."""
+        if self._deadline_s is not None and self._loop.time() > self._deadline_s and self._at_deadline is not None:
+            self._hang_up(self._at_deadline)
+
     def _end_after(self, delay_s: float, outcome: Outcome) -> None:
         self._deadline_s = self._loop.time() + delay_s
         self._at_deadline = outcome
@@ -292,7 +297,7 @@ class Call:
             self._create_agent(event.codec_rate_hz)
             if self._state is not CallState.EARLY:
                 self._state = state
-                await self._change("voice.ringing", data={"sipCode": event.code}, ringing_at=self._now())
+                await self._change("voice.ringing", data={"sipCode": event.code}, ringing_at=self._ledger.now())
         self._state = state
 
     async def _answered(self, event: Answered) -> None:
@@ -303,7 +308,7 @@ class Call:
         self._create_agent(event.codec_rate_hz)
         limit_s = self._limit_s
         self._end_after(limit_s, max_duration(limit_s))
-        await self._change("voice.answered", data={"codec": event.codec}, answered_at=self._now())
+        await self._change("voice.answered", data={"codec": event.codec}, answered_at=self._ledger.now())
 
     @property
     def _limit_s(self) -> float:
@@ -350,59 +355,25 @@ class Call:
         created = replace(ai, status=AiStatus.CREATED, ultravox_call_id=session.ultravox_call_id)
         await self._change("voice.ai.created", ai=created)
 
-    async def _transcribed(self, line: TranscriptLine) -> None:
-        ai = self.record.ai
-        assert ai is not None
-        others = (other for other in ai.transcript if other.ordinal != line.ordinal)
-        lines = tuple(sorted((*others, line), key=lambda each: each.ordinal))
-        await self._commit(lambda: self._store.add_line(self.record.id, line, self._now()))
-        self.record = replace(self.record, ai=replace(ai, transcript=lines))
-        self._publish(self.record)
-
     async def _agent_left(self) -> None:
         ai = self.record.ai
         assert ai is not None
         if ai.ended_at is None:
-            await self._change("voice.ai.left", ai=replace(ai, status=AiStatus.ENDED, ended_at=self._now()))
+            await self._change("voice.ai.left", ai=replace(ai, status=AiStatus.ENDED, ended_at=self._ledger.now()))
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
     async def _change(self, *kinds: str, data: Mapping[str, Any] | None = None, **fields: Any) -> None:
         """Commit a change of the record, whose last kind sums it up, then tell it."""
-        now = self._now()
         status = status_of(self._state, answered=self.record.answered_at is not None)
-        record = replace(self.record, status=status, **fields)
         data = data or {}
-        changes = [CallChange(call_id=record.id, kind=kind, at=now, data=data) for kind in kinds]
-        await self._commit(lambda: self._store.save(record, *changes))
-        self.record = record
-        self._publish(record)
+        await self._ledger.change(*kinds, data=data, status=status, **fields)
         log.info("call %s", kinds[-1].removeprefix("voice."), extra={"call": self.record.id, **data})
-
-    async def _commit(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Write, again and again while the store cannot: the conversation goes on, and nothing is told before."""
-        while True:
-            try:
-                await write()
-            except StoreUnavailable:
-                if not self._store_down:
-                    log.exception("the store fails; the call goes on untold", extra={"call": self.record.id})
-                self._store_down = True
-            else:
-                self._store_down = False
-                return
-            await asyncio.sleep(_STORE_REST_S)
-            if self._at_deadline is not None and self._deadline_s is not None and self._loop.time() > self._deadline_s:
-                self._hang_up(self._at_deadline)
-
-    def _now(self) -> datetime:
-        """The time by the clock of the call's beginning: when the machine's is set meanwhile, durations stay true."""
-        return self._wall_at_start + timedelta(seconds=self._loop.time())
 
     async def _finalise(self, outcome: Outcome | None) -> None:
         """The one place where a record becomes final."""
         assert outcome is not None
-        ended_at = self._now()
+        ended_at = self._ledger.now()
         self._state = CallState.TERMINATED
         fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
         if self.record.ai is not None:

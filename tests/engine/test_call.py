@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 import pytest
 
 from engine import call as call_module
+from engine import ledger
 from engine.call import Call, CallLimits
 from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
+from engine.ledger import Ledger
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome, refusal
 from engine.pool import CallEvent
 from engine.ports import AgentSession
@@ -359,10 +361,10 @@ class FailingStore(MemoryStore):
 async def test_a_store_that_fails_keeps_a_change_untold_until_it_can_be_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(call_module, "_STORE_REST_S", 0.01)
+    monkeypatch.setattr(ledger, "_STORE_REST_S", 0.01)
     rig = Rig()
     rig.store = store = FailingStore()
-    rig.call._store = store
+    rig.call._ledger._store = store
     async with rig.dialled() as call:
         store.failing = True
         call.tell(progress(180))
@@ -377,10 +379,10 @@ async def test_a_store_that_fails_keeps_a_change_untold_until_it_can_be_written(
 
 
 async def test_a_call_is_hung_up_also_while_the_store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_module, "_STORE_REST_S", 0.01)
+    monkeypatch.setattr(ledger, "_STORE_REST_S", 0.01)
     rig = Rig()
     rig.store = store = FailingStore()
-    rig.call._store = store
+    rig.call._ledger._store = store
     async with rig.dialled() as call:
         store.failing = True
         call.tell(answered())
@@ -399,12 +401,12 @@ async def test_a_call_that_is_stuck_past_its_limit_is_ended_from_outside(monkeyp
     rig = Rig()
     stuck = asyncio.Event()
 
-    async def never(call: Call, event: Transcribed) -> None:
+    async def never(call_ledger: Ledger, line: TranscriptLine) -> None:
         stuck.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Call, "_transcribed", never)
-    rig.call.record = replace(rig.call.record, request=replace(rig.call.record.request, max_duration_s=0.02))
+    monkeypatch.setattr(Ledger, "add_line", never)
+    rig.call._ledger.record = replace(rig.first, request=replace(rig.first.request, max_duration_s=0.02))
     async with rig.dialled() as call:
         call.tell(answered())
         call.tell(Transcribed(call_id=ID, line=TranscriptLine(ordinal=1, speaker=Speaker.USER, text="Hm")))

@@ -1,0 +1,80 @@
+"""A call's record on its way to the store: committed before it is told, in times that no setting of the clock bends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine.errors import StoreUnavailable
+from engine.ports import CallStore
+from engine.records import CallChange, CallRecord, TranscriptLine
+
+log = logging.getLogger("trunkline.call")
+
+_STORE_REST_S = 1.0
+
+
+class Ledger:
+    """The one writer of one call's record. ``record`` is what is committed: whoever asks may be told it.
+
+    While the store fails, a write is tried again and again and ``failing`` is True; ``meanwhile`` is called before each
+    time, for what must not wait. ``publish`` is called after each commit.
+    """
+
+    def __init__(
+        self,
+        record: CallRecord,
+        *,
+        store: CallStore,
+        publish: Callable[[CallRecord], None],
+        meanwhile: Callable[[], None],
+    ) -> None:
+        self.record = record
+        self.failing = False
+        self._store = store
+        self._publish = publish
+        self._meanwhile = meanwhile
+        self._loop = asyncio.get_running_loop()
+        self._epoch = record.created_at - timedelta(seconds=self._loop.time())
+
+    def now(self) -> datetime:
+        """The time by the clock of the call's beginning: when the machine's is set meanwhile, durations stay true."""
+        return self._epoch + timedelta(seconds=self._loop.time())
+
+    async def change(self, *kinds: str, data: Mapping[str, Any], **fields: Any) -> None:
+        """Commit new values of some of the record's fields, as changes of these kinds, then tell the record."""
+        record, now = replace(self.record, **fields), self.now()
+        changes = [CallChange(call_id=record.id, kind=kind, at=now, data=data) for kind in kinds]
+        await self._commit(lambda: self._store.save(record, *changes))
+        self._tell(record)
+
+    async def add_line(self, line: TranscriptLine) -> None:
+        """Commit a line of the transcript, in place of one with its ordinal, then tell the record with it."""
+        ai = self.record.ai
+        assert ai is not None
+        others = (other for other in ai.transcript if other.ordinal != line.ordinal)
+        lines = tuple(sorted((*others, line), key=lambda each: each.ordinal))
+        await self._commit(lambda: self._store.add_line(self.record.id, line, self.now()))
+        self._tell(replace(self.record, ai=replace(ai, transcript=lines)))
+
+    def _tell(self, record: CallRecord) -> None:
+        self.record = record
+        self._publish(record)
+
+    async def _commit(self, write: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await write()
+            except StoreUnavailable as error:
+                if not self.failing:
+                    log.error("the call goes on untold: %s", error, extra={"call": self.record.id})
+                self.failing = True
+            else:
+                self.failing = False
+                return
+            await asyncio.sleep(_STORE_REST_S)
+            self._meanwhile()
