@@ -43,8 +43,7 @@ class MemoryStore:
         self._lines: dict[CallId, dict[int, TranscriptLine]] = {}
         self._claims: dict[tuple[str, str], tuple[IdempotencyClaim, CallId, datetime]] = {}
         self._keys: dict[str, ApiKey] = {}
-
-    writable = True
+        self.writable = True
 
     async def aclose(self) -> None:
         """Nothing to do."""

@@ -109,7 +109,10 @@ async def trunkline(
             if until_ready:
                 await wait_until(lambda: engine.readiness().ready, "a trunk and a warm worker")
             yield Trunkline(engine, config)
-        await wait_until(lambda: Held.now(ports) == before, f"all given back, as before: {before}")
+        try:
+            await wait_until(lambda: Held.now(ports) == before, f"all given back, as before: {before}")
+        except TimeoutError:
+            raise AssertionError(f"not given back: {Held.now(ports)}, before: {before}") from None
 
 
 def assert_outcome(record: CallRecord, status: Status, cause: Cause, *, sip_code: int | None = None) -> None:
