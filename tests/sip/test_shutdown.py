@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sqlite3
 from pathlib import Path
@@ -98,5 +99,5 @@ def how_ended(server: ServerProcess, call: str) -> tuple[str, str]:
 
 
 def query(server: ServerProcess, select: str) -> list[tuple[str, ...]]:
-    with sqlite3.connect(f"file:{server.database}?mode=ro", uri=True) as database:
+    with contextlib.closing(sqlite3.connect(f"file:{server.database}?mode=ro", uri=True)) as database:
         return database.execute(select).fetchall()
