@@ -26,6 +26,7 @@ from engine.records import (
     Environment,
     SipCallId,
     Status,
+    call_of,
 )
 from engine.webhooks.registry import WebhookRegistry
 
@@ -169,14 +170,10 @@ class Engine:
     def readiness(self) -> Readiness:
         """Whether a new call would be taken: a trunk is up and a line is free, live when trunks are configured."""
         live = self._realms[Environment.LIVE]
-        configured = live.trunks.states()
+        configured = live.trunks.health()
         realm = live if configured else self._realms[Environment.TEST]
-        checks = {f"trunk {name}": state for name, state in realm.trunks.states().items()}
-        try:
-            realm.trunks.pick()
-            trunk_up = True
-        except TrunkUnavailable:
-            trunk_up = False
+        checks = {f"trunk {name}": str(health) for name, health in realm.trunks.health().items()}
+        trunk_up = any(health.up for health in realm.trunks.health().values())
         environment = Environment.LIVE if configured else Environment.TEST
         used, limit = self._reserved[environment], realm.pool.max_calls
         checks["lines"] = f"{used} of {limit} in use" + ("" if realm.pool.ready else ", none warm")
@@ -194,13 +191,13 @@ class Engine:
 
     def tell(self, event: CallEvent) -> None:
         """An event of a worker for one of the calls; one for a call whose record is final already is dropped."""
-        if (call := self._calls.get(event.call_id)) is not None:
+        if (call := self._calls.get(call_of(event.call_id))) is not None:
             call.tell(event)
 
-    def lost(self, call_id: CallId) -> None:
-        """The worker of a call died."""
-        if (call := self._calls.get(call_id)) is not None:
-            call.lost()
+    def lost(self, leg: CallId) -> None:
+        """The worker of a leg died."""
+        if (call := self._calls.get(call_of(leg))) is not None:
+            call.lost(leg)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -208,11 +205,13 @@ class Engine:
         self, request: CallRequest, environment: Environment, realm: Realm, claim: IdempotencyClaim | None
     ) -> CallRecord:
         await realm.start()
-        trunk = realm.trunks.pick()
+        route = realm.trunks.route()
+        trunk = realm.trunks.get(route[0])
         if request.agent is not None and realm.agents is None:
             raise TrunkUnavailable(
                 "AI calls need ultravox.api_key in trunkline.toml; plain calls work without it.", retry_after_s=60
             )
+        realm.lines.check_wait(self._limits.queue_timeout_s, new_session=request.agent is not None)
         now = datetime.now(UTC)
         record = CallRecord(
             id=CallId(str(uuid.uuid4())),
@@ -220,20 +219,21 @@ class Engine:
             environment=environment,
             request=request,
             provider="ultravox" if request.agent is not None else trunk.provider,
-            trunk=trunk.account.name,
+            trunk=trunk.name,
             status=Status.INITIATED,
             created_at=now,
             ai=AiRecord() if request.agent is not None else None,
         )
         stored = await self._store.add(record, CallChange(call_id=record.id, kind="voice.initiated", at=now), claim)
         if stored.id == record.id:
-            self._run(record, realm)
+            self._run(record, route, realm)
         return stored
 
-    def _run(self, record: CallRecord, realm: Realm) -> None:
+    def _run(self, record: CallRecord, route: tuple[str, ...], realm: Realm) -> None:
         call = Call(
             record,
-            lines=realm.pool,
+            route,
+            lines=realm.lines,
             trunks=realm.trunks,
             agents=realm.agents,
             store=self._store,

@@ -122,6 +122,15 @@ class Registration:
     expires_s: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """A trunk was sent OPTIONS (registrar process only). ``code`` is 408 when no answer came."""
+
+    trunk: str
+    code: int
+    reason: str
+
+
 Event = (
     Ready
     | InviteSent
@@ -135,4 +144,5 @@ Event = (
     | LegEnded
     | Heartbeat
     | Registration
+    | Probed
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -104,7 +105,7 @@ class Line:
             return
         if self._leg_end is None:  # PJSIP may tell the end of a leg before it has returned it
             self._leg = leg
-            self._emit(InviteSent(call_id=self.call_id, at_s=self._loop.time()))
+            self._emit(InviteSent(call_id=self.call_id, at_s=time.monotonic()))  # the loop's time is its round's begin
 
     def join(self, command: JoinAgent) -> None:
         """Join the agent's session once the callee has answered."""
@@ -310,4 +311,4 @@ class Line:
             return ours or (replace(CALLEE_HANGUP, q850=end.q850) if end.by_remote else LEG_LOST)
         if ours is not None and (not end.by_remote or end.sip_code == _REFUSED):
             return ours
-        return refusal(end.sip_code, end.sip_reason, end.q850, by_remote=end.by_remote)
+        return refusal(end.sip_code, end.sip_reason, end.q850, retry_after_s=end.retry_after_s, by_remote=end.by_remote)

@@ -14,7 +14,7 @@ from engine.errors import SipError
 from engine.ports import LegEnd, LegListener
 from engine.sip.library import accept_in_dialog
 from engine.sip.rtp_stream import RtpStream
-from engine.sip_uri import q850_cause
+from engine.sip_uri import q850_cause, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
@@ -136,8 +136,11 @@ class Leg(pj.Call):
 
     @_shielded
     def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
-        # PJSIP reads application/dtmf-relay alone, and only the first character of its signal.
         request = _received_message(prm.e)
+        if request.startswith("SIP/2.0 100 "):
+            # It is no call state of PJSIP's, but it says that somebody is there.
+            self._listener.on_progress(100, "Trying")
+        # PJSIP reads application/dtmf-relay alone, and only the first character of its signal.
         digit = info_digit(request)
         if digit is None:
             return
@@ -209,6 +212,7 @@ class Leg(pj.Call):
                 sip_code=0 if self._confirmed else info.lastStatusCode,
                 sip_reason=info.lastReason,
                 q850=q850_cause(message),
+                retry_after_s=retry_after_s(message),
                 by_remote=by_remote,
                 confirmed=self._confirmed,
                 rtp=self._rtp,

@@ -1,0 +1,1 @@
+"""Registrations that stay up, against SIPp and Kamailio."""
