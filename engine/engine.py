@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -28,6 +28,7 @@ from engine.records import (
     Status,
     call_of,
 )
+from engine.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
 
 log = logging.getLogger("trunkline.engine")
@@ -166,6 +167,14 @@ class Engine:
     async def touch_key(self, key_id: str, at: datetime) -> None:
         """Note that a key was used."""
         await self._keys.touch_key(key_id, at)
+
+    def trunks(self, environment: Environment) -> Sequence[TrunkState]:
+        """Each trunk as it stands."""
+        realm = self._realms[environment]
+        return [
+            TrunkState(trunk=realm.trunks.get(name), health=health, calls=realm.lines.calls(name))
+            for name, health in realm.trunks.health().items()
+        ]
 
     def readiness(self) -> Readiness:
         """Whether a new call would be taken: a trunk is up and a line is free, live when trunks are configured."""

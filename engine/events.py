@@ -93,11 +93,20 @@ class AgentLeft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegEnded:
-    """Both sides are closed and the line is free. The last event of a call, exactly one."""
+    """Both sides are closed. Exactly one for each ``Dial``; the last event but for ``LineFree``."""
 
     call_id: CallId
     outcome: Outcome
     media: Mapping[str, Any]
+    line_held: bool = False
+    """The far end has not confirmed our hang-up: the line is free with ``LineFree``, otherwise with this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineFree:
+    """The line of a leg that ended before is free now."""
+
+    call_id: CallId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +151,7 @@ Event = (
     | DigitsPressed
     | AgentLeft
     | LegEnded
+    | LineFree
     | Heartbeat
     | Registration
     | Probed

@@ -21,6 +21,7 @@ from engine.events import (
     Heartbeat,
     InviteSent,
     LegEnded,
+    LineFree,
     Progress,
     Ready,
     Transcribed,
@@ -85,9 +86,9 @@ class _Worker:
 class WorkerPool:
     """Lines for up to ``max_calls`` calls at once.
 
-    ``lease`` gives a call a line if one is free; from then on the call's events go to ``on_event`` until its
-    ``LegEnded``, which frees the line, or until the worker died: then ``on_lost`` is told, once, and the line is gone
-    with the process.
+    ``lease`` gives a call a line if one is free; from then on the call's events go to ``on_event``, until its
+    ``LegEnded`` frees the line, or a ``LineFree`` after it when the far end has yet to confirm. Or until the worker
+    died: then ``on_lost`` is told, once, and the line is gone with the process.
     """
 
     def __init__(
@@ -248,6 +249,9 @@ class WorkerPool:
                 self._refill()
             case LegEnded():
                 self._on_event(event)
+                if not event.line_held:
+                    self._release(event.call_id)
+            case LineFree():
                 self._release(event.call_id)
             case InviteSent() | Progress() | Answered() | AgentJoined() | AgentSpoke() | AgentLeft():
                 self._on_event(event)

@@ -186,6 +186,8 @@ class LegEnd:
     retry_after_s: int | None = None
     by_remote: bool
     confirmed: bool
+    lingering: bool = False
+    """We hung up, and the far end has not confirmed yet: the line is not free before ``on_gone``."""
     rtp: dict[str, int]
 
 
@@ -207,7 +209,11 @@ class LegListener(Protocol):
         ...
 
     def on_ended(self, end: LegEnd) -> None:
-        """The leg is gone. Once, and last."""
+        """The leg is over. Once, and last but for ``on_gone``."""
+        ...
+
+    def on_gone(self) -> None:
+        """The line of a leg that ended ``lingering`` is free. Once."""
         ...
 
 

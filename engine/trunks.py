@@ -42,6 +42,15 @@ class Trunk:
         return self.account.name
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkState:
+    """A trunk as it stands, with the attempts and calls it has now."""
+
+    trunk: Trunk
+    health: TrunkHealth
+    calls: int
+
+
 class Trunks(Protocol):
     """The trunks of one environment."""
 

@@ -60,6 +60,8 @@ class _Refused:
     def on_ended(self, end: object) -> None:
         self._leg = None
 
+    def on_gone(self) -> None: ...
+
 
 class SipStack:
     """PJSIP without a thread of its own: ``poll`` serves its timers, SIP sockets and RTP sockets.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from engine import pool as pool_module
 from engine.commands import Command, Stop
-from engine.events import Event, LegEnded, Ready
+from engine.events import Event, LegEnded, LineFree, Ready
 from engine.outcome import CALLEE_HANGUP
 from engine.pool import CallEvent, WorkerPool
 from engine.records import CallId
@@ -100,6 +101,17 @@ async def test_a_freed_line_is_leased_again() -> None:
     assert rig.freed == ["a"]
     assert await rig.lease(CallId("b")) == 0
     assert rig.events == [ended("a")]
+    await rig.pool.close()
+
+
+async def test_a_line_whose_far_end_has_not_confirmed_the_end_is_free_when_it_has() -> None:
+    rig = Rig(max_calls=1, slots=1, lines=1)
+    await rig.lease(CallId("a"))
+    rig.children[0].on_event(replace(ended("a"), line_held=True))
+    assert rig.pool.lease(CallId("b")) is None
+    rig.children[0].on_event(LineFree(call_id=CallId("a")))
+    assert rig.freed == ["a"]
+    assert await rig.lease(CallId("b")) == 0
     await rig.pool.close()
 
 
