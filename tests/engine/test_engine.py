@@ -34,7 +34,7 @@ class FakePool:
 
     def __init__(self, max_calls: int = 2) -> None:
         self.max_calls = max_calls
-        self.ready = True
+        self.ready = self.real_time = True
         self.heartbeats = {4711: Heartbeat(calls=1, ticks=50, late_p99_ms=1.26, late_max_ms=3.0, cpu_s=0.1)}
         self.dialled: list[CallId] = []
         self.engine: Engine | None = None
