@@ -12,6 +12,7 @@ from api.health import Health
 from api.openapi import openapi
 from api.ports import Engine
 from api.problems import HANDLERS
+from api.trunks import TrunkResource
 from api.voice import VoiceCalls
 from api.webhooks import WebhookResource
 from engine.keys import VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
@@ -32,6 +33,7 @@ def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
             Route("/api/webhooks", guard(WEBHOOKS_MANAGE, webhooks.list_all), methods=["GET"]),
             Route("/api/webhooks/{id}", guard(WEBHOOKS_MANAGE, webhooks.delete), methods=["DELETE"]),
             Route("/api/webhooks/{id}/logs", guard(WEBHOOKS_MANAGE, webhooks.logs), methods=["GET"]),
+            Route("/api/trunks", guard(VOICE_READ, TrunkResource(engine).list_all), methods=["GET"]),
             Route("/healthz", health.live),
             Route("/readyz", health.ready),
             Route("/openapi.json", openapi),

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from api import problems
 from api.problems import Kind, Problem
 from api.schemas import VoiceRequest
+from api.trunks import TrunkList
 from api.views import (
     Alive,
     CallAccepted,
@@ -124,6 +125,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         parameters=(_LIMIT,),
         scope=WEBHOOKS_MANAGE,
         refuses=(problems.NOT_FOUND, problems.VALIDATION_ERROR),
+    ),
+    ("/api/trunks", "get"): Operation(
+        summary="The trunks and whether each takes calls: the real ones for a live key, the sandbox's for a test key.",
+        answers=TrunkList,
+        scope=VOICE_READ,
     ),
     ("/healthz", "get"): Operation(summary="Whether the process serves requests.", answers=Alive),
     ("/readyz", "get"): Operation(summary="Whether new calls can be taken.", answers=ReadinessView),

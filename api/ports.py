@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.ports import IdempotencyClaim, Readiness
 from engine.records import ApiKey, CallRecord, CallRequest, Delivery, Environment, Webhook
+from engine.trunks import TrunkState
 
 
 class Keys(Protocol):
@@ -70,6 +71,10 @@ class Engine(Keys, Protocol):
 
         Raises ``UnknownCall`` at the first step. Closing the generator ends the watch.
         """
+        ...
+
+    def trunks(self, environment: Environment) -> Sequence[TrunkState]:
+        """Each trunk of the environment as it stands; never waits."""
         ...
 
     def readiness(self) -> Readiness:

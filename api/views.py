@@ -14,6 +14,7 @@ from engine.outcome import Cause, Outcome, Party
 from engine.records import (
     AiRecord,
     AiStatus,
+    Attempt,
     CallRecord,
     Delivery,
     DeliveryStatus,
@@ -145,6 +146,30 @@ class EndView(View):
         )
 
 
+class AttemptView(View):
+    """One INVITE through one trunk, and what came of it."""
+
+    trunk: str
+    sip_call_id: str = Field(description="the SIP Call-ID; of the first attempt `callId`")
+    started_at: Timestamp
+    ended_at: Timestamp | None = None
+    cause: Cause | None = Field(default=None, description="as in `ended`, once the attempt is over")
+    sip: SipView | None = None
+    q850: int | None = None
+    detail: str | None = None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> AttemptView:
+        end = EndView.of(attempt.outcome) if attempt.outcome else None
+        return cls(
+            trunk=attempt.trunk,
+            sip_call_id=attempt.sip_call_id,
+            started_at=attempt.started_at,
+            ended_at=attempt.ended_at,
+            **({name: getattr(end, name) for name in ("cause", "sip", "q850", "detail")} if end else {}),
+        )
+
+
 class CallView(View):
     """A call. ``ai`` is there for AI calls, ``ended`` once the call is over."""
 
@@ -163,6 +188,7 @@ class CallView(View):
     metadata: dict[str, str] | None = Field(default=None, description="as given, if any")
     ai: AiView | None = None
     ended: EndView | None = None
+    attempts: list[AttemptView] | None = Field(default=None, description="the trunks that were tried, in order")
     media: dict[str, Any] | None = Field(default=None, description="counters of the audio path, once the call is over")
 
     @classmethod
@@ -184,6 +210,7 @@ class CallView(View):
             metadata=dict(asked.metadata) or None,
             ai=AiView.of(call.ai or AiRecord(), final=final) if asked.agent else None,
             ended=EndView.of(call.outcome) if final and call.outcome else None,
+            attempts=[AttemptView.of(attempt) for attempt in call.attempts] or None,
             media={to_camel(name): value for name, value in call.media.items()} if final and call.media else None,
         )
 

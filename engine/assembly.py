@@ -27,7 +27,6 @@ from engine.webhooks.registry import WebhookRegistry
 from engine.webhooks.sender import Sender
 from media.ultravox.rest import UltravoxApi
 
-_QUEUE_TIMEOUT_S = 10.0
 _DEFAULT_MAX_DURATION_S = 3600.0
 
 
@@ -47,7 +46,7 @@ async def running_engine(
     log = log or LogSettings()
     limits = CallLimits(
         ring_timeout_s=config.sip.ring_timeout_s,
-        queue_timeout_s=_QUEUE_TIMEOUT_S,
+        queue_timeout_s=config.sip.queue_timeout_s,
         default_max_duration_s=_DEFAULT_MAX_DURATION_S,
     )
     async with contextlib.AsyncExitStack() as closing:

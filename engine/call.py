@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from engine.call_state import CallState, Trigger, next_state, status_of, trigger_of
-from engine.commands import Dial, HangUp, JoinAgent
+from engine.commands import HangUp, JoinAgent
+from engine.dialing import Dialing
 from engine.errors import TrunkUnavailable
 from engine.events import (
     AgentJoined,
@@ -35,12 +38,12 @@ from engine.outcome import (
     agent_failure,
     engine_error,
     max_duration,
-    no_line,
 )
+from engine.pacer import Admitted
 from engine.pool import CallEvent
 from engine.ports import AgentService, AgentSession, CallStore, Lines
-from engine.records import AiStatus, CallRecord
-from engine.trunks import Trunks
+from engine.records import AiStatus, CallId, CallRecord
+from engine.trunks import Trunks, offered_rate_hz
 from media.errors import AgentBusy, AgentError, AgentRefused
 
 log = logging.getLogger("trunkline.call")
@@ -86,12 +89,14 @@ class _End:
 class _Lost:
     """The worker died."""
 
+    leg: CallId
 
-_Input = CallEvent | _AgentReady | _End | _Lost
+
+_Input = CallEvent | Admitted | _AgentReady | _End | _Lost
 
 
 class Call:
-    """A call from its accepted request to its final record.
+    """A call from its accepted request to its final record; the trunks of ``route`` are tried in that order.
 
     ``run`` is the only writer of the record; ``record`` may be read by anyone. ``publish`` is called after each change
     is committed.
@@ -100,6 +105,7 @@ class Call:
     def __init__(
         self,
         record: CallRecord,
+        route: tuple[str, ...],
         *,
         lines: Lines,
         trunks: Trunks,
@@ -109,19 +115,23 @@ class Call:
         publish: Callable[[CallRecord], None],
     ) -> None:
         # set once
-        self._lines = lines
         self._trunks = trunks
         self._agents = agents
         self._limits = limits
-        self._ledger = Ledger(record, store=store, publish=publish, meanwhile=self._enforce_deadline)
+        self._ledger = Ledger(record, store=store, publish=publish, meanwhile=self._enforce_bound)
         self._loop = asyncio.get_running_loop()
         self._inputs: asyncio.Queue[_Input] = asyncio.Queue()
+        self._dialing = Dialing(record, route, lines=lines, trunks=trunks, admitted=self._inputs.put_nowait)
         # touched by the call's task
         self._state = CallState.TRYING
         self._outcome: Outcome | None = None
-        self._deadline_s: float | None = None
-        self._at_deadline: Outcome | None = None
+        self._deadline_s = 0.0
+        self._at_deadline: Callable[[], Awaitable[None]] = self._waited_too_long
+        self._bound_s = math.inf
+        self._beyond: Outcome = engine_error("The call was never dialled.")
+        self._rings_until_s = 0.0
         self._hung_up = False
+        self._dialled: dict[str, Any] = {}
         self._media: dict[str, Any] = {}
         self._session: AgentSession | None = None
         self._creating: asyncio.Task[None] | None = None
@@ -137,9 +147,9 @@ class Call:
         """Something happened to the call."""
         self._inputs.put_nowait(event)
 
-    def lost(self) -> None:
-        """The worker that carried the call died."""
-        self._inputs.put_nowait(_Lost())
+    def lost(self, leg: CallId) -> None:
+        """The worker that carried the leg died."""
+        self._inputs.put_nowait(_Lost(leg))
 
     def end(self, outcome: Outcome | None = None) -> None:
         """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
@@ -149,24 +159,24 @@ class Call:
             self._hang_up(outcome)  # the phone does not wait for the record
 
     @property
-    def dialled(self) -> bool:
-        """Whether a worker has been given the call."""
-        return self._deadline_s is not None
+    def leg(self) -> CallId | None:
+        """The leg that a worker has been given; None while the call waits for a line."""
+        return None if self._dialing.waiting else self._dialing.leg
 
     def check(self) -> None:
         """End the call from outside when it is past a limit of its own and has done nothing about it."""
-        if self._deadline_s is None or self._task is None or self._outcome is not None or self._ledger.failing:
+        if self._task is None or self._outcome is not None or self._ledger.failing:
             return
-        if self._loop.time() > self._deadline_s + _OVERDUE_S:
+        if self._loop.time() > self._bound_s + _OVERDUE_S:
             log.error("a call is stuck past its time; it is ended", extra={"call": self.record.id})
-            self._outcome = self._at_deadline
+            self._outcome = self._beyond
             self._task.cancel()
 
     async def run(self) -> None:
         """Carry the call to its final record, whatever happens."""
         self._task = asyncio.current_task()
         try:
-            await self._dial()
+            self._queue_up()
             while self._outcome is None:
                 await self._step()
         except asyncio.CancelledError:
@@ -179,120 +189,144 @@ class Call:
         finally:
             if self._creating is not None:
                 self._creating.cancel()
-            self._lines.send(self.record.id, HangUp(call_id=self.record.id, outcome=self._outcome or CANCELED))
+            self._dialing.close(self._outcome or CANCELED)
         await self._finalise(self._outcome)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
-
-    async def _dial(self) -> None:
-        """Get a line and have the INVITE sent, unless the call is cancelled first."""
-        leasing = asyncio.ensure_future(self._lines.lease(self.record.id, self._limits.queue_timeout_s))
-        first = asyncio.ensure_future(self._inputs.get())
-        await asyncio.wait({leasing, first}, return_when=asyncio.FIRST_COMPLETED)
-        if first.done() and not leasing.done():
-            leasing.cancel()
-            await asyncio.wait({leasing})
-            self._note_end(first.result())
-            return
-        if not first.cancel():
-            self._inputs.put_nowait(first.result())
-        try:
-            slot = leasing.result()
-            trunk = self._trunks.account(self.record.trunk, slot)
-        except TimeoutError:
-            self._outcome = no_line(self._limits.queue_timeout_s)
-            return
-        except TrunkUnavailable as error:
-            self._lines.give_back(self.record.id)
-            self._outcome = replace(engine_error(str(error)), cause=Cause.TRUNK_UNAVAILABLE)
-            return
-        request = self.record.request
-        self._lines.send(
-            self.record.id,
-            Dial(
-                call_id=self.record.id,
-                sip_call_id=self.record.sip_call_id,
-                trunk=trunk,
-                from_number=request.from_number,
-                to_number=request.to_number,
-                with_agent=request.agent is not None,
-            ),
-        )
-        self._end_after(self._limits.ring_timeout_s, RING_TIMEOUT)
 
     async def _step(self) -> None:
         try:
             async with asyncio.timeout_at(self._deadline_s):
                 happened = await self._inputs.get()
         except TimeoutError:
-            assert self._at_deadline is not None
-            if self._hung_up:
-                self._outcome = self._at_deadline
-            elif self._state in (CallState.TRYING, CallState.PROCEEDING):
-                self._hang_up(TRUNK_SILENT)
-            else:
-                self._hang_up(self._at_deadline)
-            return
-        await self._take(happened)
+            await self._at_deadline()
+        else:
+            await self._take(happened)
 
     async def _take(self, happened: _Input) -> None:
         match happened:
+            case Admitted():
+                self._dial(happened)
+            case _AgentReady():
+                await self._agent_ready(happened.session)
+            case _End():
+                self._hang_up(happened.outcome)
+            case _Lost():
+                if self._dialing.current(happened.leg):
+                    self._outcome = WORKER_LOST
+            case _ if self._dialing.current(happened.call_id):
+                await self._hear(happened)
+
+    async def _hear(self, event: CallEvent) -> None:
+        match event:
+            case InviteSent():
+                self._dialing.invite_sent(event.at_s)
             case Progress():
-                await self._progress(happened)
+                await self._progress(event)
             case Answered():
-                await self._answered(happened)
+                await self._answered(event)
             case AgentJoined():
                 ai = self.record.ai
                 assert ai is not None
                 now = self._ledger.now()
                 await self._change("voice.ai.initiated", ai=replace(ai, status=AiStatus.ACTIVE, joined_at=now))
             case AgentSpoke():
-                log.info(
-                    "agent's first word", extra={"call": self.record.id, "after_answer_ms": happened.after_answer_ms}
-                )
+                log.info("agent's first word", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
             case Transcribed():
-                await self._ledger.add_line(happened.line)
+                await self._ledger.add_line(event.line)
             case DigitsPressed():
-                by = Party.CALLEE if happened.by_callee else Party.AGENT
-                await self._change("voice.dtmf", data={"by": by, "count": happened.count})
+                by = Party.CALLEE if event.by_callee else Party.AGENT
+                await self._change("voice.dtmf", data={"by": by, "count": event.count})
             case AgentLeft():
                 await self._agent_left()
-            case _AgentReady():
-                await self._agent_ready(happened.session)
-            case InviteSent():
-                pass
             case LegEnded():
-                self._media = dict(happened.media)
-                self._outcome = happened.outcome
-            case _Lost():
-                self._outcome = WORKER_LOST
-            case _End():
-                self._hang_up(happened.outcome)
-
-    def _note_end(self, happened: _Input) -> None:
-        self._outcome = happened.outcome if isinstance(happened, _End) else WORKER_LOST
+                await self._leg_ended(event)
 
     def _hang_up(self, outcome: Outcome) -> None:
         if self._hung_up:
             return
         self._hung_up = True
         self._no_more_retries.set()
-        self._lines.send(self.record.id, HangUp(call_id=self.record.id, outcome=outcome))
-        self._end_after(_GRACE_S, outcome)
+        if self._dialing.waiting:
+            self._outcome = outcome
+            return
+        self._dialing.send(HangUp(call_id=self._dialing.leg, outcome=outcome))
+        self._after(_GRACE_S, partial(self._end_with, outcome))
+        self._bound(_GRACE_S, outcome)
 
-    def _enforce_deadline(self) -> None:
+    def _enforce_bound(self) -> None:
         """Hang up when the time is over, also while the call's task waits for the store."""
-        if self._deadline_s is not None and self._loop.time() > self._deadline_s and self._at_deadline is not None:
-            self._hang_up(self._at_deadline)
+        if self._loop.time() > self._bound_s:
+            self._hang_up(self._beyond)
 
-    def _end_after(self, delay_s: float, outcome: Outcome) -> None:
+    def _bound(self, delay_s: float, outcome: Outcome) -> None:
+        """Whatever else happens, the call is not to go on beyond that time."""
+        self._bound_s, self._beyond = self._loop.time() + delay_s, outcome
+
+    async def _end_with(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    def _after(self, delay_s: float, act: Callable[[], Awaitable[None]]) -> None:
+        """Have ``act`` done then, in place of what was due before."""
         self._deadline_s = self._loop.time() + delay_s
-        self._at_deadline = outcome
+        self._at_deadline = act
+
+    # -- dialling ------------------------------------------------------------------------------------------------------
+
+    def _queue_up(self) -> None:
+        self._state = CallState.TRYING
+        self._after(self._limits.queue_timeout_s, self._waited_too_long)
+        self._bound(self._limits.queue_timeout_s, engine_error("The call waited too long for its turn."))
+        self._dialing.queue_up()
+
+    async def _waited_too_long(self) -> None:
+        self._outcome = self._dialing.give_up_waiting(self._limits.queue_timeout_s)
+
+    def _dial(self, admitted: Admitted) -> None:
+        trunk = self._trunks.get(admitted.trunk)
+        try:
+            self._dialing.send_invite(admitted)
+        except TrunkUnavailable as error:
+            self._outcome = replace(engine_error(str(error)), cause=Cause.TRUNK_UNAVAILABLE)
+            return
+        provider = trunk.provider if self.record.request.agent is None else self.record.provider
+        self._dialled = {"trunk": trunk.name, "provider": provider, "attempts": self._dialing.attempts}
+        self._rings_until_s = self._loop.time() + self._limits.ring_timeout_s
+        self._bound(self._limits.ring_timeout_s, RING_TIMEOUT)
+        self._after(min(trunk.response_timeout_s, self._limits.ring_timeout_s), self._no_response)
+
+    async def _no_response(self) -> None:
+        """The trunk is silent. The last one that can be tried may go on to be, until the phone would have rung."""
+        if self._state is CallState.TRYING and self._dialing.fails_over(TRUNK_SILENT):
+            self._dialing.close(TRUNK_SILENT)
+            await self._fail_over(TRUNK_SILENT)
+        else:
+            self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
+
+    async def _rang_too_long(self) -> None:
+        self._hang_up(RING_TIMEOUT if self._state is CallState.EARLY else TRUNK_SILENT)
+
+    async def _leg_ended(self, event: LegEnded) -> None:
+        # Once the phone has rung a second INVITE would ring it again.
+        unheard = self._state in (CallState.TRYING, CallState.PROCEEDING) and not self._hung_up
+        if unheard and self._dialing.fails_over(event.outcome):
+            await self._fail_over(event.outcome)
+            return
+        self._media = dict(event.media)
+        self._outcome = event.outcome
+
+    async def _fail_over(self, outcome: Outcome) -> None:
+        self._dialing.note_end(outcome)
+        self._queue_up()
+        failed: dict[str, Any] = {"trunk": self._dialled["trunk"], "cause": outcome.cause, "sipCode": outcome.sip_code}
+        await self._change("voice.trunk.failed", data=failed, attempts=self._dialing.attempts)
 
     # -- the phone -----------------------------------------------------------------------------------------------------
 
     async def _progress(self, event: Progress) -> None:
         state = next_state(self._state, trigger_of(event.code))
+        if self._state is CallState.TRYING and not self._hung_up:
+            self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
         if state is CallState.EARLY:
             self._create_agent(event.codec_rate_hz)
             if self._state is not CallState.EARLY:
@@ -307,8 +341,12 @@ class Call:
         self._no_more_retries.set()
         self._create_agent(event.codec_rate_hz)
         limit_s = self._limit_s
-        self._end_after(limit_s, max_duration(limit_s))
+        self._after(limit_s, partial(self._lasted_too_long, limit_s))
+        self._bound(limit_s, max_duration(limit_s))
         await self._change("voice.answered", data={"codec": event.codec}, answered_at=self._ledger.now())
+
+    async def _lasted_too_long(self, limit_s: float) -> None:
+        self._hang_up(max_duration(limit_s))
 
     @property
     def _limit_s(self) -> float:
@@ -324,7 +362,7 @@ class Call:
 
     async def _ask_for_agent(self, codec_rate_hz: int | None) -> None:
         assert self._agents is not None
-        rate_hz = codec_rate_hz or self._trunks.preferred_rate_hz(self.record.trunk)
+        rate_hz = codec_rate_hz or offered_rate_hz(self._trunks.get(self._dialled["trunk"]).account.codecs)
         try:
             session = await self._agents.create(
                 self.record.request,
@@ -346,10 +384,8 @@ class Call:
         self._session = session
         if self._hung_up:
             return
-        self._lines.send(
-            self.record.id,
-            JoinAgent(call_id=self.record.id, join_url=session.join_url, sample_rate_hz=session.sample_rate_hz),
-        )
+        leg, rate_hz = self._dialing.leg, session.sample_rate_hz
+        self._dialing.send(JoinAgent(call_id=leg, join_url=session.join_url, sample_rate_hz=rate_hz))
         ai = self.record.ai
         assert ai is not None
         created = replace(ai, status=AiStatus.CREATED, ultravox_call_id=session.ultravox_call_id)
@@ -367,7 +403,7 @@ class Call:
         """Commit a change of the record, whose last kind sums it up, then tell it."""
         status = status_of(self._state, answered=self.record.answered_at is not None)
         data = data or {}
-        await self._ledger.change(*kinds, data=data, status=status, **fields)
+        await self._ledger.change(*kinds, data=data, status=status, **(self._dialled | fields))
         log.info("call %s", kinds[-1].removeprefix("voice."), extra={"call": self.record.id, **data})
 
     async def _finalise(self, outcome: Outcome | None) -> None:
@@ -375,7 +411,10 @@ class Call:
         assert outcome is not None
         ended_at = self._ledger.now()
         self._state = CallState.TERMINATED
+        self._dialing.note_end(outcome)
+        outcome = self._dialing.sum_up(outcome)
         fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
+        fields["attempts"] = self._dialing.attempts
         if self.record.ai is not None:
             reason = await self._agent_end_reason(outcome)
             if reason == "timeout" and outcome.cause is Cause.AGENT_HANGUP:

@@ -29,6 +29,9 @@ class TrunkAccount:
     outbound_proxy: tuple[str, ...] = ()
     dtmf: Dtmf = "auto"
     """How keys are sent; ``auto``: as RTP events when the far end's SDP takes them, else by INFO."""
+    register_expires_s: int = 300
+    probe_interval_s: float | None = None
+    """Set: how often the trunk is sent OPTIONS (RFC 3261 §11)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,8 @@ class HangUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Register:
-    """Keep these trunks registered (registrar process only). Replaces the list given before."""
+    """Keep those of these trunks registered that have a registrar, and probe those that are to be probed (registrar
+    process only)."""
 
     trunks: tuple[TrunkAccount, ...]
 

@@ -32,6 +32,7 @@ from engine.config_values import (
     WebUrl,
 )
 from engine.errors import ConfigError
+from engine.outcome import CONCERNS_TRUNK
 
 LINES_PER_WORKER = 4
 """Calls a worker holds in the stock PJSIP build: what ``worker_ports`` is checked against before any worker runs."""
@@ -84,6 +85,8 @@ class SipConfig(_Section):
     """How long a phone rings before the call is given up as not answered."""
     drain_timeout_s: Duration = Field(default=30.0, alias="drain_timeout")
     """How long a shutdown lets the live calls go on before it ends them."""
+    queue_timeout_s: Duration = Field(default=10.0, alias="queue_timeout")
+    """How long a call waits for its turn: a free line, the trunks' limits, the agent service's."""
 
     @field_validator("worker_ports")
     @classmethod
@@ -129,6 +132,30 @@ class TrunkConfig(_Section):
     """Offered in this order."""
     dtmf: Literal["auto", "rfc4733", "info"] = "auto"
     """How keys are sent: RTP events (RFC 4733), SIP INFO, or events where the far end takes them, else INFO."""
+    priority: int | None = Field(default=None, ge=0)
+    """Lower ones are tried first; by default the trunk's place in the file."""
+    weight: int = Field(default=1, ge=1)
+    """How often the trunk is first among those of the same priority."""
+    max_calls: int | None = Field(default=None, ge=1)
+    calls_per_second: int | None = Field(default=None, ge=1)
+    """INVITEs in any window of one second."""
+    failover_on: tuple[int, ...] = (408, 500, 502, 503, 504)
+    """The statuses after which the next trunk is tried."""
+    response_timeout_s: Duration = Field(default=4.0, alias="response_timeout")
+    """Without any response for so long the next trunk is tried."""
+    register_expires_s: Duration = Field(default=300.0, alias="register_expires")
+    """How long a registration is asked to hold; it is renewed in time."""
+    probe_interval_s: Duration | None = Field(default=None, alias="probe_interval")
+    """Set: OPTIONS so often."""
+    probe_failures: int = Field(default=2, ge=1)
+    """So many probes without a good answer in a row, and the trunk gets no calls until one is answered."""
+
+    @field_validator("failover_on")
+    @classmethod
+    def _blames_the_trunk(cls, codes: tuple[int, ...]) -> tuple[int, ...]:
+        if callees := [str(code) for code in codes if code not in CONCERNS_TRUNK]:
+            raise ValueError(f"{', '.join(callees)}: no other trunk can help; expected 401, 402, 403, 407, 408 or 5xx")
+        return codes
 
     @field_validator("registrar")
     @classmethod
@@ -153,6 +180,8 @@ class UltravoxConfig(_Section):
     api_key: SecretText = Secret("")
     """Empty: plain calls only."""
     base_url: WebUrl = "https://api.ultravox.ai"
+    creations_per_second: int = Field(default=5, ge=1)
+    """AI calls begun in any window of one second."""
     sample_rate: Literal["auto", 8000, 16000, 24000, 48000] = "auto"
     """Hz between here and Ultravox, both ways; ``auto`` is the codec's own rate, so that nothing is resampled."""
     press_keys: bool = True

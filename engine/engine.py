@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,9 @@ from engine.records import (
     Environment,
     SipCallId,
     Status,
+    call_of,
 )
+from engine.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
 
 log = logging.getLogger("trunkline.engine")
@@ -188,17 +190,21 @@ class Engine:
         """Note that a key was used."""
         await self._keys.touch_key(key_id, at)
 
+    def trunks(self, environment: Environment) -> Sequence[TrunkState]:
+        """Each trunk as it stands."""
+        realm = self._realms[environment]
+        return [
+            TrunkState(trunk=realm.trunks.get(name), health=health, calls=realm.lines.calls(name))
+            for name, health in realm.trunks.health().items()
+        ]
+
     def readiness(self) -> Readiness:
         """Whether a new call would be taken: a trunk is up and a line is free, live when trunks are configured."""
         live = self._realms[Environment.LIVE]
-        configured = live.trunks.states()
+        configured = live.trunks.health()
         realm = live if configured else self._realms[Environment.TEST]
-        checks = {f"trunk {name}": state for name, state in realm.trunks.states().items()}
-        try:
-            realm.trunks.pick()
-            trunk_up = True
-        except TrunkUnavailable:
-            trunk_up = False
+        checks = {f"trunk {name}": str(health) for name, health in realm.trunks.health().items()}
+        trunk_up = any(health.up for health in realm.trunks.health().values())
         environment = Environment.LIVE if configured else Environment.TEST
         used, limit = self._reserved[environment], realm.pool.max_calls
         checks["lines"] = f"{used} of {limit} in use" + ("" if realm.pool.ready else ", none warm")
@@ -219,13 +225,13 @@ class Engine:
 
     def tell(self, event: CallEvent) -> None:
         """An event of a worker for one of the calls; one for a call whose record is final already is dropped."""
-        if (call := self._calls.get(event.call_id)) is not None:
+        if (call := self._calls.get(call_of(event.call_id))) is not None:
             call.tell(event)
 
-    def lost(self, call_id: CallId) -> None:
-        """The worker of a call died."""
-        if (call := self._calls.get(call_id)) is not None:
-            call.lost()
+    def lost(self, leg: CallId) -> None:
+        """The worker of a leg died."""
+        if (call := self._calls.get(call_of(leg))) is not None:
+            call.lost(leg)
 
     def sweep(self) -> None:
         """Find what is stuck, and end it: a silent worker, a call without a line, a call past its limits.
@@ -235,8 +241,8 @@ class Engine:
         for realm in self._realms.values():
             realm.pool.sweep()
         for call in self._calls.values():
-            if call.dialled and not self._realms[call.record.environment].pool.carries(call.record.id):
-                call.lost()  # unless its end is known already and waits to be taken in
+            if call.leg is not None and not self._realms[call.record.environment].pool.carries(call.leg):
+                call.lost(call.leg)  # unless its end is known already and waits to be taken in
             call.check()
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -245,11 +251,13 @@ class Engine:
         self, request: CallRequest, environment: Environment, realm: Realm, claim: IdempotencyClaim | None
     ) -> CallRecord:
         await realm.start()
-        trunk = realm.trunks.pick()
+        route = realm.trunks.route()
+        trunk = realm.trunks.get(route[0])
         if request.agent is not None and realm.agents is None:
             raise TrunkUnavailable(
                 "AI calls need ultravox.api_key in trunkline.toml; plain calls work without it.", retry_after_s=60
             )
+        realm.lines.check_wait(self._limits.queue_timeout_s, new_session=request.agent is not None)
         now = datetime.now(UTC)
         record = CallRecord(
             id=CallId(str(uuid.uuid4())),
@@ -257,20 +265,21 @@ class Engine:
             environment=environment,
             request=request,
             provider="ultravox" if request.agent is not None else trunk.provider,
-            trunk=trunk.account.name,
+            trunk=trunk.name,
             status=Status.INITIATED,
             created_at=now,
             ai=AiRecord() if request.agent is not None else None,
         )
         stored = await self._store.add(record, CallChange(call_id=record.id, kind="voice.initiated", at=now), claim)
         if stored.id == record.id:
-            self._run(record, realm)
+            self._run(record, route, realm)
         return stored
 
-    def _run(self, record: CallRecord, realm: Realm) -> None:
+    def _run(self, record: CallRecord, route: tuple[str, ...], realm: Realm) -> None:
         call = Call(
             record,
-            lines=realm.pool,
+            route,
+            lines=realm.lines,
             trunks=realm.trunks,
             agents=realm.agents,
             store=self._store,

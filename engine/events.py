@@ -93,11 +93,20 @@ class AgentLeft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegEnded:
-    """Both sides are closed and the line is free. The last event of a call, exactly one."""
+    """Both sides are closed. Exactly one for each ``Dial``; the last event but for ``LineFree``."""
 
     call_id: CallId
     outcome: Outcome
     media: Mapping[str, Any]
+    line_held: bool = False
+    """The far end has not confirmed our hang-up: the line is free with ``LineFree``, otherwise with this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineFree:
+    """The line of a leg that ended before is free now."""
+
+    call_id: CallId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +136,15 @@ class Registration:
     expires_s: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """A trunk was sent OPTIONS (registrar process only). ``code`` is 408 when no answer came."""
+
+    trunk: str
+    code: int
+    reason: str
+
+
 Event = (
     Ready
     | InviteSent
@@ -138,6 +156,8 @@ Event = (
     | DigitsPressed
     | AgentLeft
     | LegEnded
+    | LineFree
     | Heartbeat
     | Registration
+    | Probed
 )

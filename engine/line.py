@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -24,6 +25,7 @@ from engine.events import (
     Event,
     InviteSent,
     LegEnded,
+    LineFree,
     Progress,
     Transcribed,
 )
@@ -64,7 +66,8 @@ class Dialler(Protocol):
 class Line:
     """One call from ``Dial`` to ``LegEnded``.
 
-    ``emit`` gets each event, ``LegEnded`` exactly once and last, when leg and agent session are both closed.
+    ``emit`` gets each event, ``LegEnded`` exactly once, when leg and agent session are both closed; after it only
+    ``LineFree``, when the far end was slower than we.
     ``play`` and ``capture`` are each to be called every 20 ms.
     """
 
@@ -89,6 +92,7 @@ class Line:
         self._agent: AgentConnection | None = None
         self._agent_gone = not dial.with_agent
         self._over = False
+        self._line_held = False
         self._bridge: Bridge | None = None
         self._early: deque[bytes] = deque(maxlen=_EARLY_FRAMES)
         self._spoke = False
@@ -104,7 +108,7 @@ class Line:
             return
         if self._leg_end is None:  # PJSIP may tell the end of a leg before it has returned it
             self._leg = leg
-            self._emit(InviteSent(call_id=self.call_id, at_s=self._loop.time()))
+            self._emit(InviteSent(call_id=self.call_id, at_s=time.monotonic()))  # the loop's time is its round's begin
 
     def join(self, command: JoinAgent) -> None:
         """Join the agent's session once the callee has answered."""
@@ -207,11 +211,17 @@ class Line:
 
     def on_ended(self, end: LegEnd) -> None:
         self._leg_end = end
+        self._line_held = end.lingering
         self._leg = None
         self._stream = None
         self._tail = None
         self._close_agent()
         self._finish()
+
+    def on_gone(self) -> None:
+        self._line_held = False
+        if self._over:
+            self._emit(LineFree(call_id=self.call_id))
 
     # -- the agent -----------------------------------------------------------------------------------------------------
 
@@ -302,7 +312,8 @@ class Line:
         media: dict[str, object] = dict(end.rtp)
         if self._bridge is not None:
             media |= asdict(self._bridge.stats())
-        self._emit(LegEnded(call_id=self.call_id, outcome=self._judge(end), media=media))
+        outcome, held = self._judge(end), self._line_held
+        self._emit(LegEnded(call_id=self.call_id, outcome=outcome, media=media, line_held=held))
 
     def _judge(self, end: LegEnd) -> Outcome:
         ours = self._outcome
@@ -310,4 +321,4 @@ class Line:
             return ours or (replace(CALLEE_HANGUP, q850=end.q850) if end.by_remote else LEG_LOST)
         if ours is not None and (not end.by_remote or end.sip_code == _REFUSED):
             return ours
-        return refusal(end.sip_code, end.sip_reason, end.q850, by_remote=end.by_remote)
+        return refusal(end.sip_code, end.sip_reason, end.q850, retry_after_s=end.retry_after_s, by_remote=end.by_remote)

@@ -9,13 +9,15 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.admission import Admission
 from engine.agents import UltravoxAgents
 from engine.commands import Register, Stop, TrunkAccount
 from engine.config import Config, TrunkConfig
 from engine.errors import EngineError
-from engine.events import Event, Registration
+from engine.events import Event, Probed, Registration
 from engine.log import LogSettings
 from engine.name_resolution import nameservers, static_hosts
+from engine.pacer import Caps, Pacer
 from engine.pool import ASSUMED_LINES, SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
 from engine.process_settings import StackSettings, WorkerSettings
 from engine.realm import Realm
@@ -46,13 +48,14 @@ class LiveRealm:
         self._config = config
         self._agents = agents
         self._log = log
-        self._trunks = ConfiguredTrunks(_trunk(trunk) for trunk in config.trunks)
+        self._trunks = ConfiguredTrunks(_trunk(place, trunk) for place, trunk in enumerate(config.trunks))
         self._registrar: ChildProcess | None = None
         self._watching: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._started = False
-        ports = config.sip.worker_ports
-        self._slots = min(ports.last - ports.first + 1, math.ceil(config.sip.max_calls / ASSUMED_LINES) + SPARE_WORKERS)
+        # An attempt that was given up keeps its line until the transaction is over, up to 32 s (RFC 3261 §17.1.1.2).
+        lines = config.sip.max_calls * min(2, len(config.trunks))
+        self._slots = min(len(config.sip.worker_ports), math.ceil(lines / ASSUMED_LINES) + SPARE_WORKERS)
         self._pool = WorkerPool(
             self._start_worker,
             max_calls=config.sip.max_calls,
@@ -61,10 +64,19 @@ class LiveRealm:
             on_event=on_event,
             on_lost=on_lost,
         )
+        pacer = Pacer(self._trunks.caps(), creations_per_second=config.ultravox.creations_per_second)
+        self._lines = Admission(self._pool, self._trunks, pacer)
 
     def realm(self) -> Realm:
         """The live environment's realm."""
-        return Realm(pool=self._pool, trunks=self._trunks, agents=self._agents, start=self.start, close=self.close)
+        return Realm(
+            pool=self._pool,
+            lines=self._lines,
+            trunks=self._trunks,
+            agents=self._agents,
+            start=self.start,
+            close=self.close,
+        )
 
     async def start(self) -> None:
         """Have lines warm and trunks registering; does nothing the second time, or without trunks."""
@@ -72,7 +84,7 @@ class LiveRealm:
             return
         self._started = True
         self._pool.warm_up()
-        if self._trunks.registering():
+        if self._trunks.watched():
             self._watching = asyncio.create_task(self._keep_registrar())
 
     async def close(self) -> None:
@@ -101,8 +113,8 @@ class LiveRealm:
             except EngineError as error:
                 log.error("%s", error)
             else:
-                registering = Register(trunks=self._trunks.registering())
-                self._registrar.send(Stop() if self._closing.is_set() else registering)
+                register = Register(trunks=self._trunks.watched())
+                self._registrar.send(Stop() if self._closing.is_set() else register)
                 await gone.wait()
                 self._registrar = None
                 self._trunks.registrations_lost()
@@ -112,9 +124,13 @@ class LiveRealm:
                 await asyncio.wait_for(self._closing.wait(), _REGISTRAR_RESTART_S)
 
     def _on_registrar_event(self, event: Event) -> None:
-        if isinstance(event, Registration) and self._trunks.registration_changed(event):
-            state = "registered" if event.registered else "not registered"
-            log.info("trunk %s", state, extra={"trunk": event.trunk, "code": event.code, "reason": event.reason})
+        if not isinstance(event, Registration | Probed) or not self._trunks.heard(event):
+            return
+        health = self._trunks.health()[event.trunk]
+        level = logging.INFO if health.up else logging.WARNING
+        log.log(level, "trunk %s", health, extra={"trunk": event.trunk, "code": event.code, "reason": event.reason})
+        if health.up:
+            self._lines.serve()
 
     async def _start_worker(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
         ports, rtp = self._config.sip.worker_ports, self._config.sip.rtp_ports
@@ -137,7 +153,7 @@ class LiveRealm:
         )
 
 
-def _trunk(trunk: TrunkConfig) -> Trunk:
+def _trunk(place: int, trunk: TrunkConfig) -> Trunk:
     return Trunk(
         account=TrunkAccount(
             name=trunk.name,
@@ -148,6 +164,14 @@ def _trunk(trunk: TrunkConfig) -> Trunk:
             registrar=trunk.registrar,
             outbound_proxy=trunk.outbound_proxy,
             dtmf=trunk.dtmf,
+            register_expires_s=round(trunk.register_expires_s),
+            probe_interval_s=trunk.probe_interval_s,
         ),
         provider=trunk.provider,
+        priority=place if trunk.priority is None else trunk.priority,
+        weight=trunk.weight,
+        caps=Caps(max_calls=trunk.max_calls, calls_per_second=trunk.calls_per_second),
+        failover_on=frozenset(trunk.failover_on),
+        response_timeout_s=trunk.response_timeout_s,
+        probe_failures=trunk.probe_failures,
     )

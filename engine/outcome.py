@@ -7,6 +7,7 @@ cause and a sentence a person understands. The Reason header, when the far end s
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 
@@ -70,6 +71,8 @@ class Outcome:
     sip_code: int | None = None
     sip_reason: str | None = None
     q850: int | None = None
+    retry_after_s: int | None = None
+    """The Retry-After of a refusal (RFC 3261 §20.33): the trunk takes nothing for so long."""
 
 
 def _failed(by: Party, cause: Cause, detail: str, hint: str = "", *, retryable: bool = False) -> Outcome:
@@ -169,7 +172,14 @@ _BY_Q850: dict[int, Outcome] = {
 """Q.850 causes that say more than the SIP status they come with; 16 (normal) and 31, 127 (unspecified) do not."""
 
 
-def refusal(sip_code: int, sip_reason: str, q850: int | None = None, *, by_remote: bool = True) -> Outcome:
+def refusal(
+    sip_code: int,
+    sip_reason: str,
+    q850: int | None = None,
+    *,
+    retry_after_s: int | None = None,
+    by_remote: bool = True,
+) -> Outcome:
     """The outcome of a call that a final response (or, not ``by_remote``, our own stack) ended before any answer."""
     if not by_remote:
         base = TRUNK_SILENT if sip_code == 408 else _TRUNK_DOWN
@@ -177,7 +187,19 @@ def refusal(sip_code: int, sip_reason: str, q850: int | None = None, *, by_remot
             base = replace(base, detail=f"The trunk could not be reached: {sip_reason or 'transport error'}.")
         return base
     base = _BY_Q850.get(q850 or 0) or _BY_SIP.get(sip_code) or (_TRUNK_DOWN if 500 <= sip_code < 600 else _OTHER)
-    return replace(base, sip_code=sip_code, sip_reason=sip_reason or None, q850=q850)
+    return replace(base, sip_code=sip_code, sip_reason=sip_reason or None, q850=q850, retry_after_s=retry_after_s)
+
+
+CONCERNS_TRUNK = frozenset((401, 402, 403, 407, 408, *range(500, 600)))
+"""The SIP statuses that may speak of the trunk; any other speaks of the callee or of the request."""
+
+
+def trunk_failed(outcome: Outcome, codes: Collection[int]) -> bool:
+    """Whether another trunk may do better: no answer, no way there, or a status of ``codes``, unless a Q.850 cause
+    beside it tells of the callee."""
+    if outcome.sip_code is None:
+        return outcome.cause in (Cause.TRUNK_TIMEOUT, Cause.TRUNK_UNAVAILABLE)
+    return outcome.sip_code in codes and _BY_Q850.get(outcome.q850 or 0, _TRUNK_DOWN) is _TRUNK_DOWN
 
 
 CALLEE_HANGUP = Outcome(by=Party.CALLEE, cause=Cause.CALLEE_HANGUP, detail="The callee hung up.")
@@ -237,12 +259,12 @@ def agent_failure(cause: Cause, what: str) -> Outcome:
     return Outcome(by=Party.AGENT, cause=cause, detail=what, retryable=cause is not Cause.AGENT_REFUSED)
 
 
-def no_line(waited_s: float) -> Outcome:
-    """No worker had a free line in time."""
+def held_back(limit: str, waited_s: float) -> Outcome:
+    """The call's turn did not come in time; ``limit`` names the settings that held it, none when no trunk was up."""
     return Outcome(
         by=Party.ENGINE,
-        cause=Cause.NO_CAPACITY,
-        detail=f"No line became free within {waited_s:g} s.",
-        hint="Place fewer calls at once, or raise sip.max_calls.",
+        cause=Cause.NO_CAPACITY if limit else Cause.TRUNK_UNAVAILABLE,
+        detail=f"The call waited {waited_s:g} s (sip.queue_timeout) for {limit or 'a trunk that can take calls'}.",
+        hint="Place fewer calls at once, or raise that limit." if limit else "`trunkline trunks` says what is wrong.",
         retryable=True,
     )

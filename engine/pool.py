@@ -21,6 +21,7 @@ from engine.events import (
     Heartbeat,
     InviteSent,
     LegEnded,
+    LineFree,
     Progress,
     Ready,
     Transcribed,
@@ -99,8 +100,9 @@ class _Worker:
 class WorkerPool:
     """Lines for up to ``max_calls`` calls at once.
 
-    ``lease`` gives a call a line; from then on the call's events go to ``on_event`` until its ``LegEnded``, which frees
-    the line, or until the worker died: then ``on_lost`` is told, once, and the line is gone with the process.
+    ``lease`` gives a call a line if one is free; from then on the call's events go to ``on_event``, until its
+    ``LegEnded`` frees the line, or a ``LineFree`` after it when the far end has yet to confirm. Or until the worker
+    died: then ``on_lost`` is told, once, and the line is gone with the process.
     """
 
     def __init__(
@@ -124,7 +126,9 @@ class WorkerPool:
         self._starting = 0
         self._failures = 0
         self._failed_slots: set[int] = set()
-        self._freed = asyncio.Condition()
+        self._gone = asyncio.Condition()
+        self._on_room: Callable[[], None] = lambda: None
+        self._on_free: Callable[[CallId], None] = lambda _: None
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = False
         self.real_time = False  # whether workers got precedence, as the last one told
@@ -149,14 +153,18 @@ class WorkerPool:
         """Have the spare lines ready soon."""
         self._refill()
 
-    async def lease(self, call_id: CallId, timeout_s: float) -> int:
-        """A line for the call, waiting ``timeout_s`` at most (``TimeoutError``). Returns the worker's slot."""
-        async with asyncio.timeout(timeout_s), self._freed:
-            while (worker := self._fullest_with_room()) is None:
-                self._refill(wanted=1)
-                await self._freed.wait()
-            worker.calls[call_id] = None
-            self._by_call[call_id] = worker
+    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[CallId], None]) -> None:
+        """``on_free`` is told of each call that has its line no longer, ``on_room`` when asking again may help."""
+        self._on_room, self._on_free = on_room, on_free
+
+    def lease(self, call_id: CallId) -> int | None:
+        """A line for the call: its worker's slot, or None when there is none yet; then one is on its way if allowed."""
+        worker = self._fullest_with_room()
+        if worker is None:
+            self._refill(wanted=1)
+            return None
+        worker.calls[call_id] = None
+        self._by_call[call_id] = worker
         self._refill()
         return worker.slot
 
@@ -192,8 +200,8 @@ class WorkerPool:
         for worker in list(self._workers.values()):
             self._retire(worker)
         try:
-            async with asyncio.timeout(timeout_s), self._freed:
-                await self._freed.wait_for(lambda: not self._workers and not self._starting)
+            async with asyncio.timeout(timeout_s), self._gone:
+                await self._gone.wait_for(lambda: not self._workers and not self._starting)
         except TimeoutError:
             log.warning("workers did not stop in time; they are killed", extra={"pids": list(self.pids())})
             for worker in self._workers.values():
@@ -276,6 +284,11 @@ class WorkerPool:
                 self._refill()
             case LegEnded():
                 self._on_event(event)
+                if event.line_held:
+                    worker.calls[event.call_id] = None  # over for the worker, and no longer in its table
+                else:
+                    self._release(event.call_id)
+            case LineFree():
                 self._release(event.call_id)
             case InviteSent() | Progress() | Answered() | AgentJoined() | AgentSpoke() | AgentLeft():
                 self._on_event(event)
@@ -305,6 +318,7 @@ class WorkerPool:
             worker.idle_since_s = loop.time()
             worker.cooling += 1
             loop.call_later(_COOLING_S, self._cooled, worker)
+            self._on_free(call_id)
             self._notify()
 
     def _cooled(self, worker: _Worker) -> None:
@@ -330,8 +344,9 @@ class WorkerPool:
         self._spawn(self._announce())
 
     async def _announce(self) -> None:
-        async with self._freed:
-            self._freed.notify_all()
+        async with self._gone:
+            self._gone.notify_all()
+        self._on_room()
         self._refill()
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from engine.commands import Command
+from engine.pacer import Admitted, Ticket
 from engine.records import (
     ApiKey,
     CallChange,
@@ -196,14 +197,18 @@ class LegEnd:
     """How a SIP leg ended, as the wire told it.
 
     ``sip_code`` is the final response to our INVITE (0 when none came); ``by_remote`` that the far end's response or
-    BYE ended it; ``q850`` the cause of its Reason header; ``rtp`` counters of the streams it had.
+    BYE ended it; ``q850`` the cause of its Reason header; ``retry_after_s`` its Retry-After; ``rtp`` counters of the
+    streams it had.
     """
 
     sip_code: int
     sip_reason: str
     q850: int | None
+    retry_after_s: int | None = None
     by_remote: bool
     confirmed: bool
+    lingering: bool = False
+    """We hung up, and the far end has not confirmed yet: the line is not free before ``on_gone``."""
     rtp: dict[str, int]
 
 
@@ -225,7 +230,11 @@ class LegListener(Protocol):
         ...
 
     def on_ended(self, end: LegEnd) -> None:
-        """The leg is gone. Once, and last."""
+        """The leg is over. Once, and last but for ``on_gone``."""
+        ...
+
+    def on_gone(self) -> None:
+        """The line of a leg that ended ``lingering`` is free. Once."""
         ...
 
 
@@ -265,13 +274,15 @@ class AgentService(Protocol):
 
 
 class Lines(Protocol):
-    """Where a call gets its line (``engine.pool``)."""
+    """Where a call's attempts get their trunk and line (``engine.admission``)."""
 
-    async def lease(self, call_id: CallId, timeout_s: float) -> int: ...
+    def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None: ...
 
-    def send(self, call_id: CallId, command: Command) -> None: ...
+    def withdraw(self, leg: CallId) -> str: ...
 
-    def give_back(self, call_id: CallId) -> None: ...
+    def send(self, leg: CallId, command: Command) -> None: ...
+
+    def invite_sent(self, leg: CallId, at_s: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

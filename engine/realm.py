@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from engine.admission import Admission
 from engine.pool import WorkerPool
 from engine.ports import AgentService
 from engine.trunks import Trunks
@@ -15,6 +16,7 @@ class Realm:
     """Everything that belongs to one ``Environment``. ``start`` has it ready for calls; called before the first one."""
 
     pool: WorkerPool
+    lines: Admission
     trunks: Trunks
     agents: AgentService | None
     start: Callable[[], Awaitable[None]]

@@ -17,6 +17,16 @@ SipCallId = NewType("SipCallId", str)
 """``CA`` and 32 hex digits, the contract's ``callId``; also the left part of the SIP Call-ID where we choose it."""
 
 
+def leg_of(call: CallId, attempt: int) -> CallId:
+    """The id that a call's attempt has in the workers: the call's own for the first, of its own for later ones."""
+    return call if attempt == 1 else CallId(f"{call}/{attempt}")
+
+
+def call_of(leg: CallId) -> CallId:
+    """The call to which the leg belongs."""
+    return CallId(leg.partition("/")[0])
+
+
 class Environment(enum.StrEnum):
     """Which world a key and its calls live in; neither ever sees the other."""
 
@@ -111,6 +121,18 @@ class AiRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One INVITE through one trunk. ``outcome`` when it came to nothing; the last attempt's is also the call's."""
+
+    trunk: str
+    sip_call_id: str
+    """The SIP Call-ID: the call's own for the first attempt, with a suffix for later ones."""
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """A call as the store holds it. All times are aware UTC."""
 
@@ -120,6 +142,7 @@ class CallRecord:
     request: CallRequest
     provider: str
     trunk: str
+    """The one used last; before any was used, the one that comes first."""
     status: Status
     created_at: datetime
     ringing_at: datetime | None = None
@@ -127,6 +150,7 @@ class CallRecord:
     ended_at: datetime | None = None
     outcome: Outcome | None = None
     ai: AiRecord | None = None
+    attempts: tuple[Attempt, ...] = ()
     media: Mapping[str, Any] | None = None
     """Counters of the audio path once the call is over (see ``media.meters``)."""
 

@@ -1,4 +1,5 @@
-"""The registrar process: keeps trunks registered (RFC 3261 §10) and tells each change; carries no call."""
+"""The registrar process: keeps trunks registered (RFC 3261 §10), probes them, and tells what they say; carries no
+call."""
 
 from __future__ import annotations
 
@@ -36,13 +37,14 @@ async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
     registrations = Registrations(stack, lambda event: pipe.send(event) if pipe is not None else None)
     pipe = await open_pipe(end, on_command, stopping.set)
     pipe.send(Ready(lines=0, sip_port=stack.sip_port))
+    loop = asyncio.get_running_loop()
     while not stopping.is_set():
         stack.poll()
+        registrations.tick(loop.time())
         await asyncio.sleep(_POLL_S)
-    loop = asyncio.get_running_loop()
     deadline_s = loop.time() + _UNREGISTER_S
     while registrations.held and loop.time() < deadline_s:
-        registrations.give_up()
+        registrations.leave()
         stack.poll()
         await asyncio.sleep(_POLL_S)
     pipe.close()

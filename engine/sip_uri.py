@@ -65,3 +65,12 @@ def q850_cause(message: str) -> int | None:
     """The Q.850 cause in the Reason header (RFC 3326 §2) of a SIP message as received, or None."""
     match = _Q850.search(message.partition("\r\n\r\n")[0])
     return int(match[1]) if match and int(match[1]) < 128 else None
+
+
+_RETRY_AFTER = re.compile(r"^Retry-After\s*:\s*(\d{1,9})", re.IGNORECASE | re.MULTILINE)
+
+
+def retry_after_s(message: str) -> int | None:
+    """The seconds of the Retry-After header (RFC 3261 §20.33) of a SIP message as received, or None."""
+    match = _RETRY_AFTER.search(message.partition("\r\n\r\n")[0])
+    return int(match[1]) if match else None

@@ -30,9 +30,6 @@ def call(path: Path | None, body: Mapping[str, str], *, key: str | None, test: b
     Without ``key`` one is made in the store of the configuration, which only the operator can.
     """
     config = load_config(path, os.environ)
-    store = Path(config.store.url.removeprefix("sqlite:///"))
-    if key is None and not store.exists():
-        raise CommandFailed(f"The server's store is not here ({store}): name its --config, or pass --key.")
     return asyncio.run(_call(config, body, key=key, test=test, url=url or url_of(config.http)))
 
 
@@ -53,18 +50,31 @@ async def watch_call(client: Client, body: Mapping[str, str], *, interruptible: 
 
 async def _call(config: Config, body: Mapping[str, str], *, key: str | None, test: bool, url: str) -> bool:
     environment = Environment.TEST if test or not config.trunks else Environment.LIVE
-    async with _usable_key(config, key, environment) as usable, Client(url, usable) as client:
+    async with (
+        usable_key(config, key, environment, "trunkline call", _KEY_VALID) as usable,
+        Client(url, usable) as client,
+    ):
         record = await watch_call(client, body, interruptible=True)
     return bool(record["status"] == "completed")
 
 
 @asynccontextmanager
-async def _usable_key(config: Config, key: str | None, environment: Environment) -> AsyncIterator[str]:
+async def usable_key(
+    config: Config, key: str | None, environment: Environment, name: str, valid: timedelta
+) -> AsyncIterator[str]:
+    """``key``, or one made in the store of the configuration, which only the operator can."""
     if key is not None:
         yield key
         return
-    async with temporary_key(config, environment, "trunkline call", _KEY_VALID) as made:
+    _check_store(config)
+    async with temporary_key(config, environment, name, valid) as made:
         yield made
+
+
+def _check_store(config: Config) -> None:
+    store = Path(config.store.url.removeprefix("sqlite:///"))
+    if not store.exists():
+        raise CommandFailed(f"The server's store is not here ({store}): name its --config, or pass --key.")
 
 
 @asynccontextmanager

@@ -27,8 +27,10 @@ def toml(settings: Mapping[str, Any]) -> Iterator[str]:
         repeated = not isinstance(section, Mapping)
         for one in section if repeated else (section,):
             yield f"[[{name}]]" if repeated else f"[{name}]"
-            # JSON's strings, numbers and lists of strings are TOML's too.
-            yield from (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in one.items())
+            # JSON's strings, numbers and lists are TOML's too; there is no null.
+            yield from (
+                f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in one.items() if value is not None
+            )
 
 
 def forecast(config: Config) -> Iterator[str]:

@@ -48,6 +48,11 @@ class Client:
         """POST the call; returns its id, callId and status."""
         return await self._ask("POST", "/api/voice", json=body)
 
+    async def trunks(self) -> list[dict[str, Any]]:
+        """The trunks of the key's environment."""
+        trunks: list[dict[str, Any]] = (await self._ask("GET", "/api/trunks"))["trunks"]
+        return trunks
+
     async def hang_up(self, call_id: str) -> None:
         """Ask for the call's end; it is told by ``follow``."""
         await self._ask("DELETE", f"/api/voice/{call_id}")

@@ -90,6 +90,20 @@ def call(
     raise typer.Exit(0 if call(config, body, key=key, test=test, url=url) else 1)
 
 
+@app.command()
+def trunks(
+    key: Annotated[
+        str | None, typer.Option(envvar="TRUNKLINE_KEY", help="An API key; else one is made for the moment.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="The server; else the configuration's [http].")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show the running server's trunks: up or not and why, registrations, probes, limits."""
+    from api.cli.trunks import show
+
+    raise typer.Exit(0 if show(config, key=key, url=url) else 1)
+
+
 @keys.command("create")
 def keys_create(
     name: Annotated[str, typer.Option(help="Who or what the key is for.")],

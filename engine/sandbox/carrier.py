@@ -99,6 +99,8 @@ class SimulatedCallee:
         if self._settings.recordings is not None and self._recorded:
             self._write_recording(self._settings.recordings)
 
+    def on_gone(self) -> None: ...
+
     def _answer(self, code: int) -> None:
         if self._leg is not None:
             self._leg.respond(code)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+from engine.admission import Admission
 from engine.agents import UltravoxAgents
 from engine.commands import Stop, TrunkAccount
 from engine.errors import EngineError, TrunkUnavailable
 from engine.events import Event, Ready
 from engine.log import LogSettings
+from engine.outcome import Outcome
+from engine.pacer import Caps, Pacer
 from engine.pool import SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
 from engine.ports import AgentSession
 from engine.process_settings import (
@@ -26,7 +30,8 @@ from engine.records import CallId, CallRequest
 from engine.sandbox.dialogue import APPOINTMENT
 from engine.sandbox.speech import speech
 from engine.supervisor import ChildProcess, Supervisor
-from engine.trunks import Trunk, codec_rate_hz
+from engine.trunk_health import TrunkHealth
+from engine.trunks import Trunk
 from media.ultravox.rest import UltravoxApi
 
 _TRUNK = TrunkAccount(name="sandbox", uri="sip:127.0.0.1", codecs=("PCMU", "PCMA"))
@@ -38,9 +43,16 @@ class SandboxTrunks:
 
     def __init__(self) -> None:
         self.carrier_ports: dict[int, int] = {}
+        self._health = TrunkHealth(registers=False, probe_failures=1, now=lambda: datetime.now(UTC))
 
-    def pick(self) -> Trunk:
-        return Trunk(account=_TRUNK, provider="sip")
+    def route(self) -> tuple[str, ...]:
+        return (_TRUNK.name,)
+
+    def up(self, name: str) -> bool:
+        return True
+
+    def get(self, name: str) -> Trunk:
+        return Trunk(account=_TRUNK)
 
     def account(self, name: str, slot: int) -> TrunkAccount:
         port = self.carrier_ports.get(slot)
@@ -53,11 +65,11 @@ class SandboxTrunks:
         """The carrier of the slot is no more."""
         self.carrier_ports.pop(slot, None)
 
-    def preferred_rate_hz(self, name: str) -> int:
-        return codec_rate_hz(_TRUNK.codecs)
+    def failed(self, name: str, outcome: Outcome) -> None:
+        """Its next call is none the worse for it."""
 
-    def states(self) -> Mapping[str, str]:
-        return {"sandbox": "up"}
+    def health(self) -> Mapping[str, TrunkHealth]:
+        return {_TRUNK.name: self._health}
 
 
 class Sandbox:
@@ -91,10 +103,18 @@ class Sandbox:
             on_event=on_event,
             on_lost=on_lost,
         )
+        self._lines = Admission(self._pool, self._trunks, Pacer({_TRUNK.name: Caps()}))
 
     def realm(self) -> Realm:
         """The test environment's realm."""
-        return Realm(pool=self._pool, trunks=self._trunks, agents=self._agents, start=self.start, close=self.close)
+        return Realm(
+            pool=self._pool,
+            lines=self._lines,
+            trunks=self._trunks,
+            agents=self._agents,
+            start=self.start,
+            close=self.close,
+        )
 
     async def start(self) -> None:
         """Have the simulated Ultravox running and lines warm; quick when they are already."""

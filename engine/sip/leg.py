@@ -13,9 +13,9 @@ from engine.commands import Dtmf
 from engine.dtmf import DIGITS, info_digit, offer_events_as_101
 from engine.errors import SipError
 from engine.ports import LegEnd, LegListener
-from engine.sip.library import accept_in_dialog
+from engine.sip.library import accept_in_dialog, lines_in_use
 from engine.sip.rtp_stream import RtpStream
-from engine.sip_uri import q850_cause
+from engine.sip_uri import q850_cause, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
@@ -23,16 +23,24 @@ T = TypeVar("T")
 _ADDRESS_IN_USE = 120_000 + errno.EADDRINUSE  # PJLIB's PJ_STATUS_FROM_OS
 
 _finished: list[Leg] = []
+_lingering: list[Leg] = []
+"""Legs that we hung up, told as ended at once, whose transaction with the far end is not over."""
 
 
 def drop_finished() -> None:
-    """Let go of the legs that are over; to be called outside PJSIP's callbacks.
+    """Let go of the legs that are over; to be called after each round of PJSIP's events, outside its callbacks.
 
     pj.Call's destructor hangs up whatever call is in its slot, so one whose slot has a new call already waits for that
     one's end.
     """
     if _finished:
         _finished[:] = [leg for leg in _finished if leg.isActive()]
+    if _lingering:
+        in_use = lines_in_use()
+        for leg in _lingering.copy():
+            if leg.getId() not in in_use:
+                _lingering.remove(leg)
+                leg.tell_gone()
 
 
 def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
@@ -57,6 +65,7 @@ class Leg(pj.Call):
         self._stream: RtpStream | None = None
         self._confirmed = False
         self._hung_up = False
+        self._hanging_up = False
         self._over = False
         self._rtp: dict[str, int] = {}
         self._dtmf: Dtmf = "auto"
@@ -105,10 +114,17 @@ class Leg(pj.Call):
         self._hung_up = True
         options = pj.CallOpParam()
         options.statusCode = code
+        self._hanging_up = True
         try:
             self.hangup(options)
         except pj.Error as error:
             log.info("hang-up refused by PJSIP: %s", error.reason)
+        finally:
+            self._hanging_up = False
+
+    def tell_gone(self) -> None:
+        """The far end has confirmed, or will not any more."""
+        self._listener.on_gone()
 
     def press(self, digit: str, duration_ms: int) -> None:
         """Send a key for ``duration_ms``; raises ``SipError``. RTP events take the place of audio frames (RFC 4733)."""
@@ -141,8 +157,11 @@ class Leg(pj.Call):
 
     @_shielded
     def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
-        # PJSIP reads application/dtmf-relay alone, and only the first character of its signal.
         request = _received_message(prm.e)
+        if request.startswith("SIP/2.0 100 "):
+            # It is no call state of PJSIP's, but it says that somebody is there.
+            self._listener.on_progress(100, "Trying")
+        # PJSIP reads application/dtmf-relay alone, and only the first character of its signal.
         digit = info_digit(request)
         if digit is None:
             return
@@ -209,13 +228,19 @@ class Leg(pj.Call):
         message = _received_message(event)
         by_remote = bool(message) and not (self._hung_up and self._confirmed)
         _finished.append(self)
+        # PJSIP tells the end of a leg from inside `hangup`, though CANCEL or BYE still wait for their answers; before
+        # any response CANCEL itself waits (RFC 3261 §9.1), for up to 32 s.
+        if self._hanging_up:
+            _lingering.append(self)
         self._listener.on_ended(
             LegEnd(
                 sip_code=0 if self._confirmed else info.lastStatusCode,
                 sip_reason=info.lastReason,
                 q850=q850_cause(message),
+                retry_after_s=retry_after_s(message),
                 by_remote=by_remote,
                 confirmed=self._confirmed,
+                lingering=self._hanging_up,
                 rtp=self._rtp,
             )
         )

@@ -30,6 +30,14 @@ def accept_in_dialog(rdata: int) -> None:
     _respond(_dialog_of(rdata), rdata, 200, None, None, None)
 
 
+def lines_in_use() -> set[int]:
+    """The call ids that the build cannot give to another call: their INVITE sessions are not over yet."""
+    count = ctypes.c_uint(line_limit())
+    ids = (ctypes.c_int * count.value)()
+    pjlib.pjsua_enum_calls(ids, ctypes.byref(count))
+    return set(ids[: count.value])
+
+
 def set_log_level(level: int) -> None:
     """What PJLIB prints before ``libInit`` gives it a configuration."""
     pjlib.pj_log_set_level(level)

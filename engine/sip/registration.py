@@ -1,80 +1,169 @@
-"""Registrations on PJSIP: REGISTER with digest, refreshed before expiry, retried after failure, removed at the end."""
+"""Registrations and probes on PJSIP: REGISTER with digest, renewed and retried; OPTIONS at intervals."""
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import random
 from collections.abc import Callable, Sequence
 
 import pjsua2 as pj
 
 from engine.commands import TrunkAccount
-from engine.events import Registration
+from engine.events import Probed, Registration
+from engine.renewal import Renewal
 from engine.sip.stack import IncomingAccount, SipStack
+from engine.sip_uri import retry_after_s
 
-_EXPIRES_S = 300
-_RETRY_S = 30
-_FIRST_RETRY_S = 2
-_SPREAD_S = 5
+log = logging.getLogger("trunkline.sip")
+
+_PROBE_TIMEOUT_S = 4.0
+_NO_ANSWER = 408
+_UNSENT = 503
+
+Tell = Callable[[Registration | Probed], None]
 
 
-class _Registered(IncomingAccount):
-    """One trunk's account; tells ``on_change`` the outcome of every REGISTER."""
+class _Watched(IncomingAccount):
+    """One trunk's account: told the time by ``tick``, it sends what is due and tells every outcome."""
 
-    def __init__(self, trunk: str, on_change: Callable[[Registration], None]) -> None:
+    def __init__(self, trunk: TrunkAccount, probe_uri: str, tell: Tell) -> None:
         super().__init__(None)
-        self.trunk = trunk
-        self.held = False
+        self._trunk = trunk
+        self._tell = tell
+        self._now_s = 0.0
+        # the registration
+        self._renewal = Renewal(random.random)
+        self._register_at_s: float | None = 0.0 if trunk.registrar else None
+        self._registering = False
+        self._expires_at_s: float | None = None
         self._leaving = False
-        self._on_change = on_change
+        # the probe
+        self._probe_uri = probe_uri
+        self._probe_at_s = 0.0
+        self._probe_fails_at_s: float | None = None
 
-    def give_up(self) -> None:
-        """Un-register, once; PJSIP refuses while another REGISTER is under way: then a later call does it."""
-        if self.held and not self._leaving:
-            with contextlib.suppress(pj.Error):
-                self.setRegistration(False)
-                self._leaving = True
+    def tick(self, now_s: float) -> None:
+        """Send what is due."""
+        self._now_s = now_s
+        if self._expires_at_s is not None and now_s >= self._expires_at_s:
+            self._expires_at_s = None
+            self._tell_registration(_NO_ANSWER, "expired, and the registrar does not answer")
+        if self._register_at_s is not None and now_s >= self._register_at_s and not self._registering:
+            self._send_register(renew=True)
+        if self._probe_fails_at_s is not None and now_s >= self._probe_fails_at_s:
+            self._probed(_NO_ANSWER, "no answer")
+        if self._trunk.probe_interval_s and now_s >= self._probe_at_s:
+            self._probe(self._trunk.probe_interval_s)
+
+    # -- REGISTER ------------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        """A registrar holds a binding of ours, or may have one soon: a REGISTER is on its way."""
+        return self._registering or self._expires_at_s is not None
+
+    def leave(self) -> None:
+        """Un-register; to be called until nothing is ``held``, for PJSIP refuses while a REGISTER is on its way."""
+        self._register_at_s = None
+        if not self._registering and self._expires_at_s is not None:
+            self._leaving = True
+            self._send_register(renew=False)
+
+    def _send_register(self, *, renew: bool) -> None:
+        self._registering = True
+        try:
+            self.setRegistration(renew)
+        except pj.Error as error:
+            self._registering = False
+            self._registered(_UNSENT, str(error.reason), 0, None)
 
     def onRegState(self, prm: pj.OnRegStateParam) -> None:
-        self.held = prm.code // 100 == 2 and prm.expiration > 0
-        self._on_change(
-            Registration(
-                trunk=self.trunk,
-                registered=self.held,
-                code=prm.code,
-                reason=str(prm.reason),
-                expires_s=prm.expiration if self.held else 0,
-            )
-        )
+        try:
+            self._registering = False
+            self._registered(prm.code, str(prm.reason), prm.expiration, retry_after_s(str(prm.rdata.wholeMsg)))
+        except Exception:  # an exception that left a director callback would abort the process
+            log.exception("the outcome of a REGISTER could not be handled")
+
+    def _registered(self, code: int, reason: str, expires_s: int, retry_after: int | None) -> None:
+        if self._leaving or (code // 100 == 2 and expires_s <= 0):
+            self._expires_at_s = None
+        elif code // 100 == 2:
+            self._expires_at_s = self._now_s + expires_s
+            self._tell_registration(code, reason, expires_s)
+            if self._register_at_s is not None:
+                self._register_at_s = self._now_s + self._renewal.after_success(expires_s)
+        else:
+            if code != _NO_ANSWER:
+                self._expires_at_s = None
+            if self._expires_at_s is None:
+                self._tell_registration(code, reason)
+            if self._register_at_s is not None:
+                self._register_at_s = self._now_s + self._renewal.after_failure(code, retry_after)
+
+    def _tell_registration(self, code: int, reason: str, expires_s: int = 0) -> None:
+        registered = expires_s > 0
+        name = self._trunk.name
+        self._tell(Registration(trunk=name, registered=registered, code=code, reason=reason, expires_s=expires_s))
+
+    # -- OPTIONS -------------------------------------------------------------------------------------------------------
+
+    def _probe(self, interval_s: float) -> None:
+        self._probe_at_s = self._now_s + interval_s
+        self._probe_fails_at_s = self._now_s + min(interval_s, _PROBE_TIMEOUT_S)
+        request = pj.SendRequestParam()
+        request.method = "OPTIONS"
+        request.txOption.targetUri = self._probe_uri
+        try:
+            self.sendRequest(request)
+        except pj.Error as error:
+            self._probed(_UNSENT, str(error.reason))
+
+    def onSendRequest(self, prm: pj.OnSendRequestParam) -> None:
+        try:
+            change = prm.e.body.tsxState
+            # PJSIP's own time-out comes half a minute later than ours.
+            if self._probe_fails_at_s is not None and change.type != pj.PJSIP_EVENT_TIMER:
+                self._probed(change.tsx.statusCode, str(change.tsx.statusText))
+        except Exception:
+            log.exception("the outcome of an OPTIONS could not be handled")
+
+    def _probed(self, code: int, reason: str) -> None:
+        self._probe_fails_at_s = None
+        self._tell(Probed(trunk=self._trunk.name, code=code, reason=reason))
 
 
 class Registrations:
-    """The trunks that are kept registered by this process."""
+    """The trunks that are registered and probed by this process."""
 
-    def __init__(self, stack: SipStack, on_change: Callable[[Registration], None]) -> None:
+    def __init__(self, stack: SipStack, tell: Tell) -> None:
         self._stack = stack
-        self._on_change = on_change
-        self._accounts: list[_Registered] = []
+        self._tell = tell
+        self._accounts: list[_Watched] = []
 
     def keep(self, trunks: Sequence[TrunkAccount]) -> None:
-        """Register each trunk and keep it registered."""
+        """Register and probe each trunk, from the next ``tick`` on."""
         for trunk in trunks:
             config = self._stack.account_config(trunk)
             registration = config.regConfig
             registration.registrarUri = trunk.registrar
-            registration.timeoutSec = _EXPIRES_S
-            registration.retryIntervalSec = _RETRY_S
-            registration.firstRetryIntervalSec = _FIRST_RETRY_S
-            registration.randomRetryIntervalSec = _SPREAD_S  # many engines must not return to a trunk in step
-            account = _Registered(trunk.name, self._on_change)
+            registration.timeoutSec = trunk.register_expires_s
+            registration.registerOnAdd = False
+            registration.retryIntervalSec = registration.firstRetryIntervalSec = 0  # it would be no back-off
+            account = _Watched(trunk, self._stack.request_uri(trunk), self._tell)
             account.create(config)
             self._accounts.append(account)
 
+    def tick(self, now_s: float) -> None:
+        """Send what is due; to be called often."""
+        for account in self._accounts:
+            account.tick(now_s)
+
     @property
     def held(self) -> bool:
-        """True while a registrar still holds a binding of ours."""
+        """True while a registrar may hold a binding of ours."""
         return any(account.held for account in self._accounts)
 
-    def give_up(self) -> None:
-        """Un-register every trunk that is registered; to be called until none is ``held``."""
+    def leave(self) -> None:
+        """Un-register every trunk; to be called until none is ``held``."""
         for account in self._accounts:
-            account.give_up()
+            account.leave()

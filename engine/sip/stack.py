@@ -60,6 +60,8 @@ class _Refused:
     def on_ended(self, end: object) -> None:
         self._leg = None
 
+    def on_gone(self) -> None: ...
+
 
 class SipStack:
     """PJSIP without a thread of its own: ``poll`` serves its timers, SIP sockets and RTP sockets.
@@ -109,11 +111,15 @@ class SipStack:
             name_addr(target.identity.with_user(to_number)),
             sip_call_id=sip_call_id,
             from_=name_addr(caller),
-            request_uri=str(self._reachable(target).with_user(to_number)),
+            request_uri=self.request_uri(trunk, to_number),
             headers={"P-Asserted-Identity": name_addr(caller)},
             dtmf=trunk.dtmf,
         )
         return leg
+
+    def request_uri(self, trunk: TrunkAccount, user: str = "") -> str:
+        """Where requests through the trunk go."""
+        return str(self._reachable(SipUri.parse(trunk.uri)).with_user(user))
 
     def account_config(self, trunk: TrunkAccount) -> pj.AccountConfig:
         """The part of an account's configuration that dialling and registering share."""

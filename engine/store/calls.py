@@ -15,6 +15,7 @@ from engine.records import (
     AgentSettings,
     AiRecord,
     AiStatus,
+    Attempt,
     CallChange,
     CallId,
     CallRecord,
@@ -138,6 +139,7 @@ def _call_row(call: CallRecord) -> dict[str, Any]:
         "ai_ended_at": ai and ai.ended_at,
         "ai_end_reason": ai and ai.end_reason,
         "media": call.media and dict(call.media),
+        "attempts": [_attempt_row(attempt) for attempt in call.attempts] or None,
     }
 
 
@@ -162,12 +164,23 @@ def _call(row: RowMapping, transcript: tuple[TranscriptLine, ...]) -> CallRecord
         ended_at=row["ended_at"],
         outcome=row["outcome"] and _outcome(row["outcome"]),
         ai=_ai(row, transcript) if row["ai_status"] else None,
+        attempts=tuple(_attempt(data) for data in row["attempts"] or ()),
         media=row["media"],
     )
 
 
 def _agent(data: dict[str, Any]) -> AgentSettings:
     return AgentSettings(**{**data, "tools": tuple(data["tools"])})
+
+
+def _attempt_row(attempt: Attempt) -> dict[str, Any]:
+    times = {name: at and at.isoformat() for name, at in asdict(attempt).items() if name.endswith("_at")}
+    return asdict(attempt) | times
+
+
+def _attempt(data: dict[str, Any]) -> Attempt:
+    times = {name: at and datetime.fromisoformat(at) for name, at in data.items() if name.endswith("_at")}
+    return Attempt(**data | times | {"outcome": data["outcome"] and _outcome(data["outcome"])})
 
 
 def _outcome(data: dict[str, Any]) -> Outcome:

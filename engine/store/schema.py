@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration. Revisions are numbers of four digits, so that a newer one sorts after an older one."""
 
 
@@ -84,6 +84,7 @@ calls = Table(
     Column("ai_ended_at", UtcTime),
     Column("ai_end_reason", Text),
     Column("media", Json),
+    Column("attempts", Json, comment="the trunks that were tried, and what each said"),
     Index(None, "environment", "created_at"),
 )
 

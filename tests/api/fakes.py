@@ -13,6 +13,7 @@ from engine.errors import CallIsLive, IdempotencyConflict, UnknownCall
 from engine.ports import IdempotencyClaim, Readiness
 from engine.records import AiRecord, ApiKey, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
 from engine.store import MemoryStore
+from engine.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
 
 NOW = datetime(2026, 3, 9, 15, 30, 0, 123_456, tzinfo=UTC)
@@ -65,6 +66,7 @@ class FakeEngine:
         self.hung_up: list[str] = []
         self.refusal: Exception | None = None
         self.state = Readiness(ready=True, checks={"trunk main": "up"})
+        self.trunk_states: dict[Environment, list[TrunkState]] = {environment: [] for environment in Environment}
         self.touched: list[str] = []
         self.watchers: list[asyncio.Queue[CallRecord]] = []
         self.watched = asyncio.Event()
@@ -133,6 +135,9 @@ class FakeEngine:
     async def touch_key(self, key_id: str, at: datetime) -> None:
         assert at == NOW
         self.touched.append(key_id)
+
+    def trunks(self, environment: Environment) -> list[TrunkState]:
+        return self.trunk_states[environment]
 
     def readiness(self) -> Readiness:
         return self.state

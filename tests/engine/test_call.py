@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
 from engine.ledger import Ledger
-from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome, refusal
+from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome, refusal
+from engine.pacer import Admitted, Ticket
 from engine.pool import CallEvent
 from engine.ports import AgentSession
 from engine.records import (
@@ -45,24 +47,32 @@ TRUNK = Trunk(account=TrunkAccount(name="main", uri="sip:carrier.example", codec
 
 
 class FakeLines:
-    """Lines without a worker behind them; a leased call's commands are kept."""
+    """Lines without a worker behind them, through the first trunk of each route; commands are kept."""
 
     def __init__(self, *, full: bool = False) -> None:
         self.commands: list[Command] = []
         self.full = full
-        self.given_back: list[CallId] = []
+        self.asked: list[Ticket] = []
+        self.withdrawn: list[CallId] = []
+        self.sent_at_s: dict[CallId, float] = {}
 
-    def give_back(self, call_id: CallId) -> None:
-        self.given_back.append(call_id)
+    def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None:
+        self.asked.append(ticket)
+        if not self.full:
+            admitted(Admitted(leg=ticket.leg, trunk=ticket.route[0], slot=0))
 
-    async def lease(self, call_id: CallId, timeout_s: float) -> int:
-        if self.full:
-            await asyncio.sleep(timeout_s)
-            raise TimeoutError
-        return 0
+    def withdraw(self, leg: CallId) -> str:
+        self.withdrawn.append(leg)
+        return "sip.max_calls"
 
-    def send(self, call_id: CallId, command: Command) -> None:
+    def send(self, leg: CallId, command: Command) -> None:
         self.commands.append(command)
+
+    def invite_sent(self, leg: CallId, at_s: float) -> None:
+        self.sent_at_s[leg] = at_s
+
+    def dials(self) -> list[Dial]:
+        return [command for command in self.commands if isinstance(command, Dial)]
 
     async def sent(self, kind: type[Command]) -> Command:
         async with asyncio.timeout(2):
@@ -96,7 +106,14 @@ class FakeAgents:
 
 
 class Rig:
-    def __init__(self, *, ai: bool = False, lines: FakeLines | None = None, agents: FakeAgents | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ai: bool = False,
+        lines: FakeLines | None = None,
+        agents: FakeAgents | None = None,
+        trunks: tuple[Trunk, ...] = (TRUNK,),
+    ) -> None:
         self.lines = lines or FakeLines()
         self.agents = agents or FakeAgents()
         self.store = MemoryStore()
@@ -120,8 +137,9 @@ class Rig:
         self.first = record
         self.call = Call(
             record,
+            tuple(trunk.name for trunk in trunks),
             lines=self.lines,
-            trunks=ConfiguredTrunks([TRUNK]),
+            trunks=ConfiguredTrunks(trunks),
             agents=self.agents,
             store=self.store,
             limits=LIMITS,
@@ -255,7 +273,7 @@ async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
     rig = Rig()
     async with rig.dialled() as call:
         call.tell(answered())
-        call.lost()
+        call.lost(ID)
     rig.assert_outcome(Status.COMPLETED, Cause.WORKER_LOST)
 
 
@@ -265,7 +283,9 @@ async def test_a_call_that_finds_no_line_fails_naming_the_limit() -> None:
     await rig.accept()
     await rig.call.run()
     record = rig.assert_outcome(Status.FAILED, Cause.NO_CAPACITY)
-    assert record.outcome is not None and "sip.max_calls" in record.outcome.hint
+    assert record.outcome is not None
+    assert record.outcome.detail == "The call waited 0.01 s (sip.queue_timeout) for sip.max_calls."
+    assert rig.lines.withdrawn == [ID]
 
 
 async def test_delete_while_waiting_for_a_line_ends_the_call_at_once() -> None:
@@ -340,7 +360,147 @@ async def test_a_line_over_which_nothing_can_be_dialled_is_given_back(monkeypatc
     await rig.accept()
     await rig.call.run()
     rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
-    assert rig.lines.given_back == [ID]
+    assert rig.lines.withdrawn == [ID]
+
+
+BACKUP = replace(TRUNK, account=replace(TRUNK.account, name="backup", uri="sip:backup.example"))
+BOTH = (TRUNK, BACKUP)
+SECOND = CallId("6f0c/2")
+
+
+def second(event: Any) -> Any:
+    return replace(event, call_id=SECOND)
+
+
+@pytest.mark.parametrize("before", [(), (progress(100),)], ids=["trying", "proceeding"])
+@pytest.mark.parametrize(
+    "outcome",
+    [refusal(503, ""), refusal(408, ""), refusal(500, "", 38), refusal(0, "ETIMEDOUT", by_remote=False), TRUNK_SILENT],
+    ids=["503", "408", "500 with Q.850 38", "transport error", "silence"],
+)
+async def test_a_trunk_that_failed_is_followed_by_the_next_one(before: tuple[CallEvent, ...], outcome: Outcome) -> None:
+    rig = Rig(trunks=BOTH)
+    async with rig.dialled() as call:
+        for event in (*before, ended(outcome)):
+            call.tell(event)
+        await until(lambda: len(rig.lines.dials()) == 2)
+        for event in (second(progress(180)), second(answered()), second(ended(CALLEE_HANGUP))):
+            call.tell(event)
+    record = rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP)
+    dials = rig.lines.dials()
+    assert [dial.trunk.name for dial in dials] == ["main", "backup"]
+    assert [dial.sip_call_id for dial in dials] == ["CA1", "CA1-2"]
+    assert [(attempt.trunk, attempt.outcome) for attempt in record.attempts] == [
+        ("main", outcome),
+        ("backup", CALLEE_HANGUP),
+    ]
+    assert record.trunk == "backup"
+    assert rig.told.count(Status.RINGING) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome"),
+    [
+        ((), refusal(486, "")),
+        ((), refusal(404, "")),
+        ((), refusal(480, "")),
+        ((), refusal(603, "")),
+        ((), refusal(503, "", 17)),
+        ((), refusal(503, "", 21)),
+        ((progress(180),), refusal(503, "")),
+        ((progress(183),), refusal(0, "", by_remote=False)),
+    ],
+    ids=["486", "404", "480", "603", "503 busy", "503 rejected", "503 after 180", "lost after 183"],
+)
+async def test_what_concerns_the_callee_or_came_after_the_ring_ends_the_call(
+    before: tuple[CallEvent, ...], outcome: Outcome
+) -> None:
+    rig = Rig(trunks=BOTH)
+    async with rig.dialled() as call:
+        for event in (*before, ended(outcome)):
+            call.tell(event)
+    record = rig.assert_outcome(Status.FAILED, outcome.cause)
+    assert len(rig.lines.dials()) == 1
+    assert [attempt.trunk for attempt in record.attempts] == ["main"]
+    assert record.outcome == outcome
+
+
+async def test_when_every_trunk_failed_the_last_ones_cause_stands_and_their_number_is_told() -> None:
+    rig = Rig(trunks=BOTH)
+    async with rig.dialled() as call:
+        call.tell(ended(refusal(500, "First")))
+        await until(lambda: len(rig.lines.dials()) == 2)
+        call.tell(second(ended(refusal(503, "Second"))))
+    record = rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
+    assert record.outcome is not None
+    assert (record.outcome.sip_code, record.outcome.detail) == (
+        503,
+        "The trunk cannot take calls now. 2 trunks were tried.",
+    )
+
+
+async def test_a_silent_trunk_is_given_up_and_what_it_says_later_changes_nothing() -> None:
+    rig = Rig(trunks=(replace(TRUNK, response_timeout_s=0.01), BACKUP))
+    async with rig.dialled() as call:
+        await until(lambda: len(rig.lines.dials()) == 2)
+        hang_up = await rig.lines.sent(HangUp)
+        assert isinstance(hang_up, HangUp)
+        assert (hang_up.call_id, hang_up.outcome) == (ID, TRUNK_SILENT)
+        call.tell(answered())
+        call.tell(ended(CALLEE_HANGUP))
+        call.lost(ID)
+        call.tell(second(ended(refusal(486, ""))))
+    record = rig.assert_outcome(Status.FAILED, Cause.BUSY)
+    assert record.answered_at is None
+    assert [attempt.outcome and attempt.outcome.cause for attempt in record.attempts] == [
+        Cause.TRUNK_TIMEOUT,
+        Cause.BUSY,
+    ]
+
+
+async def test_a_100_stops_the_wait_for_a_response() -> None:
+    rig = Rig(trunks=(replace(TRUNK, response_timeout_s=0.05), BACKUP))
+    async with rig.dialled() as call:
+        call.tell(progress(100))
+        await asyncio.sleep(0.1)
+        assert len(rig.lines.dials()) == 1
+        call.tell(ended(refusal(486, "")))
+
+
+async def test_delete_between_two_trunks_dials_no_more() -> None:
+    rig = Rig(trunks=BOTH)
+    async with rig.dialled() as call:
+        rig.lines.full = True
+        call.tell(ended(refusal(503, "")))
+        await until(lambda: len(rig.lines.asked) == 2)
+        call.end()
+    record = rig.assert_outcome(Status.FAILED, Cause.CANCELED)
+    assert rig.lines.withdrawn == [SECOND]
+    assert len(record.attempts) == 1
+
+
+async def test_the_next_trunks_line_that_does_not_come_leaves_the_first_ones_word() -> None:
+    rig = Rig(trunks=BOTH)
+    rig.call._limits = CallLimits(ring_timeout_s=1, queue_timeout_s=0.01, default_max_duration_s=1)
+    async with rig.dialled() as call:
+        rig.lines.full = True
+        call.tell(ended(refusal(503, "Busy")))
+    rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
+
+
+async def test_only_the_first_attempt_of_an_ai_call_counts_for_the_agent_services_rate() -> None:
+    rig = Rig(ai=True, trunks=BOTH)
+    async with rig.dialled() as call:
+        call.tell(ended(refusal(503, "")))
+        await until(lambda: len(rig.lines.dials()) == 2)
+        call.tell(second(ended(refusal(486, ""))))
+    assert [ticket.new_session for ticket in rig.lines.asked] == [True, False]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(2):
+        while not holds():
+            await asyncio.sleep(0)
 
 
 class FailingStore(MemoryStore):

@@ -171,6 +171,13 @@ PAGE = {
     TRUNK + "codecs = []": {"trunks[0].codecs": "expected at least one"},
     TRUNK + 'codecs = "PCMU"': {"trunks[0].codecs": "expected a list in brackets"},
     TRUNK + 'codecs = ["PCMU", "OPUS"]': {"trunks[0].codecs[1]": "expected 'PCMU', 'PCMA' or 'G722', not 'OPUS'"},
+    TRUNK + "failover_on = [503, 486, 603]": {
+        "trunks[0].failover_on": "486, 603: no other trunk can help; expected 401, 402, 403, 407, 408 or 5xx"
+    },
+    TRUNK + 'probe_interval = "soon"': {
+        "trunks[0].probe_interval": 'expected a time such as "60s", "2m" or "1h", not \'soon\''
+    },
+    TRUNK + "calls_per_second = 0": {"trunks[0].calls_per_second": "expected 1 or more, not 0"},
     TRUNK + 'codecs = ["PCMU", "PCMU"]': {"trunks[0].codecs": "a codec is named twice"},
     TRUNK + 'outbound_proxy = ["sip:p;lr", "p"]': {
         "trunks[0].outbound_proxy[1]": "expected a SIP URI such as sip:carrier.example:5060;transport=udp"

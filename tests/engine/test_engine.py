@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
+from engine.admission import Admission
 from engine.call import CallLimits
 from engine.commands import Command, Dial, HangUp, TrunkAccount
 from engine.engine import Engine
 from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
 from engine.events import Answered, Heartbeat, LegEnded, Progress
 from engine.outcome import CALLEE_HANGUP, Cause
+from engine.pacer import Pacer
 from engine.pool import WorkerPool
 from engine.ports import IdempotencyClaim
 from engine.realm import Realm
@@ -40,7 +42,9 @@ class FakePool:
         self.engine: Engine | None = None
         self.swept = 0
 
-    async def lease(self, call_id: CallId, timeout_s: float) -> int:
+    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[CallId], None]) -> None: ...
+
+    def lease(self, call_id: CallId) -> int | None:
         return 0
 
     def carries(self, call_id: CallId) -> bool:
@@ -48,6 +52,8 @@ class FakePool:
 
     def sweep(self) -> None:
         self.swept += 1
+
+    def give_back(self, call_id: CallId) -> None: ...
 
     def send(self, call_id: CallId, command: Command) -> None:
         assert self.engine is not None
@@ -62,13 +68,7 @@ class Rig:
         self.store = MemoryStore()
         self.pools = {environment: FakePool(max_calls) for environment in Environment}
         realms: Mapping[Environment, Realm] = {
-            environment: Realm(
-                pool=cast(WorkerPool, pool),
-                trunks=ConfiguredTrunks(trunks),
-                agents=None,
-                start=self.nothing,
-                close=self.nothing,
-            )
+            environment: self.realm(cast(WorkerPool, pool), ConfiguredTrunks(trunks))
             for environment, pool in self.pools.items()
         }
         limits = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
@@ -76,6 +76,10 @@ class Rig:
         self.engine = Engine(realms=realms, store=self.store, keys=self.store, webhooks=webhooks, limits=limits)
         for pool in self.pools.values():
             pool.engine = self.engine
+
+    def realm(self, pool: WorkerPool, trunks: ConfiguredTrunks) -> Realm:
+        lines = Admission(pool, trunks, Pacer(trunks.caps()))
+        return Realm(pool=pool, lines=lines, trunks=trunks, agents=None, start=self.nothing, close=self.nothing)
 
     @staticmethod
     async def nothing() -> None: ...

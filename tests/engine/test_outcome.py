@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.outcome import Cause, Party, refusal
+from engine.outcome import CANCELED, Cause, Outcome, Party, refusal, trunk_failed
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,21 @@ def test_a_transport_error_names_itself() -> None:
     outcome = refusal(503, "Connection refused", by_remote=False)
     assert outcome.cause is Cause.TRUNK_UNAVAILABLE
     assert "Connection refused" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failed"),
+    [
+        (refusal(503, ""), True),
+        (refusal(503, "", 38), True),
+        (refusal(503, "", 127), True),
+        (refusal(503, "", 17), False),
+        (refusal(501, ""), False),
+        (refusal(486, ""), False),
+        (refusal(408, "", by_remote=False), True),
+        (refusal(503, "Connection refused", by_remote=False), True),
+        (CANCELED, False),
+    ],
+)
+def test_another_trunk_may_help_only_where_the_trunk_failed(outcome: Outcome, failed: bool) -> None:
+    assert trunk_failed(outcome, {408, 503}) is failed

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from engine import pool as pool_module
 from engine.commands import Command, Dial, HangUp, Stop, TrunkAccount
-from engine.events import Event, Heartbeat, LegEnded, Ready
+from engine.events import Event, Heartbeat, LegEnded, LineFree, Ready
 from engine.outcome import CALLEE_HANGUP
 from engine.pool import SILENT_SWEEPS, CallEvent, WorkerPool
 from engine.records import CallId
@@ -48,6 +49,17 @@ class Rig:
             on_event=self.events.append,
             on_lost=self.lost.append,
         )
+        self.freed: list[CallId] = []
+        self.room = asyncio.Event()
+        self.pool.watch(on_room=self.room.set, on_free=self.freed.append)
+
+    async def lease(self, call: CallId) -> int:
+        """As admission does: ask again whenever there may be room."""
+        async with asyncio.timeout(5):
+            while (slot := self.pool.lease(call)) is None:
+                self.room.clear()
+                await self.room.wait()
+        return slot
 
     async def start(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> FakeChild:
         child = FakeChild(slot, on_event, on_exit)
@@ -82,7 +94,7 @@ async def test_warm_lines_are_there_before_the_first_call_and_refilled_after_it(
     rig.pool.warm_up()
     await settle()
     assert [child.slot for child in rig.children] == [0]
-    await rig.pool.lease(CallId("a"), 1)
+    await rig.lease(CallId("a"))
     await settle()
     assert [child.slot for child in rig.children] == [0, 1]
     await rig.pool.close()
@@ -90,49 +102,52 @@ async def test_warm_lines_are_there_before_the_first_call_and_refilled_after_it(
 
 async def test_calls_share_a_worker_until_its_lines_are_used() -> None:
     rig = Rig(max_calls=8, lines=2)
-    slots = [await rig.pool.lease(CallId(name), 1) for name in "abcd"]
+    slots = [await rig.lease(CallId(name)) for name in "abcd"]
     assert sorted(slots) == [0, 0, 1, 1]
     await rig.pool.close()
 
 
 async def test_a_freed_line_is_leased_again() -> None:
     rig = Rig(max_calls=1, slots=1, lines=1)
-    await rig.pool.lease(CallId("a"), 1)
-    waiting = asyncio.create_task(rig.pool.lease(CallId("b"), 5))
+    await rig.lease(CallId("a"))
     await settle()
-    assert not waiting.done()
+    assert rig.pool.lease(CallId("b")) is None
     rig.children[0].on_event(ended("a"))
-    assert await waiting == 0
+    assert rig.freed == ["a"]
+    assert await rig.lease(CallId("b")) == 0
     assert rig.events == [ended("a")]
+    await rig.pool.close()
+
+
+async def test_a_line_whose_far_end_has_not_confirmed_the_end_is_free_when_it_has() -> None:
+    rig = Rig(max_calls=1, slots=1, lines=1)
+    await rig.lease(CallId("a"))
+    rig.children[0].on_event(replace(ended("a"), line_held=True))
+    assert rig.pool.lease(CallId("b")) is None
+    rig.children[0].on_event(LineFree(call_id=CallId("a")))
+    assert rig.freed == ["a"]
+    assert await rig.lease(CallId("b")) == 0
     await rig.pool.close()
 
 
 async def test_a_line_that_is_given_back_is_leased_again() -> None:
     rig = Rig(max_calls=1, slots=1, lines=1)
-    await rig.pool.lease(CallId("a"), 1)
+    await rig.lease(CallId("a"))
     rig.pool.give_back(CallId("a"))
-    assert await rig.pool.lease(CallId("b"), 1) == 0
+    assert await rig.lease(CallId("b")) == 0
     assert rig.events == []
-    await rig.pool.close()
-
-
-async def test_a_call_that_finds_no_line_in_time_is_told_so() -> None:
-    rig = Rig(max_calls=1, slots=1, lines=1)
-    await rig.pool.lease(CallId("a"), 1)
-    with pytest.raises(TimeoutError):
-        await rig.pool.lease(CallId("b"), 0.01)
     await rig.pool.close()
 
 
 async def test_a_dead_workers_calls_are_lost_once_and_its_slot_is_filled_again() -> None:
     rig = Rig(max_calls=4)
-    await rig.pool.lease(CallId("a"), 1)
-    await rig.pool.lease(CallId("b"), 1)
+    await rig.lease(CallId("a"))
+    await rig.lease(CallId("b"))
     dead = rig.children[0]
     dead.on_exit()
     assert sorted(rig.lost) == ["a", "b"]
     dead.on_event(ended("a"))
-    assert await rig.pool.lease(CallId("c"), 1) == 0
+    assert await rig.lease(CallId("c")) == 0
     assert rig.children[-1] is not dead
     assert sorted(rig.lost) == ["a", "b"]
     await rig.pool.close()
@@ -143,7 +158,7 @@ async def test_a_worker_whose_calls_end_too_fast_rests_and_another_takes_over(mo
     rig = Rig(max_calls=4, spare_lines=0)
     slots = []
     for number in range(25):
-        slots.append(await rig.pool.lease(CallId(str(number)), 1))
+        slots.append(await rig.lease(CallId(str(number))))
         rig.children[slots[-1]].on_event(ended(str(number)))
     assert slots == [0] * 20 + [1] * 5
     await rig.pool.close()
@@ -153,7 +168,7 @@ async def test_a_rested_worker_takes_calls_again(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pool_module, "_COOLING_S", 0.01)
     rig = Rig(max_calls=4, slots=1, spare_lines=0)
     for number in range(50):
-        assert await rig.pool.lease(CallId(str(number)), 5) == 0
+        assert await rig.lease(CallId(str(number))) == 0
         rig.children[0].on_event(ended(str(number)))
     await rig.pool.close()
 
@@ -169,21 +184,21 @@ async def test_closing_stops_every_worker_and_waits_for_it() -> None:
 
 async def test_a_worker_that_says_nothing_is_killed_and_its_calls_are_lost() -> None:
     rig = Rig(max_calls=4, spare_lines=0)
-    await rig.pool.lease(CallId("a"), 1)
+    await rig.lease(CallId("a"))
     silent = rig.children[0]
     for _ in range(SILENT_SWEEPS):
         rig.pool.sweep()
     assert rig.lost == []
     rig.pool.sweep()
     assert rig.lost == ["a"]
-    assert await rig.pool.lease(CallId("b"), 1) == 0
+    assert await rig.lease(CallId("b")) == 0
     assert rig.children[-1] is not silent
     await rig.pool.close()
 
 
 async def test_a_worker_that_says_anything_now_and_then_is_left_alone() -> None:
     rig = Rig(max_calls=4, spare_lines=0)
-    await rig.pool.lease(CallId("a"), 1)
+    await rig.lease(CallId("a"))
     for _ in range(3 * SILENT_SWEEPS):
         rig.pool.sweep()
         if _ % SILENT_SWEEPS == 0:
@@ -208,7 +223,7 @@ async def test_a_call_that_its_worker_does_not_know_is_lost(
 ) -> None:
     rig = Rig(max_calls=4, spare_lines=0)
     for call in ("a", "b"):
-        await rig.pool.lease(CallId(call), 1)
+        await rig.lease(CallId(call))
     for call in dialled:
         rig.pool.send(CallId(call), dial(call))
     rig.children[0].on_event(told)
@@ -219,9 +234,22 @@ async def test_a_call_that_its_worker_does_not_know_is_lost(
 
 async def test_a_line_that_is_nobodys_is_hung_up() -> None:
     rig = Rig(max_calls=4, spare_lines=0)
-    await rig.pool.lease(CallId("a"), 1)
+    await rig.lease(CallId("a"))
     rig.pool.send(CallId("a"), dial("a"))
     rig.children[0].on_event(beat("a", "ghost", dials=1))
     assert [command.call_id for command in rig.children[0].commands if isinstance(command, HangUp)] == ["ghost"]
     assert rig.lost == []
+    await rig.pool.close()
+
+
+async def test_a_line_that_the_far_end_has_yet_to_confirm_is_held_though_its_worker_tells_of_it_no_more() -> None:
+    rig = Rig(max_calls=4, spare_lines=0)
+    await rig.lease(CallId("a"))
+    rig.pool.send(CallId("a"), dial("a"))
+    rig.children[0].on_event(replace(ended("a"), line_held=True))
+    rig.children[0].on_event(beat(dials=1))
+    assert rig.pool.carries(CallId("a"))
+    assert rig.lost == []
+    rig.children[0].on_event(LineFree(call_id=CallId("a")))
+    assert not rig.pool.carries(CallId("a"))
     await rig.pool.close()

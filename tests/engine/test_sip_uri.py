@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sip_uri import SipUri, name_addr, q850_cause
+from engine.sip_uri import SipUri, name_addr, q850_cause, retry_after_s
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,18 @@ def test_a_display_name_cannot_leave_its_quotes(name: str) -> None:
 def test_the_q850_cause_is_read_from_the_reason_header(header: str, cause: int | None) -> None:
     message = f"SIP/2.0 486 Busy Here\r\n{header}\r\nContent-Length: 0\r\n\r\nReason: Q.850;cause=34\r\n"
     assert q850_cause(message) == cause
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("Retry-After: 30", 30),
+        ("retry-after:120;duration=3600", 120),
+        ("Retry-After: 18000 (in maintenance)", 18000),
+        ("Retry-After: soon", None),
+        ("X-Retry-After: 30", None),
+    ],
+)
+def test_the_seconds_are_read_from_the_retry_after_header(header: str, seconds: int | None) -> None:
+    message = f"SIP/2.0 503 Service Unavailable\r\n{header}\r\nContent-Length: 0\r\n\r\nRetry-After: 5\r\n"
+    assert retry_after_s(message) == seconds

@@ -57,9 +57,11 @@ class _Sipp(Peer):
         rtp_echo: bool = False,
         hold_ms: int = 0,
         keys: Mapping[str, str] | None = None,
+        port: int = 0,
     ) -> None:
         super().__init__()
         self._scenario, self._rtp, self._rtp_echo, self._hold_ms = scenario, rtp, rtp_echo, hold_ms
+        self._fixed_port = port
         self._keys = dict(keys or {})
         self._messages: list[SipMessage] = []
         self._complaints: list[str] = []
@@ -96,7 +98,7 @@ class _Sipp(Peer):
         if self._rtp:
             scenario = scenario.replace("[media_port]", str(self._rtp.port))
         (self.directory / "scenario.xml").write_text(scenario, encoding="latin-1")
-        self.port, media, control = free_port(), free_port(pair=True), free_port()
+        self.port, media, control = self._fixed_port or free_port(), free_port(pair=True), free_port()
         command = ["sipp", "-sf", "scenario.xml", "-i", "127.0.0.1", "-bind_local", "-p", str(self.port)]
         command += ["-mi", "127.0.0.1", "-mp", str(media), "-ci", "127.0.0.1", "-cp", str(control), "-nostdin"]
         command += ["-trace_msg", "-message_file", "messages.log", "-trace_err", "-error_file", "errors.log"]
@@ -108,7 +110,8 @@ class SippUas(_Sipp):
     """SIPp as trunk and callee. Serves any number of calls at once, until it is stopped.
 
     ``rtp`` takes the place of SIPp's own media port in its SDP; ``rtp_echo`` sends back what arrives at that port.
-    ``hold_ms`` is the scenario's open pause (``-d``); ``tone_hz`` and ``ringback_hz`` are for the scenarios that play.
+    ``hold_ms`` is the scenario's open pause (``-d``); ``tone_hz`` and ``ringback_hz`` are for the scenarios that play;
+    ``port`` is any free one unless given.
     """
 
     def __init__(
@@ -121,8 +124,9 @@ class SippUas(_Sipp):
         tone_hz: int = 1000,
         ringback_hz: int = 425,
         keys: Mapping[str, str] | None = None,
+        port: int = 0,
     ) -> None:
-        super().__init__(scenario, rtp=rtp, rtp_echo=rtp_echo, hold_ms=hold_ms, keys=keys)
+        super().__init__(scenario, rtp=rtp, rtp_echo=rtp_echo, hold_ms=hold_ms, keys=keys, port=port)
         self._tone_hz, self._ringback_hz = tone_hz, ringback_hz
 
     def requests(self, method: str) -> list[SipMessage]:
@@ -254,9 +258,9 @@ class Kamailio(Peer):
 
     program = "kamailio"
 
-    def __init__(self, *, gateway: str = "sip:127.0.0.1:9") -> None:
+    def __init__(self, *, gateway: str = "sip:127.0.0.1:9", port: int = 0) -> None:
         super().__init__()
-        self._gateway = gateway
+        self._gateway, self._fixed_port = gateway, port
 
     def registered(self) -> bool:
         """Somebody is registered now."""
@@ -268,7 +272,7 @@ class Kamailio(Peer):
         return f"unix:{self.directory}/control"
 
     def _prepare(self) -> Sequence[str]:
-        self.port = free_port()
+        self.port = self._fixed_port or free_port()
         values = {"USERNAME": USERNAME, "PASSWORD": PASSWORD, "GATEWAY": self._gateway, "CONTROL": self._control}
         defines = [word for key, value in values.items() for word in ("-A", f'{key}="{value}"')]
         here = str(self.directory)

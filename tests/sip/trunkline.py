@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from engine.assembly import running_engine
 from engine.config import Config
@@ -72,9 +73,13 @@ async def trunkline(
     ring_timeout: str = "10s",
     max_calls: int = 4,
     until_ready: bool = True,
+    sip: Mapping[str, Any] | None = None,
+    trunk: Mapping[str, Any] | None = None,
+    others: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[Trunkline]:
-    """An engine with one trunk at ``uri``, every port of its own on loopback, its store in ``folder``.
+    """An engine with a trunk at ``uri``, every port of its own on loopback, its store in ``folder``.
 
+    ``sip`` and ``trunk`` are further settings of theirs, ``others`` further trunks.
     On a good way out no process, descriptor, task or port of it may be left.
     """
     with _port_block() as guard:
@@ -91,6 +96,7 @@ async def trunkline(
                     "rtp_ports": f"{base + 100}-{ports[-1]}",
                     "max_calls": max_calls,
                     "ring_timeout": ring_timeout,
+                    **(sip or {}),
                 },
                 "trunks": (
                     {
@@ -101,7 +107,9 @@ async def trunkline(
                         "username": USERNAME,
                         "password": password,
                         "codecs": tuple(codecs),
+                        **(trunk or {}),
                     },
+                    *others,
                 ),
             }
         )

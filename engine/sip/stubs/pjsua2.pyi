@@ -13,6 +13,7 @@ PJSIP_INV_STATE_CONFIRMED: int
 PJSIP_INV_STATE_DISCONNECTED: int
 PJSIP_EVENT_TSX_STATE: int
 PJSIP_EVENT_RX_MSG: int
+PJSIP_EVENT_TIMER: int
 PJMEDIA_TYPE_AUDIO: int
 PJSUA_CALL_MEDIA_NONE: int
 PJSUA_INVALID_ID: int
@@ -92,7 +93,7 @@ class AccountRegConfig:
     timeoutSec: int
     retryIntervalSec: int
     firstRetryIntervalSec: int
-    randomRetryIntervalSec: int
+    registerOnAdd: bool
 
 class AccountSipConfig:
     authCreds: _Vector[AuthCredInfo]
@@ -119,12 +120,22 @@ class OnRegStateParam:
     code: int
     reason: str
     expiration: int
+    rdata: SipRxData
+
+class SendRequestParam:
+    method: str
+    txOption: SipTxOption
+
+class OnSendRequestParam:
+    e: SipEvent
 
 class Account:
     def create(self, config: AccountConfig, make_default: bool = ...) -> None: ...
     def setRegistration(self, renew: bool) -> None: ...
+    def sendRequest(self, prm: SendRequestParam) -> None: ...
     def onIncomingCall(self, prm: OnIncomingCallParam) -> None: ...
     def onRegState(self, prm: OnRegStateParam) -> None: ...
+    def onSendRequest(self, prm: OnSendRequestParam) -> None: ...
 
 class SipHeader:
     hName: str
@@ -204,9 +215,15 @@ class SipRxData:
 class TsxStateEventSrc:
     rdata: SipRxData
 
+class SipTransaction:
+    method: str
+    statusCode: int
+    statusText: str
+
 class TsxStateEvent:
     type: int
     src: TsxStateEventSrc
+    tsx: SipTransaction
 
 class SipEventBody:
     tsxState: TsxStateEvent
@@ -254,6 +271,7 @@ class Call:
     def hangup(self, prm: CallOpParam) -> None: ...
     def sendDtmf(self, prm: CallSendDtmfParam) -> None: ...
     def isActive(self) -> bool: ...
+    def getId(self) -> int: ...
     def getInfo(self) -> CallInfo: ...
     def getStreamInfo(self, index: int) -> StreamInfo: ...
     def getStreamStat(self, index: int) -> StreamStat: ...

@@ -38,6 +38,7 @@ class FakeServer:
         self.events = events
         self.refusal = refusal
         self.url = ""
+        self.trunks: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, Any]] = []
         self.keys: set[str] = set()
         self.hung_up = threading.Event()
@@ -52,6 +53,8 @@ class FakeServer:
             self._answer(request, *self.refusal)
         elif request.path.endswith("/events"):
             self._stream(request)
+        elif request.path == "/api/trunks":
+            self._answer(request, 200, {"trunks": self.trunks})
         elif request.command == "POST":
             self._answer(request, 200, {name: RECORD[name] for name in ("id", "callId", "status")})
         else:

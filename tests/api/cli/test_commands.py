@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.cli.conftest import Trunkline
 
-COMMANDS = ("serve", "demo", "check", "call", "keys", "webhooks")
+COMMANDS = ("serve", "demo", "check", "call", "trunks", "keys", "webhooks")
 
 
 def test_help_names_every_command(trunkline: Trunkline) -> None:

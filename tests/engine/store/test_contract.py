@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, IdempotencyConflict
-from engine.outcome import Cause, Outcome, Party
-from engine.records import AiRecord, AiStatus, CallId, Environment, Status
+from engine.outcome import Cause, Outcome, Party, refusal
+from engine.records import AiRecord, AiStatus, Attempt, CallId, Environment, Status
 from engine.store import MemoryStore, open_store
 from tests.engine.store.samples import (
     NOON,
@@ -74,6 +74,10 @@ async def test_saved_call_replaces_the_one_before_with_every_field(store: AnySto
             joined_at=NOON + timedelta(seconds=2),
             ended_at=NOON + timedelta(seconds=49),
             end_reason="hangup",
+        ),
+        attempts=(
+            Attempt(trunk="office", sip_call_id="CA1", started_at=NOON, ended_at=NOON, outcome=refusal(503, "No", 38)),
+            Attempt(trunk="backup", sip_call_id="CA1-2", started_at=NOON + timedelta(microseconds=7)),
         ),
         media={"underruns": 0, "codec": "PCMU", "late_ms": 1.5},
     )

@@ -1,0 +1,164 @@
+"""Registrations that stay up, against SIPp and Kamailio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from engine.errors import TrunkUnavailable
+from engine.records import Status
+from engine.trunk_health import RegistrationState
+from tests.sip.peers import PASSWORD, USERNAME, Kamailio, SippUas
+from tests.sip.process import free_port, wait_until
+from tests.sip.trunkline import LIVE, Trunkline, trunkline
+
+pytestmark = pytest.mark.sip
+
+
+class SlowRegistrar(SippUas):
+    """``registrar-200`` that takes its time: a REGISTER it has received is not answered yet."""
+
+    def __init__(self) -> None:
+        super().__init__("registrar-200")
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        path = self.directory / "scenario.xml"
+        scenario, received = path.read_text(encoding="latin-1"), '<recv request="REGISTER"/>'
+        path.write_text(scenario.replace(received, f'{received}<pause milliseconds="400"/>'), encoding="latin-1")
+        return command
+
+
+def registration(line: Trunkline) -> RegistrationState:
+    state = line.engine.trunks(LIVE)[0].health.registration
+    assert state is not None
+    return state
+
+
+async def until(line: Trunkline, state: str, *, within_s: float = 10) -> RegistrationState:
+    await wait_until(lambda: registration(line).state == state, f"the trunk {state}", within_s=within_s)
+    return registration(line)
+
+
+async def test_a_registrar_that_was_stopped_has_us_again_when_it_is_back_and_calls_are_refused_meanwhile(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    uri, brief = f"sip:127.0.0.1:{port}", {"register_expires": "6s"}
+    async with (
+        SippUas("uas-answers-then-byes") as pstn,
+        trunkline(tmp_path, uri, registrar=uri, trunk=brief, until_ready=False) as line,
+    ):
+        async with Kamailio(gateway=pstn.uri, port=port):
+            await until(line, "registered")
+            assert (await line.call()).status is Status.COMPLETED
+        failed = await until(line, "failed", within_s=15)
+        assert (failed.code, failed.expires_at) == (408, None)
+        assert "registrar" in failed.hint
+        assert not line.engine.readiness().ready
+        with pytest.raises(TrunkUnavailable, match="registration failed: 408"):
+            await line.place()
+        async with Kamailio(gateway=pstn.uri, port=port) as registrar:
+            again = await until(line, "registered", within_s=15)
+            assert again.since > failed.since
+            assert registrar.registered()
+            assert (await line.call()).status is Status.COMPLETED
+
+
+async def test_a_registrar_that_wants_longer_registrations_gets_them(tmp_path: Path) -> None:
+    async with (
+        SippUas("registrar-423") as registrar,
+        trunkline(tmp_path, registrar.uri, registrar=registrar.uri, trunk={"register_expires": "60s"}) as line,
+    ):
+        state = registration(line)
+        assert state.expires_at is not None
+        assert (state.expires_at - state.since).total_seconds() == pytest.approx(1800, abs=1)
+        assert [request.header("Expires") for request in registrar.requests("REGISTER")] == ["60", "1800"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "said"), [("registrar-403", "403 Forbidden"), ("registrar-challenges-401", "401 Unauthorized")]
+)
+async def test_a_refused_account_is_shown_as_failed_with_the_settings_to_look_at_and_not_hammered(
+    tmp_path: Path, scenario: str, said: str
+) -> None:
+    async with (
+        SippUas(scenario) as registrar,
+        trunkline(tmp_path, registrar.uri, registrar=registrar.uri, password="wrong", until_ready=False) as line,
+    ):
+        state = await until(line, "failed")
+        assert f"{state.code} {state.reason}" == said
+        assert "username and password" in state.hint
+        asked = len(registrar.requests("REGISTER"))
+        await asyncio.sleep(1.5)
+        assert len(registrar.requests("REGISTER")) == asked
+
+
+async def test_a_nonce_that_went_stale_is_replaced_without_a_failure(tmp_path: Path) -> None:
+    async with (
+        SippUas("registrar-nonce-stale") as registrar,
+        trunkline(tmp_path, registrar.uri, registrar=registrar.uri, trunk={"register_expires": "4s"}) as line,
+    ):
+        since = registration(line).since
+        requests = await registrar.wait_for("REGISTER", count=4)
+        assert ['nonce="second' in (request.header("Authorization") or "") for request in requests] == [
+            False,
+            False,
+            False,
+            True,
+        ]
+        assert requests[3].answers_challenge(USERNAME, PASSWORD)
+        await wait_until(lambda: registrar.messages[-1].status == 200, "the renewed registration")
+        assert (registration(line).state, registration(line).since) == ("registered", since)
+
+
+async def test_a_registrar_that_asks_for_sha_256_gets_it(tmp_path: Path) -> None:
+    async with (
+        SippUas("registrar-sha-256") as registrar,
+        trunkline(tmp_path, registrar.uri, registrar=registrar.uri),
+    ):
+        answer = registrar.requests("REGISTER")[1]
+        assert "algorithm=SHA-256" in (answer.header("Authorization") or "")
+        assert answer.answers_challenge(USERNAME, PASSWORD)
+
+
+async def test_a_first_registration_that_is_still_on_its_way_is_removed_at_shutdown(tmp_path: Path) -> None:
+    async with SlowRegistrar() as registrar:
+        async with trunkline(tmp_path, registrar.uri, registrar=registrar.uri, until_ready=False):
+            await registrar.wait_for("REGISTER")
+        assert [request.header("Expires") for request in registrar.requests("REGISTER")] == ["300", "0"]
+
+
+async def test_a_registrar_process_that_died_is_replaced_and_registers_again(tmp_path: Path) -> None:
+    async with (
+        SippUas("registrar-200") as registrar,
+        trunkline(tmp_path, registrar.uri, registrar=registrar.uri) as line,
+    ):
+        before = registration(line)
+        os.kill(_pid_of_registrar(), signal.SIGKILL)
+        await wait_until(lambda: registration(line).since > before.since, "the loss noticed")
+        await until(line, "registered")
+
+
+def _pid_of_registrar() -> int:
+    """The process of this test's engine that is titled so."""
+
+    def ancestors(pid: int) -> list[int]:
+        found = []
+        while pid > 1:
+            found.append(pid)
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return found
+
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            titled = b"registrar" in (process / "comm").read_bytes() + (process / "cmdline").read_bytes()
+            if titled and os.getpid() in ancestors(int(process.name)):
+                return int(process.name)
+        except OSError:
+            continue
+    raise AssertionError("no registrar process")
