@@ -26,12 +26,16 @@ from engine.config_values import (
     OptionalServerUri,
     PortRange,
     Ports,
+    ReadableFile,
     Secret,
     SecretText,
     ServerUri,
     WebUrl,
+    check_key_pair,
 )
 from engine.errors import ConfigError
+from engine.identity_config import IdentityConfig
+from engine.sip_uri import SipUri
 
 LINES_PER_WORKER = 4
 """Calls a worker holds in the stock PJSIP build: what ``worker_ports`` is checked against before any worker runs."""
@@ -82,6 +86,10 @@ class SipConfig(_Section):
     """Workers run before ordinary programs where the system permits it (SCHED_RR; RLIMIT_RTPRIO of 1)."""
     ring_timeout_s: Duration = Field(default=60.0, alias="ring_timeout")
     """How long a phone rings before the call is given up as not answered."""
+    dscp_sip: int = Field(default=24, ge=0, le=63)
+    """DiffServ code point (RFC 2474) of SIP; 24 is CS3."""
+    dscp_rtp: int = Field(default=46, ge=0, le=63)
+    """Of RTP and RTCP; 46 is EF (RFC 3246)."""
 
     @field_validator("worker_ports")
     @classmethod
@@ -108,7 +116,29 @@ class SipConfig(_Section):
         return ports
 
 
-class TrunkConfig(_Section):
+class TlsConfig(_Section):
+    """TLS to a trunk. Files are PEM."""
+
+    ca_file: ReadableFile = ""
+    """Trust these authorities, in place of the system's."""
+    certificate: ReadableFile = ""
+    """Ours, for a trunk that asks for one."""
+    private_key: ReadableFile = Field(default="", validate_default=True)
+    verify: bool = True
+    """False: anybody on the way can pose as the trunk."""
+
+    @field_validator("private_key")
+    @classmethod
+    def _goes_with_the_certificate(cls, private_key: str, info: ValidationInfo) -> str:
+        certificate = info.data.get("certificate", private_key)
+        if bool(private_key) != bool(certificate):
+            raise ValueError("certificate and private_key go together")
+        if private_key:
+            check_key_pair(certificate, private_key)
+        return private_key
+
+
+class TrunkConfig(IdentityConfig):
     """A way to the telephone network."""
 
     name: Label
@@ -127,6 +157,27 @@ class TrunkConfig(_Section):
     """Offered in this order."""
     dtmf: Literal["auto", "rfc4733", "info"] = "auto"
     """How keys are sent: RTP events (RFC 4733), SIP INFO, or events where the far end takes them, else INFO."""
+    tls: TlsConfig = TlsConfig()
+    srtp_without_tls: bool = False
+    """Allow ``srtp`` although its keys can be read on the way."""
+    srtp: Literal["off", "optional", "required"] = "off"
+
+    @property
+    def first_hop(self) -> SipUri:
+        """Where INVITEs leave to."""
+        return SipUri.parse((*self.outbound_proxy, self.uri)[0])
+
+    @field_validator("srtp")
+    @classmethod
+    def _keys_are_secret(cls, srtp: str, info: ValidationInfo) -> str:
+        hops = (*info.data.get("outbound_proxy", ()), info.data.get("uri", ""))
+        in_clear = hops[0] and SipUri.parse(hops[0]).transport != "tls"
+        if srtp != "off" and in_clear and not info.data["srtp_without_tls"]:
+            raise ValueError(
+                "its keys would cross the network in clear: expected ;transport=tls in outbound_proxy or uri, "
+                "or srtp_without_tls = true"
+            )
+        return srtp
 
     @field_validator("registrar")
     @classmethod

@@ -106,7 +106,7 @@ class Engine:
         """Accept a call and have it dialled; returns its record, committed, without waiting for the far end.
 
         With a ``claim`` made before, the call of that time. Raises ``NoCapacity``, ``TrunkUnavailable``,
-        ``IdempotencyConflict``.
+        ``CallerNotAllowed``, ``IdempotencyConflict``.
         """
         if claim is not None and (earlier := await self._store.claimed(claim)) is not None:
             return earlier
@@ -172,11 +172,7 @@ class Engine:
         configured = live.trunks.states()
         realm = live if configured else self._realms[Environment.TEST]
         checks = {f"trunk {name}": state for name, state in realm.trunks.states().items()}
-        try:
-            realm.trunks.pick()
-            trunk_up = True
-        except TrunkUnavailable:
-            trunk_up = False
+        trunk_up = any(state.startswith("up") for state in realm.trunks.states().values())
         environment = Environment.LIVE if configured else Environment.TEST
         used, limit = self._reserved[environment], realm.pool.max_calls
         checks["lines"] = f"{used} of {limit} in use" + ("" if realm.pool.ready else ", none warm")
@@ -208,7 +204,7 @@ class Engine:
         self, request: CallRequest, environment: Environment, realm: Realm, claim: IdempotencyClaim | None
     ) -> CallRecord:
         await realm.start()
-        trunk = realm.trunks.pick()
+        trunk = realm.trunks.pick(request.from_number)
         if request.agent is not None and realm.agents is None:
             raise TrunkUnavailable(
                 "AI calls need ultravox.api_key in trunkline.toml; plain calls work without it.", retry_after_s=60

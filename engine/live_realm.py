@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import logging
 import math
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+import certifi
+
 from engine.agents import UltravoxAgents
-from engine.commands import Register, Stop, TrunkAccount
+from engine.commands import Register, Srtp, Stop, TlsSettings, TrunkAccount
 from engine.config import Config, TrunkConfig
 from engine.errors import EngineError
 from engine.events import Event, Registration
@@ -71,6 +74,13 @@ class LiveRealm:
         if self._started or not self._config.trunks:
             return
         self._started = True
+        for trunk in self._config.trunks:
+            if not trunk.tls.verify:
+                log.warning(
+                    "TLS certificates are NOT verified: anybody on the way can pose as the trunk, hear its calls and "
+                    "read its SRTP keys; set tls.verify to true",
+                    extra={"trunk": trunk.name},
+                )
         self._pool.warm_up()
         if self._trunks.registering():
             self._watching = asyncio.create_task(self._keep_registrar())
@@ -132,9 +142,16 @@ class LiveRealm:
             rtp_first=rtp_first,
             rtp_last=rtp_last,
             public_address=sip.public_address,
+            dscp_sip=sip.dscp_sip,
+            dscp_rtp=sip.dscp_rtp,
             nameservers=nameservers(Path("/etc/resolv.conf")),
             hosts=static_hosts(Path("/etc/hosts")),
         )
+
+
+def default_ca_file() -> str:
+    """The system's authorities, which PJSIP's bundled OpenSSL does not find by itself; else certifi's."""
+    return ssl.get_default_verify_paths().cafile or certifi.where()
 
 
 def _trunk(trunk: TrunkConfig) -> Trunk:
@@ -148,6 +165,15 @@ def _trunk(trunk: TrunkConfig) -> Trunk:
             registrar=trunk.registrar,
             outbound_proxy=trunk.outbound_proxy,
             dtmf=trunk.dtmf,
+            tls=TlsSettings(
+                ca_file=trunk.tls.ca_file or default_ca_file(),
+                certificate=trunk.tls.certificate,
+                private_key=trunk.tls.private_key,
+                verify=trunk.tls.verify,
+            ),
+            srtp=Srtp(trunk.srtp),
+            identity=trunk.wishes(),
         ),
         provider=trunk.provider,
+        callers=trunk.callers,
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from engine.commands import Command
+from engine.outcome import Outcome
 from engine.records import (
     ApiKey,
     CallChange,
@@ -175,7 +176,8 @@ class LegEnd:
     """How a SIP leg ended, as the wire told it.
 
     ``sip_code`` is the final response to our INVITE (0 when none came); ``by_remote`` that the far end's response or
-    BYE ended it; ``q850`` the cause of its Reason header; ``rtp`` counters of the streams it had.
+    BYE ended it; ``q850`` the cause of its Reason header; ``rtp`` counters of the streams it had. ``refused``: why we
+    would not have this trunk's signalling or media, when that ended the leg.
     """
 
     sip_code: int
@@ -184,6 +186,7 @@ class LegEnd:
     by_remote: bool
     confirmed: bool
     rtp: dict[str, int]
+    refused: Outcome | None = None
 
 
 class LegListener(Protocol):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.commands import TrunkAccount
-from engine.errors import TrunkUnavailable
+from engine.errors import CallerNotAllowed, TrunkUnavailable
 from engine.events import Registration
+from engine.identity import may_call_from
 
 _WIDEBAND = "G722"  # RFC 3551 §4.5.2: clocked at 8 kHz on the wire, 16 kHz in sound
 _RETRY_AFTER_S = 5
@@ -20,13 +21,15 @@ class Trunk:
 
     account: TrunkAccount
     provider: str
+    callers: tuple[str, ...] = ()
+    """The numbers that may call through it (``engine.identity.may_call_from``)."""
 
 
 class Trunks(Protocol):
     """The trunks of one environment."""
 
-    def pick(self) -> Trunk:
-        """The trunk for the next call; raises ``TrunkUnavailable``."""
+    def pick(self, caller: str) -> Trunk:
+        """The trunk for a call from that number; raises ``TrunkUnavailable``, ``CallerNotAllowed``."""
         ...
 
     def account(self, name: str, slot: int) -> TrunkAccount:
@@ -68,10 +71,13 @@ class ConfiguredTrunks:
         """The registrar process died: nothing is known of any registration."""
         self._registrations.clear()
 
-    def pick(self) -> Trunk:
-        for trunk in self._trunks.values():
+    def pick(self, caller: str) -> Trunk:
+        allowed = [trunk for trunk in self._trunks.values() if may_call_from(trunk.callers, caller)]
+        for trunk in allowed:
             if self._up(trunk):
                 return trunk
+        if self._trunks and not allowed:
+            raise CallerNotAllowed(number for trunk in self._trunks.values() for number in trunk.callers)
         if not self._trunks:
             raise TrunkUnavailable(
                 "No trunk is configured: a live key needs a [[trunks]] entry in trunkline.toml. "

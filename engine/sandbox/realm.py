@@ -39,7 +39,7 @@ class SandboxTrunks:
     def __init__(self) -> None:
         self.carrier_ports: dict[int, int] = {}
 
-    def pick(self) -> Trunk:
+    def pick(self, caller: str) -> Trunk:
         return Trunk(account=_TRUNK, provider="sip")
 
     def account(self, name: str, slot: int) -> TrunkAccount:

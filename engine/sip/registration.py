@@ -20,12 +20,13 @@ _SPREAD_S = 5
 class _Registered(IncomingAccount):
     """One trunk's account; tells ``on_change`` the outcome of every REGISTER."""
 
-    def __init__(self, trunk: str, on_change: Callable[[Registration], None]) -> None:
+    def __init__(self, trunk: str, on_change: Callable[[Registration], None], explain: Callable[[str], str]) -> None:
         super().__init__(None)
         self.trunk = trunk
         self.held = False
         self._leaving = False
         self._on_change = on_change
+        self._explain = explain
 
     def give_up(self) -> None:
         """Un-register, once; PJSIP refuses while another REGISTER is under way: then a later call does it."""
@@ -41,7 +42,7 @@ class _Registered(IncomingAccount):
                 trunk=self.trunk,
                 registered=self.held,
                 code=prm.code,
-                reason=str(prm.reason),
+                reason=self._explain(str(prm.reason)),
                 expires_s=prm.expiration if self.held else 0,
             )
         )
@@ -58,16 +59,20 @@ class Registrations:
     def keep(self, trunks: Sequence[TrunkAccount]) -> None:
         """Register each trunk and keep it registered."""
         for trunk in trunks:
-            config = self._stack.account_config(trunk)
+            config = self._stack.account_config(trunk, trunk.registrar)
             registration = config.regConfig
             registration.registrarUri = trunk.registrar
             registration.timeoutSec = _EXPIRES_S
             registration.retryIntervalSec = _RETRY_S
             registration.firstRetryIntervalSec = _FIRST_RETRY_S
             registration.randomRetryIntervalSec = _SPREAD_S  # many engines must not return to a trunk in step
-            account = _Registered(trunk.name, self._on_change)
+            account = _Registered(trunk.name, self._on_change, self._explain)
             account.create(config)
             self._accounts.append(account)
+
+    def _explain(self, reason: str) -> str:
+        refused = self._stack.refusal(reason)
+        return refused.detail if refused else reason
 
     @property
     def held(self) -> bool:

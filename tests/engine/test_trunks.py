@@ -20,33 +20,33 @@ def registration(name: str, code: int) -> Registration:
 
 
 def test_without_a_registrar_a_trunk_is_always_up() -> None:
-    assert ConfiguredTrunks([trunk("main")]).pick().account.name == "main"
+    assert ConfiguredTrunks([trunk("main")]).pick("+14155550100").account.name == "main"
 
 
 def test_a_registering_trunk_takes_calls_only_while_it_is_registered() -> None:
     trunks = ConfiguredTrunks([trunk("main", "sip:main.example")])
     with pytest.raises(TrunkUnavailable, match="main: registering"):
-        trunks.pick()
+        trunks.pick("+14155550100")
     assert trunks.registration_changed(registration("main", 200))
-    assert trunks.pick().account.name == "main"
+    assert trunks.pick("+14155550100").account.name == "main"
     assert not trunks.registration_changed(registration("main", 200)), "a refresh is no change"
     assert trunks.registration_changed(registration("main", 403))
     with pytest.raises(TrunkUnavailable, match="main: registration failed: 403 why"):
-        trunks.pick()
+        trunks.pick("+14155550100")
 
 
 def test_the_first_trunk_that_is_up_is_picked() -> None:
     trunks = ConfiguredTrunks([trunk("first", "sip:first.example"), trunk("second")])
-    assert trunks.pick().account.name == "second"
+    assert trunks.pick("+14155550100").account.name == "second"
     trunks.registration_changed(registration("first", 200))
-    assert trunks.pick().account.name == "first"
+    assert trunks.pick("+14155550100").account.name == "first"
     trunks.registrations_lost()
-    assert trunks.pick().account.name == "second"
+    assert trunks.pick("+14155550100").account.name == "second"
 
 
 def test_no_trunk_at_all_says_what_a_live_key_needs() -> None:
     with pytest.raises(TrunkUnavailable, match=r"\[\[trunks\]\]"):
-        ConfiguredTrunks([]).pick()
+        ConfiguredTrunks([]).pick("+14155550100")
 
 
 @pytest.mark.parametrize(("codecs", "rate_hz"), [(("PCMU",), 8000), (("G722", "PCMU"), 16000), ((), 8000)])

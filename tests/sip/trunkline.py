@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from engine.assembly import running_engine
 from engine.config import Config
@@ -68,13 +69,14 @@ async def trunkline(
     outbound_proxy: Sequence[str] = (),
     password: str = PASSWORD,
     codecs: Sequence[str] = ("PCMU", "PCMA", "G722"),
+    trunk: Mapping[str, Any] | None = None,
     ring_timeout: str = "10s",
     max_calls: int = 4,
     until_ready: bool = True,
 ) -> AsyncIterator[Trunkline]:
     """An engine with one trunk at ``uri``, every port of its own on loopback, its store in ``folder``.
 
-    On a good way out no process, descriptor, task or port of it may be left.
+    ``trunk``: further settings of it. On a good way out no process, descriptor, task or port of it may be left.
     """
     with _port_block() as guard:
         base = guard.getsockname()[1]
@@ -100,6 +102,7 @@ async def trunkline(
                         "username": USERNAME,
                         "password": password,
                         "codecs": tuple(codecs),
+                        **(trunk or {}),
                     },
                 ),
             }
