@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from engine.sip_uri import SipUri, name_addr
@@ -41,7 +41,7 @@ class Identity:
     display_name: str = ""
     header: IdentityHeader = IdentityHeader.ASSERTED
     privacy: bool = False
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # one may be a token
 
 
 PLAIN = Identity()

@@ -8,6 +8,7 @@ import pytest
 from engine.config import Config, TrunkConfig, find_config, load_config
 from engine.config_values import PortRange
 from engine.errors import ConfigError
+from tests.sip.certificates import Authority
 
 THE_ISSUES_FILE = """
 [http]
@@ -38,6 +39,7 @@ base_url = "https://api.ultravox.ai"
 sample_rate = "auto"           # or 8000, 16000, 24000, 48000
 """
 ENVIRON = {"TRUNK_PASSWORD": "hunter2", "ULTRAVOX_API_KEY": "uvx-1"}
+SAMPLES = Path(__file__).parents[2] / "sip-test-configs" / "trunks"
 KEYS_IN_CLEAR = (
     "its keys would cross the network in clear: expected ;transport=tls in outbound_proxy or uri, "
     "or srtp_without_tls = true"
@@ -284,3 +286,22 @@ def test_file_that_cannot_be_read_is_told_so() -> None:
     Path("latin.toml").write_bytes(b"# \xe9")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):
         load_config(Path("latin.toml"), {})
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_sample_trunk_is_a_configuration(sample: Path) -> None:
+    environ = {"TRUNK_PASSWORD": "p", "ULTRAVOX_API_KEY": "k"}
+    assert load_config(sample, environ).trunks
+
+
+def test_the_key_of_a_certificate_is_checked_against_it(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "ca")
+    ours, other = authority.sign("a.example"), authority.sign("b.example")
+
+    def tls(key: Path) -> str:
+        return TRUNK + f"tls = {{ certificate = '{ours.path}', private_key = '{key}' }}"
+
+    assert load(tls(ours.key)).trunks[0].tls.private_key == str(ours.key)
+    assert mistakes(tls(other.key)) == {
+        "trunks[0].tls.private_key": f"is no key without passphrase for {ours.path}: key values mismatch"
+    }
