@@ -17,6 +17,7 @@ _HEADER = re.compile(
 )
 _LONG = {"f": "from", "t": "to", "i": "call-id", "m": "contact"}  # RFC 3261 §7.3.3
 _URI = re.compile(r"<([^>]*)>|(sips?:[^,;\s]*)", re.IGNORECASE)
+_TRANSPORT = re.compile(r";\s*transport\s*=\s*([^;?\s]+)")
 _TAG = re.compile(r";\s*tag\s*=\s*([^;\s]+)", re.IGNORECASE)
 
 
@@ -35,17 +36,16 @@ class Demands:
         head, _, body = message.partition("\r\n\r\n")
         if self._srtp_required and _PLAIN_RTP.search(body):
             self.unencrypted = True
-        if self._first_hop.transport == "tls" and message.startswith("SIP/2.0 2"):
-            self._stay_on_tls(head)
+        if message.startswith("SIP/2.0 2"):
+            self._stay_in_reach(head)
 
     def refusal(self, reason: str) -> Outcome | None:
         """Why the leg had to end, when it was by a demand; ``reason`` is PJSIP's."""
         return NOT_ENCRYPTED if self.unencrypted else self._refusal_of(reason)
 
-    def _stay_on_tls(self, head: str) -> None:
-        """Send the dialog's further requests where the INVITE went when the far end names a place without TLS.
-
-        The ACK would leave the encrypted connection; as the account is bound to TLS, PJSIP rather aborts the process.
+    def _stay_in_reach(self, head: str) -> None:
+        """Send the dialog's further requests where the INVITE went, when the far end names a place that is not for us:
+        one without TLS after TLS, or with a transport that PJSIP has not. Unable to send ACK, it aborts the process.
         """
         headers: dict[str, str] = {}
         for name, value in _HEADER.findall(head):
@@ -53,7 +53,7 @@ class Demands:
             headers[long] = f"{headers[long]}, {value}" if long in headers else value
         routes = _uris(headers.get("record-route", ""))[::-1]  # RFC 3261 §12.1.2
         next_hop = (routes or _uris(headers.get("contact", "")))[:1]
-        if next_hop and _asks_for_tls(next_hop[0]):
+        if next_hop and _in_reach(next_hop[0], tls=self._first_hop.transport == "tls"):
             return
         first_hop = replace(self._first_hop, params=tuple(dict.fromkeys((*self._first_hop.params, "lr"))))
         route = ", ".join(f"<{uri}>" for uri in (first_hop, *routes))
@@ -65,8 +65,11 @@ def _uris(addresses: str) -> list[str]:
     return [in_brackets or bare for in_brackets, bare in _URI.findall(addresses)]
 
 
-def _asks_for_tls(uri: str) -> bool:
-    return uri.lower().startswith("sips:") or ";transport=tls" in uri.lower()
+def _in_reach(uri: str, *, tls: bool) -> bool:
+    """Whether the account's own transports lead to ``uri``."""
+    named = _TRANSPORT.search(uri.lower())
+    wanted = "tls" if uri.lower().startswith("sips:") else named[1] if named else "udp"
+    return wanted in (("tls",) if tls else ("udp", "tcp"))
 
 
 class _ListHead(ctypes.Structure):

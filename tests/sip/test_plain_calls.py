@@ -316,6 +316,24 @@ async def test_a_trunk_over_tcp_is_called_and_hung_up(tmp_path: Path) -> None:
         assert callee.complaints == []
 
 
+async def test_a_contact_that_we_cannot_reach_leaves_the_dialog_with_the_trunk(tmp_path: Path) -> None:
+    place = "sip:far.example;transport=ws"
+
+    class Elsewhere(SippUas):
+        def _command(self) -> list[str]:
+            command = super()._command()
+            path = self.directory / "scenario.xml"
+            scenario = path.read_text(encoding="latin-1")
+            contact = "<sip:[local_ip]:[local_port];transport=[transport]>"
+            path.write_text(scenario.replace(contact, f"<{place}>"), encoding="latin-1")
+            return command
+
+    async with Elsewhere("uas-answers-then-byes", hold_ms=100) as callee, trunkline(tmp_path, callee.uri) as line:
+        assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
+        assert callee.requests("ACK")[0].uri == place
+        assert callee.complaints == []
+
+
 async def test_the_offer_follows_the_trunks_order_of_codecs(tmp_path: Path) -> None:
     async with (
         SippUas("uas-answers-pcma-only") as callee,
