@@ -10,6 +10,7 @@ import pjsua2 as pj
 from engine.commands import TrunkAccount
 from engine.events import Registration
 from engine.sip.stack import IncomingAccount, SipStack
+from engine.sip_uri import SipUri
 
 _EXPIRES_S = 300
 _RETRY_S = 30
@@ -61,7 +62,7 @@ class Registrations:
         for trunk in trunks:
             config = self._stack.account_config(trunk, trunk.registrar)
             registration = config.regConfig
-            registration.registrarUri = trunk.registrar
+            registration.registrarUri = str(self._stack.reachable(SipUri.parse(trunk.registrar)))
             registration.timeoutSec = _EXPIRES_S
             registration.retryIntervalSec = _RETRY_S
             registration.firstRetryIntervalSec = _FIRST_RETRY_S

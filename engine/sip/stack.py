@@ -108,12 +108,12 @@ class SipStack:
         self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str
     ) -> Leg:
         """Send an INVITE through ``trunk``, as its ``identity`` has it; raises ``SipError``."""
-        target = self._reachable(SipUri.parse(trunk.uri))
+        target = self.reachable(SipUri.parse(trunk.uri))
         home = SipUri.parse(trunk.registrar) if trunk.registrar else target
         said = addresses(trunk.identity, target=target, home=home, from_number=from_number, to_number=to_number)
         self._offer(trunk.codecs)
         demands = Demands(
-            self._reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0])),
+            self.reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0])),
             srtp_required=trunk.srtp is Srtp.REQUIRED,
             refusal_of=self.refusal,
         )
@@ -145,7 +145,7 @@ class SipStack:
             config.sipConfig.authCreds.append(credentials)
         self._transports.bind(config, SipUri.parse((*trunk.outbound_proxy, server)[0]), trunk.tls)
         for proxy in trunk.outbound_proxy:
-            uri = self._reachable(SipUri.parse(proxy))
+            uri = self.reachable(SipUri.parse(proxy))
             route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
             config.sipConfig.proxies.append(str(route))
         config.natConfig.sipOutboundUse = 0  # RFC 5626 is not spoken: no ;ob in Contact
@@ -165,7 +165,7 @@ class SipStack:
         media.transportConfig.portRange = max(0, self._settings.rtp_last - self._settings.rtp_first)
         return config
 
-    def _reachable(self, uri: SipUri) -> SipUri:
+    def reachable(self, uri: SipUri) -> SipUri:
         """The URI with its port when the hosts file has its host: then no SRV is asked for (RFC 3263 §4.2)."""
         known = uri.port is None and uri.host.lower() in self._settings.hosts
         return replace(uri, port=5061 if uri.transport == "tls" else 5060) if known else uri
