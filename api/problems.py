@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from engine.errors import (
+    CallerNotAllowed,
     CallIsLive,
     CapacityError,
     ConfigError,
@@ -66,6 +67,7 @@ TRUNK_UNAVAILABLE = Kind(503, "trunk-unavailable", "Trunk unavailable")
 ENGINE_PROBLEMS: Mapping[type[TrunklineError], Kind] = {
     CallIsLive: CONFLICT,
     IdempotencyConflict: CONFLICT,
+    CallerNotAllowed: VALIDATION_ERROR,
     TargetRefused: VALIDATION_ERROR,
     TooManyWebhooks: CONFLICT,
     UnknownCall: NOT_FOUND,

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from api import body
 from api.event_stream import EventStream, event
 from api.ports import Engine
-from api.problems import BAD_REQUEST, FieldError, Refusal
-from api.schemas import read_call
+from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Refusal
+from api.schemas import read_call, refused
 from api.views import CallAccepted, CallEnded, CallView, TranscriptDeleted, TurnView, answer
-from engine.errors import UnknownCall
+from engine.errors import CallerNotAllowed, UnknownCall
 from engine.ports import IdempotencyClaim
 from engine.records import ApiKey, CallRecord
 
@@ -31,7 +31,11 @@ class VoiceCalls:
 
     async def place(self, request: Request, key: ApiKey) -> Response:
         call_request, digest = read_call(await body.read(request))
-        call = await self._engine.place(call_request, key.environment, _claim(request, key, digest))
+        try:
+            call = await self._engine.place(call_request, key.environment, _claim(request, key, digest))
+        except CallerNotAllowed as error:
+            mistake = FieldError(field="from", message=str(error))
+            raise refused("No call was placed", VALIDATION_ERROR, [mistake]) from None
         return answer(CallAccepted.of(call))
 
     async def get(self, request: Request, key: ApiKey) -> Response:

@@ -47,9 +47,9 @@ class Admission:
         self._pacer.sent(leg, at_s)
         self.serve()
 
-    def check_wait(self, timeout_s: float, *, new_session: bool) -> None:
-        """Raises ``NoCapacity`` when the queue is longer than can be served in time."""
-        wait_s = self._pacer.wait_s(self._trunks.route(), new_session=new_session)
+    def check_wait(self, route: tuple[str, ...], timeout_s: float, *, new_session: bool) -> None:
+        """Raises ``NoCapacity`` when the queue for these trunks is longer than can be served in time."""
+        wait_s = self._pacer.wait_s(route, new_session=new_session)
         if wait_s > timeout_s:
             raise NoCapacity(
                 f"So many calls wait for their turn that this one would wait {wait_s:g} s, longer than "

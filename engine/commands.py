@@ -6,12 +6,37 @@ A join URL and a trunk password pass through here and must not be printed: both 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
+from engine.identity import PLAIN, Identity
 from engine.outcome import Outcome
 from engine.records import CallId
 
 Dtmf = Literal["auto", "rfc4733", "info"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """How a TLS connection to a trunk is made: whom we trust, and who we are. Paths of PEM files; empty: none."""
+
+    ca_file: str = ""
+    certificate: str = ""
+    private_key: str = ""
+    verify: bool = True
+
+
+_PUBLIC_TLS = TlsSettings()
+
+
+class Srtp(StrEnum):
+    """Whether a trunk's audio is encrypted, with keys in SDP (RFC 3711, RFC 4568)."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    """Offered as RTP/AVP with a=crypto: encrypted when the far end answers so."""
+    REQUIRED = "required"
+    """Offered as RTP/SAVP: no audio without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +57,9 @@ class TrunkAccount:
     register_expires_s: int = 300
     probe_interval_s: float | None = None
     """Set: how often the trunk is sent OPTIONS (RFC 3261 §11)."""
+    tls: TlsSettings = _PUBLIC_TLS
+    srtp: Srtp = Srtp.OFF
+    identity: Identity = PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,13 +26,17 @@ from engine.config_values import (
     OptionalServerUri,
     PortRange,
     Ports,
+    ReadableFile,
     Secret,
     SecretText,
     ServerUri,
     WebUrl,
+    check_key_pair,
 )
 from engine.errors import ConfigError
+from engine.identity_config import IdentityConfig
 from engine.outcome import CONCERNS_TRUNK
+from engine.sip_uri import SipUri
 
 LINES_PER_WORKER = 4
 """Calls a worker holds in the stock PJSIP build: what ``worker_ports`` is checked against before any worker runs."""
@@ -87,6 +91,10 @@ class SipConfig(_Section):
     """How long a shutdown lets the live calls go on before it ends them."""
     queue_timeout_s: Duration = Field(default=10.0, alias="queue_timeout")
     """How long a call waits for its turn: a free line, the trunks' limits, the agent service's."""
+    dscp_sip: int = Field(default=24, ge=0, le=63)
+    """DiffServ code point (RFC 2474) of SIP; 24 is CS3."""
+    dscp_rtp: int = Field(default=46, ge=0, le=63)
+    """Of RTP and RTCP; 46 is EF (RFC 3246)."""
 
     @field_validator("worker_ports")
     @classmethod
@@ -113,7 +121,29 @@ class SipConfig(_Section):
         return ports
 
 
-class TrunkConfig(_Section):
+class TlsConfig(_Section):
+    """TLS to a trunk. Files are PEM."""
+
+    ca_file: ReadableFile = ""
+    """Trust these authorities, in place of the system's."""
+    certificate: ReadableFile = ""
+    """Ours, for a trunk that asks for one."""
+    private_key: ReadableFile = Field(default="", validate_default=True)
+    verify: bool = True
+    """False: anybody on the way can pose as the trunk."""
+
+    @field_validator("private_key")
+    @classmethod
+    def _goes_with_the_certificate(cls, private_key: str, info: ValidationInfo) -> str:
+        certificate = info.data.get("certificate", private_key)
+        if bool(private_key) != bool(certificate):
+            raise ValueError("certificate and private_key go together")
+        if private_key:
+            check_key_pair(certificate, private_key)
+        return private_key
+
+
+class TrunkConfig(IdentityConfig):
     """A way to the telephone network."""
 
     name: Label
@@ -149,6 +179,28 @@ class TrunkConfig(_Section):
     """Set: OPTIONS so often."""
     probe_failures: int = Field(default=2, ge=1)
     """So many probes without a good answer in a row, and the trunk gets no calls until one is answered."""
+
+    tls: TlsConfig = TlsConfig()
+    srtp_without_tls: bool = False
+    """Allow ``srtp`` although its keys can be read on the way."""
+    srtp: Literal["off", "optional", "required"] = "off"
+
+    @property
+    def first_hop(self) -> SipUri:
+        """Where INVITEs leave to."""
+        return SipUri.parse((*self.outbound_proxy, self.uri)[0])
+
+    @field_validator("srtp")
+    @classmethod
+    def _keys_are_secret(cls, srtp: str, info: ValidationInfo) -> str:
+        hops = (*info.data.get("outbound_proxy", ()), info.data.get("uri", ""))
+        in_clear = hops[0] and SipUri.parse(hops[0]).transport != "tls"
+        if srtp != "off" and in_clear and not info.data["srtp_without_tls"]:
+            raise ValueError(
+                "its keys would cross the network in clear: expected ;transport=tls in outbound_proxy or uri, "
+                "or srtp_without_tls = true"
+            )
+        return srtp
 
     @field_validator("failover_on")
     @classmethod

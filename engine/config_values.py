@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -89,11 +91,17 @@ def _duration(value: Any) -> float:
     return seconds
 
 
+_NO_IPV6 = "IPv6 is not in PJSIP's stock build: expected an IPv4 address"
+
+
 def _address(value: Any) -> str:
     try:
-        return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
+        address = ipaddress.ip_address(value if isinstance(value, str) else "")
     except ValueError:
         raise ValueError(f"expected an IP address, not {value!r}") from None
+    if address.version == 6:
+        raise ValueError(f"{_NO_IPV6}, not {value}")
+    return str(address)
 
 
 def _label(value: Any) -> str:
@@ -110,11 +118,41 @@ def _server_uri(value: Any) -> str:
         raise ValueError("expected a server's URI, without a user and @")
     for param in uri.params:
         name, _, transport = param.lower().partition("=")
-        if name == "transport" and transport not in ("udp", "tcp"):
-            raise ValueError(f"expected transport=udp or tcp (TLS is not supported yet), not {transport!r}")
+        if name == "transport" and transport not in ("udp", "tcp", "tls"):
+            raise ValueError(f"expected transport=udp, tcp or tls, not {transport!r}")
+        if name == "transport" and transport != "tls" and uri.scheme == "sips":
+            raise ValueError(f"sips: asks for TLS, transport={transport} for another")
+    if uri.host.startswith("["):
+        raise ValueError(f"{_NO_IPV6} or a name, not {uri.host}")
     if uri.scheme == "sips":
-        raise ValueError("expected sip: (sips: asks for TLS, which is not supported yet)")
+        others = tuple(param for param in uri.params if not param.lower().startswith("transport="))
+        uri = replace(uri, scheme="sip", params=(*others, "transport=tls"))
     return str(uri)
+
+
+def _readable_file(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected a path in quotes")
+    if not value:
+        return value
+    path = Path(value).absolute()  # the processes that read it must not depend on a working directory
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    return str(path)
+
+
+def check_key_pair(certificate: str, private_key: str) -> None:
+    """Raises ``ValueError`` with a sentence unless the PEM files belong together and the key needs no passphrase."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, private_key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or "it may ask for a passphrase"
+        raise ValueError(
+            f"is no key without passphrase for {certificate}: {str(reason).replace('_', ' ').lower()}"
+        ) from None
 
 
 def _web_url(value: Any) -> str:
@@ -151,7 +189,9 @@ IpAddress = Annotated[str, PlainValidator(_address)]
 OptionalIpAddress = Annotated[str, PlainValidator(lambda value: value if value == "" else _address(value))]
 Label = Annotated[str, PlainValidator(_label)]
 ServerUri = Annotated[str, PlainValidator(_server_uri)]
-"""A SIP URI of a host: no user, no headers."""
+"""A SIP URI of a host: no user, no headers. sips: is read as TLS to that host, for no carrier keeps it all the way."""
 OptionalServerUri = Annotated[str, PlainValidator(lambda value: value if value == "" else _server_uri(value))]
+ReadableFile = Annotated[str, PlainValidator(_readable_file)]
+"""An absolute path; empty: none."""
 WebUrl = Annotated[str, PlainValidator(_web_url)]
 """Without a final slash. Plain http only to this machine."""

@@ -119,7 +119,7 @@ class Engine:
         """Accept a call and have it dialled; returns its record, committed, without waiting for the far end.
 
         With a ``claim`` made before, the call of that time. Raises ``NoCapacity``, ``TrunkUnavailable``,
-        ``IdempotencyConflict``.
+        ``CallerNotAllowed``, ``IdempotencyConflict``.
         """
         if claim is not None and (earlier := await self._store.claimed(claim)) is not None:
             return earlier
@@ -251,13 +251,13 @@ class Engine:
         self, request: CallRequest, environment: Environment, realm: Realm, claim: IdempotencyClaim | None
     ) -> CallRecord:
         await realm.start()
-        route = realm.trunks.route()
+        route = realm.trunks.route(request.from_number)
         trunk = realm.trunks.get(route[0])
         if request.agent is not None and realm.agents is None:
             raise TrunkUnavailable(
                 "AI calls need ultravox.api_key in trunkline.toml; plain calls work without it.", retry_after_s=60
             )
-        realm.lines.check_wait(self._limits.queue_timeout_s, new_session=request.agent is not None)
+        realm.lines.check_wait(route, self._limits.queue_timeout_s, new_session=request.agent is not None)
         now = datetime.now(UTC)
         record = CallRecord(
             id=CallId(str(uuid.uuid4())),

@@ -4,6 +4,7 @@
     ├── RequestError          the client asked for something it cannot have (HTTP 4xx)
     │   ├── CallIsLive
     │   ├── IdempotencyConflict
+    │   ├── CallerNotAllowed
     │   ├── TargetRefused
     │   ├── TooManyWebhooks
     │   ├── UnknownCall
@@ -21,6 +22,8 @@ Every error's ``str()`` is a sentence that says what happened and what to do; no
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class TrunklineError(Exception):
@@ -53,6 +56,13 @@ class UnknownCall(RequestError):
 
     def __init__(self, call_id: str) -> None:
         super().__init__(f"No call has the id {call_id!r}.")
+
+
+class CallerNotAllowed(RequestError):
+    """No trunk lets this number call."""
+
+    def __init__(self, callers: Iterable[str]) -> None:
+        super().__init__(f"Expected a number that a trunk may call from: {', '.join(sorted(set(callers)))}.")
 
 
 class TargetRefused(RequestError):

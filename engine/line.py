@@ -316,6 +316,8 @@ class Line:
         self._emit(LegEnded(call_id=self.call_id, outcome=outcome, media=media, line_held=held))
 
     def _judge(self, end: LegEnd) -> Outcome:
+        if end.refused is not None:
+            return end.refused
         ours = self._outcome
         if end.confirmed:
             return ours or (replace(CALLEE_HANGUP, q850=end.q850) if end.by_remote else LEG_LOST)

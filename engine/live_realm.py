@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import logging
 import math
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+import certifi
+
 from engine.admission import Admission
 from engine.agents import UltravoxAgents
-from engine.commands import Register, Stop, TrunkAccount
+from engine.commands import Register, Srtp, Stop, TlsSettings, TrunkAccount
 from engine.config import Config, TrunkConfig
 from engine.errors import EngineError
 from engine.events import Event, Probed, Registration
@@ -83,6 +86,13 @@ class LiveRealm:
         if self._started or not self._config.trunks:
             return
         self._started = True
+        for trunk in self._config.trunks:
+            if not trunk.tls.verify:
+                log.warning(
+                    "TLS certificates are NOT verified: anybody on the way can pose as the trunk, hear its calls and "
+                    "read its SRTP keys; set tls.verify to true",
+                    extra={"trunk": trunk.name},
+                )
         self._pool.warm_up()
         if self._trunks.watched():
             self._watching = asyncio.create_task(self._keep_registrar())
@@ -148,9 +158,16 @@ class LiveRealm:
             rtp_first=rtp_first,
             rtp_last=rtp_last,
             public_address=sip.public_address,
+            dscp_sip=sip.dscp_sip,
+            dscp_rtp=sip.dscp_rtp,
             nameservers=nameservers(Path("/etc/resolv.conf")),
             hosts=static_hosts(Path("/etc/hosts")),
         )
+
+
+def default_ca_file() -> str:
+    """The system's authorities, which PJSIP's bundled OpenSSL does not find by itself; else certifi's."""
+    return ssl.get_default_verify_paths().cafile or certifi.where()
 
 
 def _trunk(place: int, trunk: TrunkConfig) -> Trunk:
@@ -166,8 +183,17 @@ def _trunk(place: int, trunk: TrunkConfig) -> Trunk:
             dtmf=trunk.dtmf,
             register_expires_s=round(trunk.register_expires_s),
             probe_interval_s=trunk.probe_interval_s,
+            tls=TlsSettings(
+                ca_file=trunk.tls.ca_file or default_ca_file(),
+                certificate=trunk.tls.certificate,
+                private_key=trunk.tls.private_key,
+                verify=trunk.tls.verify,
+            ),
+            srtp=Srtp(trunk.srtp),
+            identity=trunk.wishes(),
         ),
         provider=trunk.provider,
+        callers=trunk.callers,
         priority=place if trunk.priority is None else trunk.priority,
         weight=trunk.weight,
         caps=Caps(max_calls=trunk.max_calls, calls_per_second=trunk.calls_per_second),

@@ -43,6 +43,7 @@ class Cause(enum.StrEnum):
     NOT_ACCEPTABLE = "not-acceptable"
     TRUNK_UNAVAILABLE = "trunk-unavailable"
     TRUNK_TIMEOUT = "trunk-timeout"
+    SRTP_REFUSED = "srtp-refused"
     CALL_FAILED = "call-failed"
     AGENT_REFUSED = "agent-refused"
     AGENT_BUSY = "agent-busy"
@@ -123,6 +124,13 @@ TRUNK_SILENT = _failed(
     "The trunk did not ring the phone in time, or did not answer our INVITE at all.",
     "Check uri of the trunk, the firewall and the route to it.",
     retryable=True,
+)
+
+NOT_ENCRYPTED = _failed(
+    Party.TRUNK,
+    Cause.SRTP_REFUSED,
+    "The trunk would not encrypt the audio, and srtp is required; no audio was sent.",
+    "Ask the carrier for SRTP (SDES, RTP/SAVP), or set srtp of the trunk to optional.",
 )
 
 _BY_SIP: dict[int, Outcome] = {
@@ -244,6 +252,17 @@ def max_duration(limit_s: float) -> Outcome:
     """The call reached the limit its request set (``maxDuration``), or the engine's own."""
     return Outcome(
         by=Party.CALLER, cause=Cause.MAX_DURATION, detail=f"The call reached its maximum duration of {limit_s:g} s."
+    )
+
+
+def certificate_refused(what: str, hint: str) -> Outcome:
+    """The trunk's TLS certificate was not accepted, so nothing was sent; ``what`` is wrong with it."""
+    return _failed(
+        Party.TRUNK,
+        Cause.TRUNK_UNAVAILABLE,
+        f"The trunk's certificate was refused (certificate verification failed): {what}.",
+        hint,
+        retryable=True,
     )
 
 

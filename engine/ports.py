@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from engine.commands import Command
+from engine.outcome import Outcome
 from engine.pacer import Admitted, Ticket
 from engine.records import (
     ApiKey,
@@ -198,7 +199,7 @@ class LegEnd:
 
     ``sip_code`` is the final response to our INVITE (0 when none came); ``by_remote`` that the far end's response or
     BYE ended it; ``q850`` the cause of its Reason header; ``retry_after_s`` its Retry-After; ``rtp`` counters of the
-    streams it had.
+    streams it had. ``refused``: why we would not have this trunk's signalling or media, when that ended the leg.
     """
 
     sip_code: int
@@ -210,6 +211,7 @@ class LegEnd:
     lingering: bool = False
     """We hung up, and the far end has not confirmed yet: the line is not free before ``on_gone``."""
     rtp: dict[str, int]
+    refused: Outcome | None = None
 
 
 class LegListener(Protocol):

@@ -13,7 +13,8 @@ from engine.log import LogSettings
 class StackSettings:
     """Where a process's SIP and RTP live. Port 0 takes any free one; ``public_address`` is advertised behind NAT.
 
-    ``nameservers`` and ``hosts`` are what PJSIP resolves names with (``engine.name_resolution``).
+    ``nameservers`` and ``hosts`` are what PJSIP resolves names with (``engine.name_resolution``). ``dscp_…``: the
+    DiffServ marks of what is sent (RFC 2474).
     """
 
     bind: str
@@ -21,6 +22,8 @@ class StackSettings:
     rtp_first: int = 0
     rtp_last: int = 0
     public_address: str = ""
+    dscp_sip: int = 0
+    dscp_rtp: int = 0
     nameservers: tuple[str, ...] = ()
     hosts: Mapping[str, str] = field(default_factory=dict)
 

@@ -48,14 +48,21 @@ class SipUri:
         """The URI as an identity (From, To, P-Asserted-Identity): no port, no transport (RFC 3261 §19.1.1, table 1)."""
         return SipUri(user=self.user, host=self.host)
 
+    @property
+    def transport(self) -> str:
+        """``udp``, ``tcp`` or ``tls``: what a sip: URI asks for (RFC 3261 §19.1.1)."""
+        named = (param.lower().partition("=") for param in self.params)
+        return next((value for name, _, value in named if name == "transport"), "udp")
+
 
 def name_addr(uri: SipUri, display_name: str = "") -> str:
-    """``"Display" <uri>`` (RFC 3261 §20.10). Raises ``ValueError`` for a display name that could leave its quotes."""
+    """``"Display" <uri>`` (RFC 3261 §20.10). Raises ``ValueError`` for a display name with control characters."""
     if not display_name:
         return f"<{uri}>"
-    if any(character in '"\\' or not character.isprintable() for character in display_name):
-        raise ValueError("a display name holds neither quotes, backslashes nor control characters")
-    return f'"{display_name}" <{uri}>'
+    if not display_name.isprintable():
+        raise ValueError("a display name holds no control characters")
+    quoted = display_name.replace("\\", r"\\").replace('"', r"\"")  # RFC 3261 §25.1: quoted-pair
+    return f'"{quoted}" <{uri}>'
 
 
 _Q850 = re.compile(r"^Reason\s*:.*?\bQ\.850\s*;[^\r\n,]*?\bcause\s*=\s*(\d{1,3})", re.IGNORECASE | re.MULTILINE)

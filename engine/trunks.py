@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from engine.commands import TrunkAccount
-from engine.errors import TrunkUnavailable
+from engine.errors import CallerNotAllowed, TrunkUnavailable
 from engine.events import Probed, Registration
+from engine.identity import may_call_from
 from engine.outcome import Outcome
 from engine.pacer import Caps
 from engine.trunk_health import TrunkHealth
@@ -30,6 +31,8 @@ class Trunk:
 
     account: TrunkAccount
     provider: str = "sip"
+    callers: tuple[str, ...] = ()
+    """The numbers that may call through it (``engine.identity.may_call_from``)."""
     priority: int = 0
     weight: int = 1
     caps: Caps = _NO_CAPS
@@ -54,8 +57,11 @@ class TrunkState:
 class Trunks(Protocol):
     """The trunks of one environment."""
 
-    def route(self) -> tuple[str, ...]:
-        """The trunks that can take a call, in the order to try them; raises ``TrunkUnavailable`` without any."""
+    def route(self, caller: str) -> tuple[str, ...]:
+        """The trunks that can take a call from that number, in the order to try them.
+
+        Never empty: raises ``TrunkUnavailable``, or ``CallerNotAllowed`` when none would ever take it.
+        """
         ...
 
     def up(self, name: str) -> bool:
@@ -125,9 +131,12 @@ class ConfiguredTrunks:
         for health in self._health.values():
             health.registration_lost()
 
-    def route(self) -> tuple[str, ...]:
-        if route := tuple(trunk.name for trunk in order(self._trunks.values(), self._rng) if self.up(trunk.name)):
+    def route(self, caller: str) -> tuple[str, ...]:
+        allowed = [trunk for trunk in self._trunks.values() if may_call_from(trunk.callers, caller)]
+        if route := tuple(trunk.name for trunk in order(allowed, self._rng) if self.up(trunk.name)):
             return route
+        if self._trunks and not allowed:
+            raise CallerNotAllowed(number for trunk in self._trunks.values() for number in trunk.callers)
         if not self._trunks:
             raise TrunkUnavailable(
                 "No trunk is configured: a live key needs a [[trunks]] entry in trunkline.toml. "

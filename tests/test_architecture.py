@@ -25,7 +25,13 @@ IMPORTERS = {
     "alembic": ["engine/store/"],
     "starlette": ["api/", "engine/sandbox/"],
     "uvicorn": ["api/", "engine/sandbox/"],
-    "pydantic": ["engine/config.py", "engine/config_values.py", "engine/sandbox/ultravox/", "api/"],
+    "pydantic": [
+        "engine/config.py",
+        "engine/config_values.py",
+        "engine/identity_config.py",
+        "engine/sandbox/ultravox/",
+        "api/",
+    ],
     "typer": ["api/cli/"],
     "rich": ["api/cli/"],
 }
@@ -40,11 +46,14 @@ TESTED_ELSEWHERE = {
     "engine/registrar.py": "tests/sip/test_registration.py",
     "engine/sandbox/carrier.py": "tests/engine/sandbox/test_realm.py",
     "engine/sandbox/simulator.py": "tests/api/cli/",
+    "engine/sip/demands.py": "tests/sip/test_secure_calls.py",
     "engine/sip/leg.py": "tests/sip/test_plain_calls.py",
     "engine/sip/library.py": "tests/sip/",
+    "engine/sip/name_cache.py": "tests/sip/test_secure_calls.py",
     "engine/sip/registration.py": "tests/sip/test_registration.py",
     "engine/sip/rtp_stream.py": "tests/sip/test_ai_calls.py",
     "engine/sip/stack.py": "tests/sip/test_plain_calls.py",
+    "engine/sip/transports.py": "tests/sip/test_secure_calls.py",
     "engine/store/calls.py": "tests/engine/store/test_contract.py",
     "engine/store/claims.py": "tests/engine/store/test_contract.py",
     "engine/store/keys.py": "tests/engine/store/test_contract.py",
@@ -56,6 +65,7 @@ TESTED_ELSEWHERE = {
     "api/webhook_schemas.py": "tests/api/test_webhooks.py",
     "api/cli/failure.py": "tests/api/cli/test_commands.py",
     "engine/config_values.py": "tests/engine/test_config.py",
+    "engine/identity_config.py": "tests/engine/test_config.py",
 }
 """Modules without a test file of their own, and where their promises are tested."""
 

@@ -27,10 +27,14 @@ def toml(settings: Mapping[str, Any]) -> Iterator[str]:
         repeated = not isinstance(section, Mapping)
         for one in section if repeated else (section,):
             yield f"[[{name}]]" if repeated else f"[{name}]"
-            # JSON's strings, numbers and lists are TOML's too; there is no null.
-            yield from (
-                f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in one.items() if value is not None
-            )
+            yield from (f"{key} = {_value(value)}" for key, value in one.items() if value is not None)
+
+
+def _value(value: Any) -> str:
+    """A table inline; JSON's strings, numbers and lists of strings are TOML's too."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_value(item)}' for key, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def forecast(config: Config) -> Iterator[str]:
@@ -54,7 +58,12 @@ def _way(trunk: TrunkConfig) -> str:
         parts.append(f"registered at {trunk.registrar} as {trunk.username}")
     elif trunk.username:
         parts.append(f"as {trunk.username} when challenged")
-    return ", ".join([*parts, f"offering {' '.join(trunk.codecs)}"])
+    if trunk.first_hop.transport == "tls":
+        parts.append("TLS" if trunk.tls.verify else "TLS with the certificate NOT verified (tls.verify)")
+    srtp = "" if trunk.srtp == "off" else f", SRTP {trunk.srtp}"
+    if srtp and trunk.srtp_without_tls and trunk.first_hop.transport != "tls":
+        srtp += " with its keys in clear (srtp_without_tls)"
+    return ", ".join([*parts, f"offering {' '.join(trunk.codecs)}{srtp}"])
 
 
 def _rate(config: Config) -> str:

@@ -45,7 +45,7 @@ class SandboxTrunks:
         self.carrier_ports: dict[int, int] = {}
         self._health = TrunkHealth(registers=False, probe_failures=1, now=lambda: datetime.now(UTC))
 
-    def route(self) -> tuple[str, ...]:
+    def route(self, caller: str) -> tuple[str, ...]:
         return (_TRUNK.name,)
 
     def up(self, name: str) -> bool:

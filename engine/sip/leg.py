@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import pjsua2 as pj
@@ -13,6 +13,7 @@ from engine.commands import Dtmf
 from engine.dtmf import DIGITS, info_digit, offer_events_as_101
 from engine.errors import SipError
 from engine.ports import LegEnd, LegListener
+from engine.sip.demands import Demands
 from engine.sip.library import accept_in_dialog, lines_in_use
 from engine.sip.rtp_stream import RtpStream
 from engine.sip_uri import q850_cause, retry_after_s
@@ -59,8 +60,15 @@ def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
 class Leg(pj.Call):
     """A ``SipLeg`` (``engine.ports``) on PJSIP. Whoever holds it must hold it until ``on_ended``."""
 
-    def __init__(self, account: pj.Account, listener: LegListener, call_id: int = pj.PJSUA_INVALID_ID) -> None:
+    def __init__(
+        self,
+        account: pj.Account,
+        listener: LegListener,
+        call_id: int = pj.PJSUA_INVALID_ID,
+        demands: Demands | None = None,
+    ) -> None:
         super().__init__(account, call_id)
+        self._demands = demands
         self._listener = listener
         self._stream: RtpStream | None = None
         self._confirmed = False
@@ -77,7 +85,14 @@ class Leg(pj.Call):
         self._listener = listener
 
     def dial(
-        self, to: str, *, sip_call_id: str, from_: str, request_uri: str, headers: dict[str, str], dtmf: Dtmf = "auto"
+        self,
+        to: str,
+        *,
+        sip_call_id: str,
+        from_: str,
+        request_uri: str,
+        headers: Iterable[tuple[str, str]],
+        dtmf: Dtmf = "auto",
     ) -> None:
         """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing."""
         self._dtmf = dtmf
@@ -86,7 +101,7 @@ class Leg(pj.Call):
         options.opt.videoCount = 0
         options.txOption.localUri = from_
         options.txOption.targetUri = request_uri
-        for name, value in headers.items():
+        for name, value in headers:
             header = pj.SipHeader()
             header.hName, header.hValue = name, value
             options.txOption.headers.append(header)
@@ -172,12 +187,17 @@ class Leg(pj.Call):
     @_shielded
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
+        if self._demands and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
+            self._demands.heard(_received_message(prm.e))
         if info.state == pj.PJSIP_INV_STATE_EARLY:
             self._listener.on_progress(info.lastStatusCode, info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
             self._confirmed = True
             if self._hung_up:
                 # RFC 3261 §15.1.1: the 200 crossed our CANCEL. It is ACKed; BYE follows.
+                self.hang_up()
+                return
+            if self._demands and self._demands.unencrypted:
                 self.hang_up()
                 return
             self._listener.on_answered(self._codec(info))
@@ -242,6 +262,7 @@ class Leg(pj.Call):
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
                 rtp=self._rtp,
+                refused=self._demands.refusal(info.lastReason) if self._demands else None,
             )
         )
 

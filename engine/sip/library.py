@@ -20,6 +20,17 @@ _respond = pjlib.pjsip_dlg_respond
 _respond.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 
+class Text(ctypes.Structure):
+    """``pj_str_t`` (pj/types.h)."""
+
+    _fields_ = (("ptr", ctypes.c_char_p), ("slen", ctypes.c_ssize_t))
+
+    @classmethod
+    def of(cls, text: str) -> Text:
+        encoded = text.encode()
+        return cls(ptr=encoded, slen=len(encoded))
+
+
 def line_limit() -> int:
     """How many calls this build holds at once (PJSUA_MAX_CALLS, fixed at compile time)."""
     return int(pjlib.pjsua_call_get_max_count())

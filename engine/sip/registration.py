@@ -12,7 +12,7 @@ from engine.commands import TrunkAccount
 from engine.events import Probed, Registration
 from engine.renewal import Renewal
 from engine.sip.stack import IncomingAccount, SipStack
-from engine.sip_uri import retry_after_s
+from engine.sip_uri import SipUri, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
 
@@ -26,7 +26,7 @@ Tell = Callable[[Registration | Probed], None]
 class _Watched(IncomingAccount):
     """One trunk's account: told the time by ``tick``, it sends what is due and tells every outcome."""
 
-    def __init__(self, trunk: TrunkAccount, probe_uri: str, tell: Tell) -> None:
+    def __init__(self, trunk: TrunkAccount, probe_uri: str, explain: Callable[[str], str], tell: Tell) -> None:
         super().__init__(None)
         self._trunk = trunk
         self._tell = tell
@@ -37,6 +37,7 @@ class _Watched(IncomingAccount):
         self._registering = False
         self._expires_at_s: float | None = None
         self._leaving = False
+        self._explain = explain
         # the probe
         self._probe_uri = probe_uri
         self._probe_at_s = 0.0
@@ -101,9 +102,15 @@ class _Watched(IncomingAccount):
                 self._register_at_s = self._now_s + self._renewal.after_failure(code, retry_after)
 
     def _tell_registration(self, code: int, reason: str, expires_s: int = 0) -> None:
-        registered = expires_s > 0
-        name = self._trunk.name
-        self._tell(Registration(trunk=name, registered=registered, code=code, reason=reason, expires_s=expires_s))
+        self._tell(
+            Registration(
+                trunk=self._trunk.name,
+                registered=expires_s > 0,
+                code=code,
+                reason=self._explain(reason),
+                expires_s=expires_s,
+            )
+        )
 
     # -- OPTIONS -------------------------------------------------------------------------------------------------------
 
@@ -129,7 +136,7 @@ class _Watched(IncomingAccount):
 
     def _probed(self, code: int, reason: str) -> None:
         self._probe_fails_at_s = None
-        self._tell(Probed(trunk=self._trunk.name, code=code, reason=reason))
+        self._tell(Probed(trunk=self._trunk.name, code=code, reason=self._explain(reason)))
 
 
 class Registrations:
@@ -143,13 +150,13 @@ class Registrations:
     def keep(self, trunks: Sequence[TrunkAccount]) -> None:
         """Register and probe each trunk, from the next ``tick`` on."""
         for trunk in trunks:
-            config = self._stack.account_config(trunk)
+            config = self._stack.account_config(trunk, trunk.registrar or trunk.uri)
             registration = config.regConfig
-            registration.registrarUri = trunk.registrar
+            registration.registrarUri = self._reachable(trunk.registrar) if trunk.registrar else ""
             registration.timeoutSec = trunk.register_expires_s
             registration.registerOnAdd = False
             registration.retryIntervalSec = registration.firstRetryIntervalSec = 0  # it would be no back-off
-            account = _Watched(trunk, self._stack.request_uri(trunk), self._tell)
+            account = _Watched(trunk, self._reachable(trunk.uri), self._explain, self._tell)
             account.create(config)
             self._accounts.append(account)
 
@@ -157,6 +164,13 @@ class Registrations:
         """Send what is due; to be called often."""
         for account in self._accounts:
             account.tick(now_s)
+
+    def _reachable(self, uri: str) -> str:
+        return str(self._stack.reachable(SipUri.parse(uri)))
+
+    def _explain(self, reason: str) -> str:
+        refused = self._stack.refusal(reason)
+        return refused.detail if refused else reason
 
     @property
     def held(self) -> bool:

@@ -8,13 +8,17 @@ from dataclasses import replace
 
 import pjsua2 as pj
 
-from engine.commands import TrunkAccount
-from engine.errors import SipError
+from engine.commands import Srtp, TrunkAccount
+from engine.identity import addresses
+from engine.outcome import Outcome
 from engine.ports import LegListener
 from engine.process_settings import StackSettings
+from engine.sip.demands import Demands
 from engine.sip.leg import Leg, drop_finished
 from engine.sip.library import line_limit, set_log_level
-from engine.sip_uri import SipUri, name_addr
+from engine.sip.name_cache import remember
+from engine.sip.transports import Endpoint, Transports, mark
+from engine.sip_uri import SipUri
 
 _MAX_LINES = 64
 """A site's own PJSIP build may say thousands; past this many a process would be more to lose than to gain."""
@@ -23,6 +27,12 @@ _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trac
 _FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
 _JITTER_MS = 20
 _JITTER_MAX_MS = 200
+_CRYPTO_SUITES = ("AES_CM_128_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_80")  # RFC 4568 §6.2, RFC 6188
+_SRTP = {
+    Srtp.OFF: pj.PJMEDIA_SRTP_DISABLED,
+    Srtp.OPTIONAL: pj.PJMEDIA_SRTP_OPTIONAL,
+    Srtp.REQUIRED: pj.PJMEDIA_SRTP_MANDATORY,
+}
 
 
 class IncomingAccount(pj.Account):
@@ -75,16 +85,14 @@ class SipStack:
         self._accounts: dict[str, pj.Account] = {}
         self._on_incoming = on_incoming
         set_log_level(_LOG_LEVEL)
-        self._endpoint = pj.Endpoint()
+        self._endpoint = Endpoint()
         self._endpoint.libCreate()
         self.lines = min(line_limit(), _MAX_LINES)
-        try:
-            self._endpoint.libInit(self._endpoint_config())
-            self.sip_port = self._listen(pj.PJSIP_TRANSPORT_UDP)
-            self._listen(pj.PJSIP_TRANSPORT_TCP)
-            self._endpoint.libStart()
-        except pj.Error as error:
-            raise SipError(f"SIP cannot start on {settings.bind}:{settings.sip_port}: {error.reason}") from None
+        self._endpoint.libInit(self._endpoint_config())
+        self._transports = Transports(self._endpoint, settings)
+        self.sip_port = self._transports.sip_port
+        self._endpoint.libStart()
+        remember(settings.hosts)
         self._endpoint.audDevManager().setNoDev()
         self._codec_ids = [str(codec.codecId) for codec in self._endpoint.codecEnum2()]
         if on_incoming is not None:
@@ -101,28 +109,34 @@ class SipStack:
     def dial(
         self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str
     ) -> Leg:
-        """Send an INVITE through ``trunk``; raises ``SipError``. Identity: From and P-Asserted-Identity (RFC 3325)."""
-        target = SipUri.parse(trunk.uri)
-        home = SipUri.parse(trunk.registrar).identity if trunk.registrar else target.identity
-        caller = home.with_user(from_number)
+        """Send an INVITE through ``trunk``, as its ``identity`` has it; raises ``SipError``."""
+        target = self.reachable(SipUri.parse(trunk.uri))
+        home = SipUri.parse(trunk.registrar) if trunk.registrar else target
+        said = addresses(trunk.identity, target=target, home=home, from_number=from_number, to_number=to_number)
         self._offer(trunk.codecs)
-        leg = Leg(self._account(trunk), listener)
+        demands = Demands(
+            self.reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0])),
+            srtp_required=trunk.srtp is Srtp.REQUIRED,
+            refusal_of=self.refusal,
+        )
+        leg = Leg(self._account(trunk), listener, demands=demands)
         leg.dial(
-            name_addr(target.identity.with_user(to_number)),
+            said.to,
             sip_call_id=sip_call_id,
-            from_=name_addr(caller),
-            request_uri=self.request_uri(trunk, to_number),
-            headers={"P-Asserted-Identity": name_addr(caller)},
+            from_=said.from_,
+            request_uri=str(said.request_uri),
+            headers=said.headers,
             dtmf=trunk.dtmf,
         )
         return leg
 
-    def request_uri(self, trunk: TrunkAccount, user: str = "") -> str:
-        """Where requests through the trunk go."""
-        return str(self._reachable(SipUri.parse(trunk.uri)).with_user(user))
+    def refusal(self, reason: str) -> Outcome | None:
+        """What is wrong with the trunk's certificate when PJSIP gives ``reason`` for a failure, if that is it."""
+        return self._endpoint.refusal(reason)
 
-    def account_config(self, trunk: TrunkAccount) -> pj.AccountConfig:
-        """The part of an account's configuration that dialling and registering share."""
+    def account_config(self, trunk: TrunkAccount, server: str) -> pj.AccountConfig:
+        """The part of an account's configuration that dialling and registering share; its requests go to ``server``
+        unless there is an outbound proxy. Raises ``SipError``."""
         config = pj.AccountConfig()
         home = SipUri.parse(trunk.registrar or trunk.uri).identity
         config.idUri = str(home.with_user(trunk.username or "trunkline"))
@@ -131,48 +145,51 @@ class SipStack:
                 "digest", "*", trunk.username, pj.PJSIP_CRED_DATA_PLAIN_PASSWD, trunk.password
             )
             config.sipConfig.authCreds.append(credentials)
+        self._transports.bind(config, SipUri.parse((*trunk.outbound_proxy, server)[0]), trunk.tls)
         for proxy in trunk.outbound_proxy:
-            uri = SipUri.parse(proxy)
+            uri = self.reachable(SipUri.parse(proxy))
             route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
             config.sipConfig.proxies.append(str(route))
         config.natConfig.sipOutboundUse = 0  # RFC 5626 is not spoken: no ;ob in Contact
         media = config.mediaConfig
         media.lockCodecEnabled = False
+        media.srtpUse = _SRTP[trunk.srtp]
+        media.srtpSecureSignaling = 0  # the configuration was checked: PJSIP looks at To alone, where no transport is
+        media.srtpOpt.keyings.append(pj.PJMEDIA_SRTP_KEYING_SDES)
+        for suite in _CRYPTO_SUITES:
+            crypto = pj.SrtpCrypto()
+            crypto.name = suite
+            media.srtpOpt.cryptos.append(crypto)
+        mark(media.transportConfig, self._settings.dscp_rtp)
         media.transportConfig.boundAddress = self._settings.bind
         media.transportConfig.publicAddress = self._settings.public_address
         media.transportConfig.port = self._settings.rtp_first
         media.transportConfig.portRange = max(0, self._settings.rtp_last - self._settings.rtp_first)
         return config
 
-    def _reachable(self, uri: SipUri) -> SipUri:
-        """The URI with its host's address when the machine's hosts file has it; PJSIP's resolver asks DNS alone."""
-        return replace(uri, host=self._settings.hosts.get(uri.host.lower(), uri.host))
+    def reachable(self, uri: SipUri) -> SipUri:
+        """The URI with its port when the hosts file has its host: then no SRV is asked for (RFC 3263 §4.2)."""
+        known = uri.port is None and uri.host.lower() in self._settings.hosts
+        return replace(uri, port=5061 if uri.transport == "tls" else 5060) if known else uri
 
     def _account(self, trunk: TrunkAccount) -> pj.Account:
         account = self._accounts.get(trunk.name)
         if account is None:
-            account = self._accounts[trunk.name] = IncomingAccount(None)
-            account.create(self.account_config(trunk))
+            account = IncomingAccount(None)
+            account.create(self.account_config(trunk, trunk.uri))
+            self._accounts[trunk.name] = account
         return account
 
     def _any_account(self) -> None:
         account = self._accounts[""] = IncomingAccount(self._on_incoming)
-        account.create(self.account_config(TrunkAccount(name="", uri=f"sip:{self._settings.bind}", codecs=())), True)
+        nobody = TrunkAccount(name="", uri=f"sip:{self._settings.bind}", codecs=())
+        account.create(self.account_config(nobody, nobody.uri), True)
 
     def _offer(self, codecs: tuple[str, ...]) -> None:
         # Priorities belong to the process, the order to the trunk: set before each offer is made (RFC 3264 §5.1).
         for codec_id in self._codec_ids:
             name = codec_id.partition("/")[0]
             self._endpoint.codecSetPriority(codec_id, _FIRST - codecs.index(name) if name in codecs else 0)
-
-    def _listen(self, transport: int) -> int:
-        config = pj.TransportConfig()
-        config.port = self._settings.sip_port
-        config.boundAddress = self._settings.bind
-        config.publicAddress = self._settings.public_address
-        transport_id = self._endpoint.transportCreate(transport, config)
-        address = str(self._endpoint.transportGetInfo(transport_id).localName)
-        return int(address.rpartition(":")[2])
 
     def _endpoint_config(self) -> pj.EpConfig:
         config = pj.EpConfig()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from engine.errors import CallerNotAllowed
 from engine.outcome import Cause, Outcome, Party
 from engine.records import (
     AgentSettings,
@@ -54,6 +55,17 @@ async def test_refused_body_places_no_call(client: httpx.AsyncClient, engine: Fa
         "errors": [{"field": "systemprompt", "message": "Unknown field; did you mean systemPrompt?"}],
     }
     assert not engine.calls
+
+
+async def test_caller_that_no_trunk_allows_is_told_which_numbers_may_call(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.refusal = CallerNotAllowed(("+4930*", "+14155550100"))
+    response = await client.post("/api/voice", json=BODY)
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
+        {"field": "from", "message": "Expected a number that a trunk may call from: +14155550100, +4930*."}
+    ]
 
 
 async def test_key_of_the_other_environment_cannot_tell_that_a_call_exists(

@@ -90,7 +90,7 @@ async def test_a_queue_longer_than_can_be_served_in_time_takes_nobody() -> None:
     rig = Rig(caps=Caps(calls_per_second=2))
     for number in range(24):
         rig.ask(str(number))
-    rig.admission.check_wait(11, new_session=False)
+    rig.admission.check_wait(("main",), 11, new_session=False)
     with pytest.raises(NoCapacity, match=r"would wait 11 s, longer than sip.queue_timeout \(10 s\)") as refused:
-        rig.admission.check_wait(10, new_session=False)
+        rig.admission.check_wait(("main",), 10, new_session=False)
     assert refused.value.retry_after_s == 1

@@ -8,6 +8,7 @@ import pytest
 from engine.config import Config, TrunkConfig, find_config, load_config
 from engine.config_values import PortRange
 from engine.errors import ConfigError
+from tests.sip.certificates import Authority
 
 THE_ISSUES_FILE = """
 [http]
@@ -38,6 +39,11 @@ base_url = "https://api.ultravox.ai"
 sample_rate = "auto"           # or 8000, 16000, 24000, 48000
 """
 ENVIRON = {"TRUNK_PASSWORD": "hunter2", "ULTRAVOX_API_KEY": "uvx-1"}
+SAMPLES = Path(__file__).parents[2] / "sip-test-configs" / "trunks"
+KEYS_IN_CLEAR = (
+    "its keys would cross the network in clear: expected ;transport=tls in outbound_proxy or uri, "
+    "or srtp_without_tls = true"
+)
 TRUNK = '[[trunks]]\nname = "main"\nuri = "sip:carrier.example"\n'
 
 
@@ -168,6 +174,30 @@ PAGE = {
     TRUNK + TRUNK: {"trunks": "every trunk needs a name of its own; 'main' is used twice"},
     TRUNK + 'registrar = "sip:carrier.example"': {"trunks[0].registrar": "registering needs a username beside it"},
     TRUNK + 'username = "a\\r\\nb"': {"trunks[0].username": "has characters that cannot stand there"},
+    TRUNK + 'srtp = "required"': {"trunks[0].srtp": KEYS_IN_CLEAR},
+    '[[trunks]]\nname = "a"\nuri = "sips:c.example"\noutbound_proxy = ["sip:p.example"]\nsrtp = "optional"': {
+        "trunks[0].srtp": KEYS_IN_CLEAR
+    },
+    TRUNK + "tls = { ca_file = '/nowhere/ca.pem' }": {
+        "trunks[0].tls.ca_file": "/nowhere/ca.pem cannot be read: No such file or directory"
+    },
+    TRUNK + f"tls = {{ certificate = '{__file__}' }}": {
+        "trunks[0].tls.private_key": "certificate and private_key go together"
+    },
+    TRUNK + f"tls = {{ certificate = '{__file__}', private_key = '{__file__}' }}": {
+        "trunks[0].tls.private_key": f"is no key without passphrase for {__file__}: it may ask for a passphrase"
+    },
+    TRUNK + "tls = { cafile = '' }": {"trunks[0].tls.cafile": "is no setting; did you mean ca_file?"},
+    TRUNK + "headers = { Via = 'x' }": {
+        "trunks[0].headers": "Via is written by Trunkline itself and cannot be set here"
+    },
+    TRUNK + "callers = ['4155']": {
+        "trunks[0].callers": 'expected numbers such as "+14155550100" or "+1415555*", not \'4155\''
+    },
+    TRUNK + "from_domain = 'a.example:5060'": {"trunks[0].from_domain": "has characters that cannot stand there"},
+    TRUNK + 'display_name = "a\\nb"': {"trunks[0].display_name": "holds a line break or another control character"},
+    '[sip]\nbind = "::"': {"sip.bind": "IPv6 is not in PJSIP's stock build: expected an IPv4 address, not ::"},
+    "[sip]\ndscp_rtp = 64": {"sip.dscp_rtp": "expected 63 or less, not 64"},
     TRUNK + "codecs = []": {"trunks[0].codecs": "expected at least one"},
     TRUNK + 'codecs = "PCMU"': {"trunks[0].codecs": "expected a list in brackets"},
     TRUNK + 'codecs = ["PCMU", "OPUS"]': {"trunks[0].codecs[1]": "expected 'PCMU', 'PCMA' or 'G722', not 'OPUS'"},
@@ -213,8 +243,8 @@ def test_mistake_names_its_key_and_what_was_expected(text: str, expected: dict[s
         "sip:carrier.example:65536",
         "sip:a.example,sip:b.example",
         "sip:carrier.example;transport=ws",
-        "sip:carrier.example;transport=tls",
-        "sips:carrier.example",
+        "sips:carrier.example;transport=tcp",
+        "sip:[::1]:5060",
     ],
 )
 def test_uri_that_could_mislead_an_invite_is_refused_without_repeating_it(uri: str) -> None:
@@ -225,10 +255,15 @@ def test_uri_that_could_mislead_an_invite_is_refused_without_repeating_it(uri: s
 
 @pytest.mark.parametrize(
     "uri",
-    ["sip:10.0.0.1:5080", "sip:carrier.example", "sip:[::1]:5060;transport=tcp", "sip:c.example;transport=UDP;lr"],
+    ["sip:10.0.0.1:5080", "sip:carrier.example;transport=tls", "sip:c.example;transport=UDP;lr"],
 )
 def test_uri_of_a_server_is_taken_as_it_is(uri: str) -> None:
     assert load(f'[[trunks]]\nname = "main"\nuri = "{uri}"').trunks[0].uri == uri
+
+
+def test_sips_is_read_as_tls() -> None:
+    [trunk] = load('[[trunks]]\nname = "main"\nuri = "sips:c.example:5061;lr"\nsrtp = "required"').trunks
+    assert trunk.uri == "sip:c.example:5061;lr;transport=tls"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://localhost:9", "http://[::1]:9", "https://x.example/v"])
@@ -258,3 +293,22 @@ def test_file_that_cannot_be_read_is_told_so() -> None:
     Path("latin.toml").write_bytes(b"# \xe9")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):
         load_config(Path("latin.toml"), {})
+
+
+@pytest.mark.parametrize("sample", sorted(SAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_sample_trunk_is_a_configuration(sample: Path) -> None:
+    environ = {"TRUNK_PASSWORD": "p", "ULTRAVOX_API_KEY": "k"}
+    assert load_config(sample, environ).trunks
+
+
+def test_the_key_of_a_certificate_is_checked_against_it(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "ca")
+    ours, other = authority.sign("a.example"), authority.sign("b.example")
+
+    def tls(key: Path) -> str:
+        return TRUNK + f"tls = {{ certificate = '{ours.path}', private_key = '{key}' }}"
+
+    assert load(tls(ours.key)).trunks[0].tls.private_key == str(ours.key)
+    assert mistakes(tls(other.key)) == {
+        "trunks[0].tls.private_key": f"is no key without passphrase for {ours.path}: key values mismatch"
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,8 +58,19 @@ def test_a_display_name_cannot_leave_its_quotes(name: str) -> None:
         written = name_addr(SipUri(host="a.example"), name)
     except ValueError:
         return
-    assert written.count('"') in (0, 2)
-    assert "\r" not in written and "\n" not in written
+    assert not name or re.fullmatch(r'"(?:[^"\\\r\n]|\\.)*" <sip:a\.example>', written)
+
+
+@pytest.mark.parametrize(
+    ("uri", "transport"),
+    [
+        ("sip:a.example", "udp"),
+        ("sip:a.example;transport=TLS", "tls"),
+        ("sip:a.example;lr;transport=tcp", "tcp"),
+    ],
+)
+def test_a_uri_names_its_transport(uri: str, transport: str) -> None:
+    assert SipUri.parse(uri).transport == transport
 
 
 @pytest.mark.parametrize(

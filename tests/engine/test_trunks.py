@@ -24,30 +24,30 @@ def registration(name: str, code: int) -> Registration:
 
 
 def test_without_a_registrar_a_trunk_is_always_up() -> None:
-    assert ConfiguredTrunks([trunk("main")]).route() == ("main",)
+    assert ConfiguredTrunks([trunk("main")]).route("+14155550100") == ("main",)
 
 
 def test_a_registering_trunk_takes_calls_only_while_it_is_registered() -> None:
     trunks = ConfiguredTrunks([trunk("main", "sip:main.example")])
     with pytest.raises(TrunkUnavailable, match="main: registering"):
-        trunks.route()
+        trunks.route("+14155550100")
     assert trunks.heard(registration("main", 200))
-    assert trunks.route() == ("main",)
+    assert trunks.route("+14155550100") == ("main",)
     assert not trunks.heard(registration("main", 200)), "a refresh is no change"
     assert trunks.heard(registration("main", 403))
     with pytest.raises(TrunkUnavailable, match="main: registration failed: 403 why"):
-        trunks.route()
+        trunks.route("+14155550100")
 
 
 def test_trunks_that_are_up_are_tried_by_priority() -> None:
     trunks = ConfiguredTrunks(
         [trunk("first", "sip:first.example"), trunk("third", priority=2), trunk("second", priority=1)]
     )
-    assert trunks.route() == ("second", "third")
+    assert trunks.route("+14155550100") == ("second", "third")
     trunks.heard(registration("first", 200))
-    assert trunks.route() == ("first", "second", "third")
+    assert trunks.route("+14155550100") == ("first", "second", "third")
     trunks.registrations_lost()
-    assert trunks.route() == ("second", "third")
+    assert trunks.route("+14155550100") == ("second", "third")
 
 
 def test_among_equals_each_is_first_as_often_as_its_weight_says_and_all_are_tried() -> None:
@@ -68,7 +68,7 @@ def test_only_a_503_with_retry_after_takes_a_trunk_out(code: int, retry_after_s:
 
 def test_no_trunk_at_all_says_what_a_live_key_needs() -> None:
     with pytest.raises(TrunkUnavailable, match=r"\[\[trunks\]\]"):
-        ConfiguredTrunks([]).route()
+        ConfiguredTrunks([]).route("+14155550100")
 
 
 @pytest.mark.parametrize(("codecs", "rate_hz"), [(("PCMU",), 8000), (("G722", "PCMU"), 16000), ((), 8000)])

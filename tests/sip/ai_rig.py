@@ -112,6 +112,7 @@ async def ai_rig(
     trunk_uri: str,
     *,
     codecs: Sequence[str] = ("PCMU", "PCMA"),
+    trunk: Mapping[str, Any] | None = None,
     sample_rate: int | str = "auto",
     ring_timeout: str = "20s",
     dtmf: str = "auto",
@@ -147,6 +148,7 @@ async def ai_rig(
                             "password": PASSWORD,
                             "codecs": tuple(codecs),
                             "dtmf": dtmf,
+                            **(trunk or {}),
                         },
                     ),
                     "ultravox": {

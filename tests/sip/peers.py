@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from tests import g711
+from tests.sip.certificates import Certificate
 from tests.sip.messages import SipMessage, parse_trace
 from tests.sip.process import Peer, PeerFailed, free_port, listens, wait_until
 from tests.sip.rtp import RtpTap
@@ -251,6 +252,33 @@ class Baresip(Peer):
 
     def _ready(self) -> bool:
         return listens(self.port) and listens(self._control, protocol="tcp")
+
+
+class SecureBaresip(Baresip):
+    """baresip that speaks SIP over TLS, on ``tls_port`` with ``certificate``, and insists on SRTP."""
+
+    def __init__(self, certificate: Certificate, *, tone_hz: int = 1000) -> None:
+        super().__init__(tone_hz=tone_hz)
+        self._certificate = certificate
+
+    @property
+    def tls_port(self) -> int:
+        return self.port + 1
+
+    def _prepare(self) -> Sequence[str]:
+        command = super()._prepare()
+        secure = (CONFIGS / "baresip" / "config-tls-srtp").read_text()
+        with (self.directory / "config").open("a") as config:
+            config.write(secure.replace("@CERTIFICATE@", str(self._certificate.with_key)))
+        accounts = (CONFIGS / "baresip" / "accounts-tls-srtp").read_text()
+        values = {"NUMBER": self._number, "PORT": str(self.tls_port), "CODEC": self._codec}
+        for key, value in values.items():
+            accounts = accounts.replace(f"@{key}@", value)
+        (self.directory / "accounts").write_text(accounts)
+        return command
+
+    def _ready(self) -> bool:
+        return super()._ready() and listens(self.tls_port, protocol="tcp")
 
 
 class Kamailio(Peer):

@@ -84,7 +84,10 @@ class RtpTap:
         self._law = law
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
         self._socket.bind(("127.0.0.1", 0))
+        self.code_points: set[int] = set()
+        """The DiffServ marks of what arrived (RFC 2474)."""
         self._lock = threading.Lock()
         self._packets: list[RtpPacket] = []
         self._peer: Address | None = None
@@ -176,10 +179,12 @@ class RtpTap:
                 self._send_frame()
 
     def _receive(self) -> None:
-        datagram, control, _, source = self._socket.recvmsg(4096, 64)
+        datagram, control, _, source = self._socket.recvmsg(4096, 128)
         if self._echo:
             self._socket.sendto(datagram, source)
-        seconds, nanoseconds = struct.unpack("qq", control[0][2][:16])
+        told = {kind: data for _, kind, data in control}
+        seconds, nanoseconds = struct.unpack("qq", told[_SO_TIMESTAMPNS][:16])
+        self.code_points.add(told[socket.IP_TOS][0] >> 2)
         age_s = time.time() - (seconds + nanoseconds / 1e9)
         packet = RtpPacket.parse(datagram, source=source, arrived_s=time.monotonic() - age_s)
         with self._lock:

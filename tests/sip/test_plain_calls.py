@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import TrunkUnavailable
+from engine.errors import CallerNotAllowed, TrunkUnavailable
 from engine.outcome import Cause, Party
 from engine.records import Status
 from tests.sip.messages import SipMessage
@@ -86,6 +86,37 @@ async def test_the_callees_bye_completes_the_call_and_every_message_is_answered(
         assert f"<sip:{FROM}@127.0.0.1>" in (invite.header("From") or "")
         assert invite.header("P-Asserted-Identity") == f"<sip:{FROM}@127.0.0.1>"
         assert invite.header("To") == f"<sip:{TO}@127.0.0.1>"
+
+
+async def test_numbers_and_caller_are_written_as_the_trunk_wishes(tmp_path: Path) -> None:
+    wishes = {
+        "number_format": "e164",
+        "strip_prefix": "+1",
+        "prefix": "7#",
+        "user_phone": True,
+        "from_domain": "you.example",
+        "display_name": 'Maple "Clinic"',
+        "identity": "p-preferred-identity",
+        "privacy": True,
+        "headers": {"X-Account": "7; a=b"},
+    }
+    async with SippUas("uas-busy-486") as callee, trunkline(tmp_path, callee.uri, trunk=wishes) as line:
+        assert_outcome(await line.call(), Status.FAILED, Cause.BUSY, sip_code=486)
+        [invite] = callee.requests("INVITE")
+    dialled, caller = TO.replace("+1", "7%23"), f"<sip:{FROM[1:]}@you.example;user=phone>"
+    assert invite.uri == f"sip:{dialled}@127.0.0.1:{callee.port};user=phone"
+    assert invite.header("To") == f"<sip:{dialled}@127.0.0.1;user=phone>"
+    assert (invite.header("From") or "").startswith('"Anonymous" <sip:anonymous@anonymous.invalid>')
+    assert invite.header("P-Preferred-Identity") == rf'"Maple \"Clinic\"" {caller}'
+    assert (invite.header("Privacy"), invite.header("X-Account")) == ("id", "7; a=b")
+    assert invite.all("P-Asserted-Identity") == invite.all("Diversion") == []
+
+
+async def test_a_number_that_no_trunk_lets_call_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    async with SippUas("uas-busy-486") as callee, trunkline(tmp_path, callee.uri, trunk={"callers": ("+49*",)}) as line:
+        with pytest.raises(CallerNotAllowed, match=r"may call from: \+49\*"):
+            await line.place()
+        assert callee.messages == []
 
 
 async def test_delete_after_the_answer_sends_bye(tmp_path: Path) -> None:
@@ -279,7 +310,27 @@ async def test_a_trunk_over_tcp_is_called_and_hung_up(tmp_path: Path) -> None:
         await line.hang_up(call)
         assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
         await callee.wait_for("BYE")
-        assert "/TCP " in (callee.requests("INVITE")[0].header("Via") or "")
+        [invite] = callee.requests("INVITE")
+        assert "/TCP " in (invite.header("Via") or "")
+        assert (invite.header("Contact") or "").endswith(";transport=tcp>")  # RFC 3261 §19.1.1: else it is UDP
+        assert callee.complaints == []
+
+
+async def test_a_contact_that_we_cannot_reach_leaves_the_dialog_with_the_trunk(tmp_path: Path) -> None:
+    place = "sip:far.example;transport=ws"
+
+    class Elsewhere(SippUas):
+        def _command(self) -> list[str]:
+            command = super()._command()
+            path = self.directory / "scenario.xml"
+            scenario = path.read_text(encoding="latin-1")
+            contact = "<sip:[local_ip]:[local_port];transport=[transport]>"
+            path.write_text(scenario.replace(contact, f"<{place}>"), encoding="latin-1")
+            return command
+
+    async with Elsewhere("uas-answers-then-byes", hold_ms=100) as callee, trunkline(tmp_path, callee.uri) as line:
+        assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
+        assert callee.requests("ACK")[0].uri == place
         assert callee.complaints == []
 
 

@@ -7,8 +7,17 @@ _T = TypeVar("_T")
 
 PJSIP_TRANSPORT_UDP: int
 PJSIP_TRANSPORT_TCP: int
+PJSIP_TRANSPORT_TLS: int
+PJSIP_TP_STATE_CONNECTED: int
+PJSIP_TP_STATE_DISCONNECTED: int
+PJ_QOS_PARAM_HAS_DSCP: int
+PJMEDIA_SRTP_DISABLED: int
+PJMEDIA_SRTP_OPTIONAL: int
+PJMEDIA_SRTP_MANDATORY: int
+PJMEDIA_SRTP_KEYING_SDES: int
 PJSIP_CRED_DATA_PLAIN_PASSWD: int
 PJSIP_INV_STATE_EARLY: int
+PJSIP_INV_STATE_CONNECTING: int
 PJSIP_INV_STATE_CONFIRMED: int
 PJSIP_INV_STATE_DISCONNECTED: int
 PJSIP_EVENT_TSX_STATE: int
@@ -59,7 +68,19 @@ class EpConfig:
     uaConfig: UaConfig
     medConfig: MediaConfig
 
+class TlsConfig:
+    CaListFile: str
+    certFile: str
+    privKeyFile: str
+    verifyServer: bool
+
+class pj_qos_params:
+    flags: int
+    dscp_val: int
+
 class TransportConfig:
+    tlsConfig: TlsConfig
+    qosParams: pj_qos_params
     port: int
     portRange: int
     publicAddress: str
@@ -74,7 +95,18 @@ class CodecInfo:
 class AudDevManager:
     def setNoDev(self) -> object: ...
 
+class TlsInfo:
+    verifyStatus: int
+    verifyMsgs: _Vector[str]
+    def isEmpty(self) -> bool: ...
+
+class OnTransportStateParam:
+    hnd: int
+    state: int
+    tlsInfo: TlsInfo
+
 class Endpoint:
+    def onTransportState(self, prm: OnTransportStateParam) -> None: ...
     def libCreate(self) -> None: ...
     def libInit(self, config: EpConfig) -> None: ...
     def libStart(self) -> None: ...
@@ -96,10 +128,22 @@ class AccountRegConfig:
     registerOnAdd: bool
 
 class AccountSipConfig:
+    transportId: int
+    contactUriParams: str
     authCreds: _Vector[AuthCredInfo]
     proxies: _Vector[str]
 
+class SrtpCrypto:
+    name: str
+
+class SrtpOpt:
+    cryptos: _Vector[SrtpCrypto]
+    keyings: _Vector[int]
+
 class AccountMediaConfig:
+    srtpUse: int
+    srtpSecureSignaling: int
+    srtpOpt: SrtpOpt
     transportConfig: TransportConfig
     lockCodecEnabled: bool
 

@@ -22,8 +22,11 @@ outbound_proxy = ["sip:proxy.example;lr"]
 codecs = ["G722", "PCMA"]
 [[trunks]]
 name = "spare"
-uri = "sip:other.example"
+uri = "sips:other.example"
 username = "you"
+srtp = "required"
+headers = { "X-Account" = 'a "b"' }
+tls = { verify = false }
 [ultravox]
 api_key = "${KEY}"
 """
@@ -49,7 +52,8 @@ def test_sound_configuration_is_told_with_stars_for_its_secrets(trunkline: Trunk
         "Calls: at most 32 at once, in 10 workers; phones ring for 30 s.",
         "Trunk main: INVITEs to sip:carrier.example;transport=tcp, through sip:proxy.example;lr, "
         "registered at sip:registrar.example as me, offering G722 PCMA.",
-        "Trunk spare: INVITEs to sip:other.example, as you when challenged, offering PCMU PCMA G722.",
+        "Trunk spare: INVITEs to sip:other.example;transport=tls, as you when challenged, "
+        "TLS with the certificate NOT verified (tls.verify), offering PCMU PCMA G722, SRTP required.",
         "AI calls: through https://api.ultravox.ai, audio at the codec's own rate.",
     ]
 

@@ -1,0 +1,133 @@
+"""One process's SIP transports: UDP, TCP, and a TLS transport for each way its trunks want TLS."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+
+import pjsua2 as pj
+
+from engine.commands import TlsSettings
+from engine.errors import SipError
+from engine.outcome import Outcome, certificate_refused
+from engine.process_settings import StackSettings
+from engine.sip.library import pjlib
+from engine.sip_uri import SipUri
+
+log = logging.getLogger("trunkline.sip")
+
+_MADE_BY_US = (b"tcpc", b"tlsc")
+"""How the name of a connection that we made begins (``obj_name``, the first field of ``pjsip_transport``)."""
+_NOT_VERIFIED = "PJSIP_TLS_ECERTVERIF"
+"""In PJSIP's reason for a connection whose certificate it refused."""
+_REFUSALS = (
+    (1 << 30, "it is for another name", "The host in uri, registrar or outbound_proxy must be in it, in full: PJSIP "
+     "takes no wildcard (RFC 5922 §7.2)."),
+    (1 << 2, "it has expired or is not valid yet", "The carrier must renew it, or the clock of this machine is wrong."),
+    (0b11, "no authority that we trust has signed it", "Check tls.ca_file of the trunk in the configuration."),
+)  # fmt: skip
+"""Bits of ``pj_ssl_cert_verify_flag_t``, the first that is set counts: what is wrong, and what to do."""
+
+
+class Endpoint(pj.Endpoint):
+    """The endpoint, which keeps connections to trunks open and remembers why it last refused a server's certificate.
+
+    PJSIP closes a connection after 33 s without a transaction, in the midst of a call: then the far end's BYE has no
+    way back, above all over TLS, for whose server we are no client.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._refused: Outcome | None = None
+        self._kept: set[int] = set()
+
+    def onTransportState(self, prm: pj.OnTransportStateParam) -> None:
+        try:
+            self._keep(int(prm.hnd), prm.state)
+            self._note_refusal(prm)
+        except Exception:  # raised out of here it would abort the process
+            log.exception("a transport's state was lost")
+
+    def _keep(self, transport: int, state: int) -> None:
+        if state == pj.PJSIP_TP_STATE_CONNECTED and ctypes.string_at(transport, 4) in _MADE_BY_US:
+            self._kept.add(transport)
+            pjlib.pjsip_transport_add_ref(ctypes.c_void_p(transport))
+        elif state != pj.PJSIP_TP_STATE_CONNECTED and transport in self._kept:
+            self._kept.discard(transport)
+            pjlib.pjsip_transport_dec_ref(ctypes.c_void_p(transport))
+
+    def _note_refusal(self, prm: pj.OnTransportStateParam) -> None:
+        # PJSIP tells it immediately before the requests that waited for the connection fail.
+        if prm.state != pj.PJSIP_TP_STATE_DISCONNECTED or prm.tlsInfo.isEmpty() or not prm.tlsInfo.verifyStatus:
+            return
+        status = prm.tlsInfo.verifyStatus
+        what, hint = next(
+            ((what, hint) for bits, what, hint in _REFUSALS if status & bits),
+            ("; ".join(prm.tlsInfo.verifyMsgs).lower(), "Ask the carrier."),
+        )
+        self._refused = certificate_refused(what, hint)
+
+    def refusal(self, reason: str) -> Outcome | None:
+        """Why the certificate was refused if that is PJSIP's ``reason`` for a failure; None when it is another."""
+        return self._refused if _NOT_VERIFIED in reason else None
+
+
+class Transports:
+    """Made on the first use of each kind. Listens on ``sip_port`` for UDP and TCP; TLS listens where it is free, since
+    a trunk talks back on the connection we made (RFC 5923)."""
+
+    def __init__(self, endpoint: pj.Endpoint, settings: StackSettings) -> None:
+        """Raises ``SipError`` when the SIP port is taken."""
+        self._endpoint = endpoint
+        self._settings = settings
+        try:
+            self._udp = self._create(pj.PJSIP_TRANSPORT_UDP, self._config(settings.sip_port))
+            self._tcp = self._create(pj.PJSIP_TRANSPORT_TCP, self._config(settings.sip_port))
+        except pj.Error as error:
+            raise SipError(f"SIP cannot start on {settings.bind}:{settings.sip_port}: {error.reason}") from None
+        self._tls: dict[TlsSettings, int] = {}
+        address = str(endpoint.transportGetInfo(self._udp).localName)
+        self.sip_port = int(address.rpartition(":")[2])
+
+    def bind(self, config: pj.AccountConfig, first_hop: SipUri, tls: TlsSettings) -> None:
+        """Have the account reach ``first_hop`` by the transport it asks for and no other. Raises ``SipError``."""
+        match first_hop.transport:
+            case "tcp":
+                config.sipConfig.transportId = self._tcp
+            case "tls":
+                config.sipConfig.transportId = self._over_tls(tls)
+            case _:
+                return
+        # RFC 3261 §18.1.1, §19.1.1: without it a Contact means UDP.
+        config.sipConfig.contactUriParams = f";transport={first_hop.transport}"
+
+    def _over_tls(self, tls: TlsSettings) -> int:
+        if (known := self._tls.get(tls)) is not None:
+            return known
+        config = self._config(0)
+        config.tlsConfig.CaListFile = tls.ca_file
+        config.tlsConfig.certFile = tls.certificate
+        config.tlsConfig.privKeyFile = tls.private_key
+        config.tlsConfig.verifyServer = tls.verify
+        try:
+            transport = self._tls[tls] = self._create(pj.PJSIP_TRANSPORT_TLS, config)
+        except pj.Error as error:
+            raise SipError(f"TLS cannot start: {error.reason}") from None
+        return transport
+
+    def _create(self, kind: int, config: pj.TransportConfig) -> int:
+        return self._endpoint.transportCreate(kind, config)
+
+    def _config(self, port: int) -> pj.TransportConfig:
+        config = pj.TransportConfig()
+        config.port = port
+        config.boundAddress = self._settings.bind
+        config.publicAddress = self._settings.public_address
+        mark(config, self._settings.dscp_sip)
+        return config
+
+
+def mark(config: pj.TransportConfig, dscp: int) -> None:
+    """Have all that is sent carry the DiffServ code point (RFC 2474 §3)."""
+    config.qosParams.flags = pj.PJ_QOS_PARAM_HAS_DSCP
+    config.qosParams.dscp_val = dscp
