@@ -29,6 +29,10 @@ class TrunkAccount:
     outbound_proxy: tuple[str, ...] = ()
     dtmf: Dtmf = "auto"
     """How keys are sent; ``auto``: as RTP events when the far end's SDP takes them, else by INFO."""
+    reliable_provisional: str = "optional"
+    session_timer: str = "optional"
+    session_expires_s: float = 1800.0
+    follow_redirects: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

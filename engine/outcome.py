@@ -42,6 +42,8 @@ class Cause(enum.StrEnum):
     NOT_ACCEPTABLE = "not-acceptable"
     TRUNK_UNAVAILABLE = "trunk-unavailable"
     TRUNK_TIMEOUT = "trunk-timeout"
+    SESSION_EXPIRED = "session-expired"
+    RTP_TIMEOUT = "rtp-timeout"
     CALL_FAILED = "call-failed"
     AGENT_REFUSED = "agent-refused"
     AGENT_BUSY = "agent-busy"
@@ -122,7 +124,16 @@ TRUNK_SILENT = _failed(
     retryable=True,
 )
 
+_REDIRECTED = _failed(
+    Party.TRUNK,
+    Cause.CALL_FAILED,
+    "The trunk redirected the call, and it was not followed.",
+    "When that is expected, see redirects of the trunk in the configuration.",
+)
+_REQUEST_TIMEOUT, _NO_SUCH_CALL = 408, 481
+
 _BY_SIP: dict[int, Outcome] = {
+    **dict.fromkeys((300, 301, 302, 305, 380), _REDIRECTED),
     401: _TRUNK_AUTH,
     403: _TRUNK_REFUSED,
     404: _INVALID,
@@ -172,6 +183,8 @@ _BY_Q850: dict[int, Outcome] = {
 def refusal(sip_code: int, sip_reason: str, q850: int | None = None, *, by_remote: bool = True) -> Outcome:
     """The outcome of a call that a final response (or, not ``by_remote``, our own stack) ended before any answer."""
     if not by_remote:
+        if _BY_SIP.get(sip_code) is _NOT_ACCEPTABLE:
+            return replace(_NOT_ACCEPTABLE, detail="The far end answered with none of the codecs we offered.")
         base = TRUNK_SILENT if sip_code == 408 else _TRUNK_DOWN
         if sip_code != 408:
             base = replace(base, detail=f"The trunk could not be reached: {sip_reason or 'transport error'}.")
@@ -191,6 +204,13 @@ LEG_LOST = Outcome(
     by=Party.TRUNK,
     cause=Cause.CALL_FAILED,
     detail="The connection to the trunk was lost during the call.",
+    retryable=True,
+)
+SESSION_EXPIRED = Outcome(
+    by=Party.TRUNK,
+    cause=Cause.SESSION_EXPIRED,
+    detail="The trunk did not refresh the session, or did not answer our refresh (RFC 4028).",
+    hint="A proxy on the way may have lost the call; ask the carrier, or change session_timer of the trunk.",
     retryable=True,
 )
 AGENT_LOST = Outcome(
@@ -216,6 +236,23 @@ ENGINE_RESTARTED = Outcome(
 ENGINE_SHUTDOWN = Outcome(
     by=Party.ENGINE, cause=Cause.ENGINE_SHUTDOWN, detail="The engine was shut down during the call.", retryable=True
 )
+
+
+def ended_by_stack(sip_code: int) -> Outcome:
+    """PJSIP itself ended an answered call, with this status for its reason."""
+    if sip_code in (_REQUEST_TIMEOUT, _NO_SUCH_CALL):
+        return SESSION_EXPIRED
+    return _NOT_ACCEPTABLE if _BY_SIP.get(sip_code) is _NOT_ACCEPTABLE else LEG_LOST
+
+
+def rtp_timeout(silent_s: float, *, ever: bool) -> Outcome:
+    """Nothing came from the far end for so long; ``ever``: before that, something had."""
+    if ever:
+        detail, hint = f"The far end's audio (RTP) stopped for {silent_s:g} s (sip.rtp_timeout).", ""
+    else:
+        detail = f"No audio (RTP) came from the far end within {silent_s:g} s (sip.rtp_timeout)."
+        hint = "Check that the firewall lets sip.rtp_ports in, and sip.public_address behind NAT."
+    return Outcome(by=Party.TRUNK, cause=Cause.RTP_TIMEOUT, detail=detail, hint=hint, retryable=True)
 
 
 def max_duration(limit_s: float) -> Outcome:

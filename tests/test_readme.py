@@ -31,7 +31,8 @@ def test_the_state_diagram_is_the_tables() -> None:
 def test_every_setting_is_in_the_configuration_table() -> None:
     table = README.partition("## Configuration")[2].partition("## API")[0]
     for section, values in Config().redacted().items():
-        names = TrunkConfig.model_fields if section == "trunks" else values
+        trunk = [field.alias or name for name, field in TrunkConfig.model_fields.items()]
+        names = trunk if section == "trunks" else values
         for name in names:
             assert f"`{section}{'[]' * (section == 'trunks')}.{name}`" in table or f"`{name}`" in table, (section, name)
 

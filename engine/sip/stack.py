@@ -23,6 +23,13 @@ _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trac
 _FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
 _JITTER_MS = 20
 _JITTER_MAX_MS = 200
+_PRACK = {"optional": pj.PJSUA_100REL_OPTIONAL, "required": pj.PJSUA_100REL_MANDATORY}  # PJSIP knows no "off"
+_SESSION_TIMER = {
+    "off": pj.PJSUA_SIP_TIMER_INACTIVE,
+    "optional": pj.PJSUA_SIP_TIMER_OPTIONAL,
+    "required": pj.PJSUA_SIP_TIMER_REQUIRED,
+    "always": pj.PJSUA_SIP_TIMER_ALWAYS,
+}
 
 
 class IncomingAccount(pj.Account):
@@ -112,6 +119,7 @@ class SipStack:
             request_uri=str(self._reachable(target).with_user(to_number)),
             headers={"P-Asserted-Identity": name_addr(caller)},
             dtmf=trunk.dtmf,
+            redirect_within=target if trunk.follow_redirects else None,
         )
         return leg
 
@@ -130,6 +138,9 @@ class SipStack:
             route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
             config.sipConfig.proxies.append(str(route))
         config.natConfig.sipOutboundUse = 0  # RFC 5626 is not spoken: no ;ob in Contact
+        config.callConfig.prackUse = _PRACK[trunk.reliable_provisional]
+        config.callConfig.timerUse = _SESSION_TIMER[trunk.session_timer]
+        config.callConfig.timerSessExpiresSec = int(trunk.session_expires_s)
         media = config.mediaConfig
         media.lockCodecEnabled = False
         media.transportConfig.boundAddress = self._settings.bind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -71,8 +71,12 @@ async def trunkline(
     ring_timeout: str = "10s",
     max_calls: int = 4,
     until_ready: bool = True,
+    sip: Mapping[str, object] | None = None,
+    trunk: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Trunkline]:
     """An engine with one trunk at ``uri``, every port of its own on loopback, its store in ``folder``.
+
+    ``sip`` and ``trunk`` are further settings of those sections.
 
     On a good way out no process, descriptor, task or port of it may be left.
     """
@@ -90,6 +94,7 @@ async def trunkline(
                     "rtp_ports": f"{base + 100}-{ports[-1]}",
                     "max_calls": max_calls,
                     "ring_timeout": ring_timeout,
+                    **(sip or {}),
                 },
                 "trunks": (
                     {
@@ -100,6 +105,7 @@ async def trunkline(
                         "username": USERNAME,
                         "password": password,
                         "codecs": tuple(codecs),
+                        **(trunk or {}),
                     },
                 ),
             }
