@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Protocol
 
 from engine.commands import Dial, JoinAgent
@@ -31,10 +31,10 @@ from engine.keypad import Keypad
 from engine.outcome import (
     AGENT_HANGUP,
     AGENT_LOST,
-    CALLEE_HANGUP,
     Cause,
     Outcome,
     agent_failure,
+    ended_by_bye,
     ended_by_stack,
     engine_error,
     refusal,
@@ -319,7 +319,7 @@ class Line:
     def _judge(self, end: LegEnd) -> Outcome:
         ours = self._outcome
         if end.confirmed:
-            return ours or (replace(CALLEE_HANGUP, q850=end.q850) if end.by_remote else ended_by_stack(end.sip_code))
+            return ours or (ended_by_bye(end.q850) if end.by_remote else ended_by_stack(end.sip_code))
         if ours is not None and (not end.by_remote or end.sip_code == _REFUSED):
             return ours
         return refusal(end.sip_code, end.sip_reason, end.q850, by_remote=end.by_remote)

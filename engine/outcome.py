@@ -135,12 +135,15 @@ _REQUEST_TIMEOUT, _NO_SUCH_CALL = 408, 481
 _BY_SIP: dict[int, Outcome] = {
     **dict.fromkeys((300, 301, 302, 305, 380), _REDIRECTED),
     401: _TRUNK_AUTH,
+    402: _TRUNK_REFUSED,
     403: _TRUNK_REFUSED,
     404: _INVALID,
+    406: _NOT_ACCEPTABLE,
     407: _TRUNK_AUTH,
     408: _NO_ANSWER,
     410: _INVALID,
     415: _NOT_ACCEPTABLE,
+    **dict.fromkeys((428, 433, 436, 437, 438), _TRUNK_REFUSED),
     480: _NO_ANSWER,
     484: _INVALID,
     485: _INVALID,
@@ -154,28 +157,39 @@ _BY_SIP: dict[int, Outcome] = {
     607: _REJECTED,
     608: _TRUNK_REFUSED,
 }
-"""SIP final status (RFC 3261 §21; 607 RFC 8197, 608 RFC 8688) to what it means for the caller."""
+"""SIP final status to what it means for the caller.
+
+RFC 3261 §21; 428, 436 to 438 RFC 8224; 433 RFC 5079; 607 RFC 8197; 608 RFC 8688.
+"""
 
 _BY_Q850: dict[int, Outcome] = {
     1: _INVALID,
     2: _TRUNK_DOWN,
     3: _INVALID,
+    5: _INVALID,
     17: _BUSY,
     18: _NO_ANSWER,
     19: _NO_ANSWER,
     20: _UNREACHABLE,
     21: _REJECTED,
     22: _INVALID,
+    24: _REJECTED,
+    25: _TRUNK_DOWN,
     27: _UNREACHABLE,
     28: _INVALID,
+    29: _TRUNK_REFUSED,
     34: _TRUNK_DOWN,
     38: _TRUNK_DOWN,
     41: _TRUNK_DOWN,
     42: _TRUNK_DOWN,
+    44: _TRUNK_DOWN,
     47: _TRUNK_DOWN,
+    **dict.fromkeys((50, 52, 55, 57), _TRUNK_REFUSED),
     58: _NOT_ACCEPTABLE,
     65: _NOT_ACCEPTABLE,
     88: _NOT_ACCEPTABLE,
+    102: _TRUNK_DOWN,
+    111: _TRUNK_DOWN,
 }
 """Q.850 causes that say more than the SIP status they come with; 16 (normal) and 31, 127 (unspecified) do not."""
 
@@ -236,6 +250,11 @@ ENGINE_RESTARTED = Outcome(
 ENGINE_SHUTDOWN = Outcome(
     by=Party.ENGINE, cause=Cause.ENGINE_SHUTDOWN, detail="The engine was shut down during the call.", retryable=True
 )
+
+
+def ended_by_bye(q850: int | None) -> Outcome:
+    """The far end's BYE; its Reason header may tell of a failure of the network, which is nobody's hanging up."""
+    return replace(LEG_LOST if _BY_Q850.get(q850 or 0) is _TRUNK_DOWN else CALLEE_HANGUP, q850=q850)
 
 
 def ended_by_stack(sip_code: int) -> Outcome:
