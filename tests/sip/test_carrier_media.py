@@ -39,7 +39,6 @@ def rtcp_of(tap: RtpTap) -> Iterator[socket.socket]:
     ("scenario", "keys"),
     [
         ("uas-holds-and-resumes", {"direction": "sendonly", "address": "127.0.0.1"}),
-        ("uas-holds-and-resumes", {"direction": "inactive", "address": "127.0.0.1"}),
         ("uas-holds-and-resumes", {"direction": "sendrecv", "address": "0.0.0.0"}),
         ("uas-holds-and-resumes-by-update", {"direction": "inactive"}),
     ],
