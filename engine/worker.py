@@ -163,9 +163,9 @@ def main(end: socket.socket, settings: WorkerSettings) -> None:
 
 
 async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
+    stack = SipStack(settings.stack)
     real_time = settings.real_time and take_precedence()
-    worker = Worker(SipStack(settings.stack), tls_context(), real_time=real_time, rtp_timeout_s=settings.rtp_timeout_s)
-    await worker.serve(end)
+    await Worker(stack, tls_context(), real_time=real_time, rtp_timeout_s=settings.rtp_timeout_s).serve(end)
 
 
 @functools.cache

@@ -18,8 +18,6 @@ from typing import Self
 from engine.commands import TrunkAccount
 from engine.ports import LegEnd, MediaStream
 from engine.process_settings import StackSettings
-from engine.sip.library import pjlib
-from engine.sip.stack import SipStack
 
 _ROOT = Path(__file__).parents[2]
 
@@ -59,6 +57,8 @@ class _Clock:
     """PJLIB's clock, moved on at will: ``pj_gettickcount`` (pj/os.h) jumps here, in this process alone (x86-64)."""
 
     def __init__(self) -> None:
+        from engine.sip.library import pjlib  # in the child alone
+
         self.ahead_s = 0.0
         self._callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_long * 2))(self._tell)
         target = ctypes.cast(self._callback, ctypes.c_void_p).value
@@ -88,6 +88,8 @@ class _Listener:
 
 
 def main(uri: str) -> None:
+    from engine.sip.stack import SipStack
+
     clock = _Clock()
     stack = SipStack(StackSettings(bind="127.0.0.1"))
     listener = _Listener()
