@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import mmap
@@ -49,7 +50,8 @@ class StackAlone:
         return self
 
     async def __aexit__(self, *failure: object) -> None:
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            self._process.kill()
         await self._process.wait()
 
 
