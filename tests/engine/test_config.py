@@ -172,6 +172,7 @@ PAGE = {
     TRUNK + 'codecs = "PCMU"': {"trunks[0].codecs": "expected a list in brackets"},
     TRUNK + 'codecs = ["PCMU", "OPUS"]': {"trunks[0].codecs[1]": "expected 'PCMU', 'PCMA' or 'G722', not 'OPUS'"},
     TRUNK + 'codecs = ["PCMU", "PCMU"]': {"trunks[0].codecs": "a codec is named twice"},
+    TRUNK + 'session_expires = "30s"': {"trunks[0].session_expires": "expected 90s or more (RFC 4028 §4), not 30s"},
     TRUNK + 'outbound_proxy = ["sip:p;lr", "p"]': {
         "trunks[0].outbound_proxy[1]": "expected a SIP URI such as sip:carrier.example:5060;transport=udp"
     },

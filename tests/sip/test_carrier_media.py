@@ -138,7 +138,7 @@ async def test_rtp_from_an_unexpected_port_is_heard_and_answered_there(tmp_path:
             assert record.media and record.media["rtp_received"] >= 10
 
 
-async def test_comfort_noise_is_silence_and_no_loss(tmp_path: Path) -> None:
+async def test_comfort_noise_is_neither_loss_nor_the_end_of_rtp(tmp_path: Path) -> None:
     with RtpTap() as tap:
         async with (
             SippUas("uas-answers-with-comfort-noise", rtp=tap) as callee,
