@@ -1,12 +1,12 @@
 # Everything a new machine needs: `make run` to see it work, `make test` to prove it. Linux, Python 3.11 or 3.12.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo check fmt test lock clean
+.PHONY: help install run demo check fmt test sip-test lock clean
 
 DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl    # SIPp, another user agent, a proxy, a voice, certificates
 BIN := .venv/bin
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed ## make .venv from the lock file (again when that changed)
 
@@ -35,6 +35,10 @@ test: install ## every test, real SIP peers included (installs them when missing
 	@.ci/debian-packages $(DEBIAN_PACKAGES)
 	REQUIRE_SIP=1 $(BIN)/pytest -n 2 --dist loadfile --durations 10 -m "not alone"
 	REQUIRE_SIP=1 $(BIN)/pytest --durations 5 -m alone
+
+sip-test: install ## the part of the tests that has real SIP peers, as a table of far ends
+	@.ci/debian-packages $(DEBIAN_PACKAGES)
+	REQUIRE_SIP=1 $(BIN)/pytest -n 2 --dist loadfile -q -m "sip and not alone" --sip-table tests/sip
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

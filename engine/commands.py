@@ -60,6 +60,10 @@ class TrunkAccount:
     tls: TlsSettings = _PUBLIC_TLS
     srtp: Srtp = Srtp.OFF
     identity: Identity = PLAIN
+    reliable_provisional: str = "optional"
+    session_timer: str = "optional"
+    session_expires_s: float = 1800.0
+    follow_redirects: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ from engine.sip_uri import SipUri
 LINES_PER_WORKER = 4
 """Calls a worker holds in the stock PJSIP build: what ``worker_ports`` is checked against before any worker runs."""
 SPARE_WORKERS = 2
+MIN_SESSION_EXPIRES_S = 90.0
 
 
 class _Section(BaseModel):
@@ -95,6 +96,8 @@ class SipConfig(_Section):
     """DiffServ code point (RFC 2474) of SIP; 24 is CS3."""
     dscp_rtp: int = Field(default=46, ge=0, le=63)
     """Of RTP and RTCP; 46 is EF (RFC 3246)."""
+    rtp_timeout_s: Duration = Field(default=30.0, alias="rtp_timeout")
+    """A call whose far end sends neither RTP nor RTCP for so long is ended; a call on hold is not."""
 
     @field_validator("worker_ports")
     @classmethod
@@ -162,6 +165,14 @@ class TrunkConfig(IdentityConfig):
     """Offered in this order."""
     dtmf: Literal["auto", "rfc4733", "info"] = "auto"
     """How keys are sent: RTP events (RFC 4733), SIP INFO, or events where the far end takes them, else INFO."""
+    reliable_provisional: Literal["optional", "required"] = "optional"
+    """18x acknowledged with PRACK (RFC 3262): when the far end asks for it, or always."""
+    session_timer: Literal["off", "optional", "required", "always"] = "optional"
+    """Session timers (RFC 4028): none; when the far end has them too; insist; refresh whether it has them or not."""
+    session_expires_s: Duration = Field(default=1800.0, alias="session_expires")
+    """The session interval we ask for; RFC 4028 §4 allows no less than 90 s."""
+    redirects: Literal["refuse", "follow"] = "refuse"
+    """What a 3xx does: end the call, or lead to the address it names at this trunk's own host."""
     priority: int | None = Field(default=None, ge=0)
     """Lower ones are tried first; by default the trunk's place in the file."""
     weight: int = Field(default=1, ge=1)
@@ -215,6 +226,13 @@ class TrunkConfig(IdentityConfig):
         if registrar and info.data.get("username") == "":
             raise ValueError("registering needs a username beside it")
         return registrar
+
+    @field_validator("session_expires_s")
+    @classmethod
+    def _session_is_not_refreshed_all_the_time(cls, session_expires_s: float) -> float:
+        if session_expires_s < MIN_SESSION_EXPIRES_S:
+            raise ValueError(f"expected {MIN_SESSION_EXPIRES_S:g}s or more (RFC 4028 §4), not {session_expires_s:g}s")
+        return session_expires_s
 
     @field_validator("codecs")
     @classmethod

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Protocol
 
 from engine.commands import Dial, JoinAgent
@@ -33,13 +33,14 @@ from engine.keypad import Keypad
 from engine.outcome import (
     AGENT_HANGUP,
     AGENT_LOST,
-    CALLEE_HANGUP,
-    LEG_LOST,
     Cause,
     Outcome,
     agent_failure,
+    ended_by_bye,
+    ended_by_stack,
     engine_error,
     refusal,
+    rtp_timeout,
 )
 from engine.ports import LegEnd, LegListener, MediaStream, SipLeg
 from engine.records import Speaker, TranscriptLine
@@ -86,6 +87,8 @@ class Line:
         self._owed_capture = 0
         self._answered_at_s: float | None = None
         self._outcome: Outcome | None = None
+        self._received: int | None = None
+        self._heard_at_s = 0.0
         # the agent
         self._join: JoinAgent | None = None
         self._joining: asyncio.Task[None] | None = None
@@ -126,6 +129,15 @@ class Line:
             return
         self._leg.hang_up()
         self._close_agent()
+
+    def watch(self, limit_s: float) -> None:
+        """Hang up when nothing came from the far end for ``limit_s``; to be called each second or so."""
+        received = self._leg.received if self._leg is not None and self._answered_at_s is not None else None
+        now_s = self._loop.time()
+        if received is None or received != self._received:
+            self._received, self._heard_at_s = received, now_s
+        elif now_s - self._heard_at_s >= limit_s:
+            self.hang_up(rtp_timeout(limit_s, ever=received > 0))
 
     # -- every 20 ms ---------------------------------------------------------------------------------------------------
 
@@ -320,7 +332,7 @@ class Line:
             return end.refused
         ours = self._outcome
         if end.confirmed:
-            return ours or (replace(CALLEE_HANGUP, q850=end.q850) if end.by_remote else LEG_LOST)
+            return ours or (ended_by_bye(end.q850) if end.by_remote else ended_by_stack(end.sip_code))
         if ours is not None and (not end.by_remote or end.sip_code == _REFUSED):
             return ours
         return refusal(end.sip_code, end.sip_reason, end.q850, retry_after_s=end.retry_after_s, by_remote=end.by_remote)

@@ -147,7 +147,12 @@ class LiveRealm:
         share = (rtp.last - rtp.first + 1) // self._slots // 2 * 2
         first = rtp.first + slot * share
         stack = self._stack(ports.first + slot, rtp_first=first, rtp_last=first + share - 1)
-        settings = WorkerSettings(stack=stack, log=self._log, real_time=self._config.sip.real_time)
+        settings = WorkerSettings(
+            stack=stack,
+            log=self._log,
+            real_time=self._config.sip.real_time,
+            rtp_timeout_s=self._config.sip.rtp_timeout_s,
+        )
         return await self._supervisor.start_child("engine.worker", f"worker {slot}", settings, on_event, on_exit)
 
     def _stack(self, sip_port: int, *, rtp_first: int = 0, rtp_last: int = 0) -> StackSettings:
@@ -191,6 +196,10 @@ def _trunk(place: int, trunk: TrunkConfig) -> Trunk:
             ),
             srtp=Srtp(trunk.srtp),
             identity=trunk.wishes(),
+            reliable_provisional=trunk.reliable_provisional,
+            session_timer=trunk.session_timer,
+            session_expires_s=trunk.session_expires_s,
+            follow_redirects=trunk.redirects == "follow",
         ),
         provider=trunk.provider,
         callers=trunk.callers,

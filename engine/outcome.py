@@ -44,6 +44,8 @@ class Cause(enum.StrEnum):
     TRUNK_UNAVAILABLE = "trunk-unavailable"
     TRUNK_TIMEOUT = "trunk-timeout"
     SRTP_REFUSED = "srtp-refused"
+    SESSION_EXPIRED = "session-expired"
+    RTP_TIMEOUT = "rtp-timeout"
     CALL_FAILED = "call-failed"
     AGENT_REFUSED = "agent-refused"
     AGENT_BUSY = "agent-busy"
@@ -132,15 +134,26 @@ NOT_ENCRYPTED = _failed(
     "The trunk would not encrypt the audio, and srtp is required; no audio was sent.",
     "Ask the carrier for SRTP (SDES, RTP/SAVP), or set srtp of the trunk to optional.",
 )
+_REDIRECTED = _failed(
+    Party.TRUNK,
+    Cause.CALL_FAILED,
+    "The trunk redirected the call, and it was not followed.",
+    "When that is expected, see redirects of the trunk in the configuration.",
+)
+_REQUEST_TIMEOUT, _NO_SUCH_CALL = 408, 481
 
 _BY_SIP: dict[int, Outcome] = {
+    **dict.fromkeys((300, 301, 302, 305, 380), _REDIRECTED),
     401: _TRUNK_AUTH,
+    402: _TRUNK_REFUSED,
     403: _TRUNK_REFUSED,
     404: _INVALID,
+    406: _NOT_ACCEPTABLE,
     407: _TRUNK_AUTH,
     408: _NO_ANSWER,
     410: _INVALID,
     415: _NOT_ACCEPTABLE,
+    **dict.fromkeys((428, 433, 436, 437, 438), _TRUNK_REFUSED),
     480: _NO_ANSWER,
     484: _INVALID,
     485: _INVALID,
@@ -154,28 +167,39 @@ _BY_SIP: dict[int, Outcome] = {
     607: _REJECTED,
     608: _TRUNK_REFUSED,
 }
-"""SIP final status (RFC 3261 §21; 607 RFC 8197, 608 RFC 8688) to what it means for the caller."""
+"""SIP final status to what it means for the caller.
+
+RFC 3261 §21; 428, 436 to 438 RFC 8224; 433 RFC 5079; 607 RFC 8197; 608 RFC 8688.
+"""
 
 _BY_Q850: dict[int, Outcome] = {
     1: _INVALID,
     2: _TRUNK_DOWN,
     3: _INVALID,
+    5: _INVALID,
     17: _BUSY,
     18: _NO_ANSWER,
     19: _NO_ANSWER,
     20: _UNREACHABLE,
     21: _REJECTED,
     22: _INVALID,
+    24: _REJECTED,
+    25: _TRUNK_DOWN,
     27: _UNREACHABLE,
     28: _INVALID,
+    29: _TRUNK_REFUSED,
     34: _TRUNK_DOWN,
     38: _TRUNK_DOWN,
     41: _TRUNK_DOWN,
     42: _TRUNK_DOWN,
+    44: _TRUNK_DOWN,
     47: _TRUNK_DOWN,
+    **dict.fromkeys((50, 52, 55, 57), _TRUNK_REFUSED),
     58: _NOT_ACCEPTABLE,
     65: _NOT_ACCEPTABLE,
     88: _NOT_ACCEPTABLE,
+    102: _TRUNK_DOWN,
+    111: _TRUNK_DOWN,
 }
 """Q.850 causes that say more than the SIP status they come with; 16 (normal) and 31, 127 (unspecified) do not."""
 
@@ -190,6 +214,8 @@ def refusal(
 ) -> Outcome:
     """The outcome of a call that a final response (or, not ``by_remote``, our own stack) ended before any answer."""
     if not by_remote:
+        if _BY_SIP.get(sip_code) is _NOT_ACCEPTABLE:
+            return replace(_NOT_ACCEPTABLE, detail="The far end answered with none of the codecs we offered.")
         base = TRUNK_SILENT if sip_code == 408 else _TRUNK_DOWN
         if sip_code != 408:
             base = replace(base, detail=f"The trunk could not be reached: {sip_reason or 'transport error'}.")
@@ -223,6 +249,13 @@ LEG_LOST = Outcome(
     detail="The connection to the trunk was lost during the call.",
     retryable=True,
 )
+SESSION_EXPIRED = Outcome(
+    by=Party.TRUNK,
+    cause=Cause.SESSION_EXPIRED,
+    detail="The trunk did not refresh the session, or did not answer our refresh (RFC 4028).",
+    hint="A proxy on the way may have lost the call; ask the carrier, or change session_timer of the trunk.",
+    retryable=True,
+)
 AGENT_LOST = Outcome(
     by=Party.AGENT,
     cause=Cause.AGENT_LOST,
@@ -246,6 +279,28 @@ ENGINE_RESTARTED = Outcome(
 ENGINE_SHUTDOWN = Outcome(
     by=Party.ENGINE, cause=Cause.ENGINE_SHUTDOWN, detail="The engine was shut down during the call.", retryable=True
 )
+
+
+def ended_by_bye(q850: int | None) -> Outcome:
+    """The far end's BYE; its Reason header may tell of a failure of the network, which is nobody's hanging up."""
+    return replace(LEG_LOST if _BY_Q850.get(q850 or 0) is _TRUNK_DOWN else CALLEE_HANGUP, q850=q850)
+
+
+def ended_by_stack(sip_code: int) -> Outcome:
+    """PJSIP itself ended an answered call, with this status for its reason."""
+    if sip_code in (_REQUEST_TIMEOUT, _NO_SUCH_CALL):
+        return SESSION_EXPIRED
+    return _NOT_ACCEPTABLE if _BY_SIP.get(sip_code) is _NOT_ACCEPTABLE else LEG_LOST
+
+
+def rtp_timeout(silent_s: float, *, ever: bool) -> Outcome:
+    """Nothing came from the far end for so long; ``ever``: before that, something had."""
+    if ever:
+        detail, hint = f"The far end's audio (RTP) stopped for {silent_s:g} s (sip.rtp_timeout).", ""
+    else:
+        detail = f"No audio (RTP) came from the far end within {silent_s:g} s (sip.rtp_timeout)."
+        hint = "Check that the firewall lets sip.rtp_ports in, and sip.public_address behind NAT."
+    return Outcome(by=Party.TRUNK, cause=Cause.RTP_TIMEOUT, detail=detail, hint=hint, retryable=True)
 
 
 def max_duration(limit_s: float) -> Outcome:

@@ -197,9 +197,10 @@ class MediaStream(Protocol):
 class LegEnd:
     """How a SIP leg ended, as the wire told it.
 
-    ``sip_code`` is the final response to our INVITE (0 when none came); ``by_remote`` that the far end's response or
-    BYE ended it; ``q850`` the cause of its Reason header; ``retry_after_s`` its Retry-After; ``rtp`` counters of the
-    streams it had. ``refused``: why we would not have this trunk's signalling or media, when that ended the leg.
+    ``sip_code`` is the final response to our INVITE (0 when none came), or the stack's own reason to end a leg that was
+    ``confirmed``; ``by_remote`` that the far end's response or BYE ended it; ``q850`` the cause of its Reason header;
+    ``retry_after_s`` its Retry-After; ``rtp`` counters of the streams it had. ``refused``: why we would not have this
+    trunk's signalling or media, when that ended the leg.
     """
 
     sip_code: int
@@ -242,6 +243,11 @@ class LegListener(Protocol):
 
 class SipLeg(Protocol):
     """One call leg."""
+
+    @property
+    def received(self) -> int | None:
+        """RTP packets and RTCP reports that came over the present stream; None without one, and on hold."""
+        ...
 
     def hang_up(self, code: int = 0) -> None:
         """CANCEL, BYE or refuse, whichever its state asks for; harmless when it is over. ``on_ended`` follows."""

@@ -30,11 +30,16 @@ class StackSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """A worker's or the registrar's. ``real_time``: a worker asks for precedence (``engine.precedence``)."""
+    """A worker's or the registrar's.
+
+    ``real_time``: a worker asks for precedence (``engine.precedence``). ``rtp_timeout_s``: how long a far end may send
+    nothing.
+    """
 
     stack: StackSettings
     log: LogSettings
     real_time: bool = True
+    rtp_timeout_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

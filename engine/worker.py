@@ -11,6 +11,7 @@ import logging
 import resource
 import socket
 import ssl
+from collections.abc import Callable
 
 import uvloop
 
@@ -44,16 +45,18 @@ _FAREWELL_S = 3.0
 class Worker:
     """Runs commands, reports events, and ends when it is told to or the control process is gone."""
 
-    def __init__(self, stack: SipStack, tls: ssl.SSLContext, *, real_time: bool) -> None:
+    def __init__(self, stack: SipStack, tls: ssl.SSLContext, *, real_time: bool, rtp_timeout_s: float) -> None:
         self._stack = stack
         self._real_time = real_time
+        self._rtp_timeout_s = rtp_timeout_s
         self._tls = tls
         self._lines: dict[CallId, Line] = {}
         self._dials = 0
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
+        play, capture = (functools.partial(self._each, act) for act in (Line.play, Line.capture))
         self._clock = MediaClock(
-            poll=stack.poll, play=self._play, capture=self._capture, busy=lambda: bool(self._lines), rest_s=_REST_S
+            poll=stack.poll, play=play, capture=capture, busy=lambda: bool(self._lines), rest_s=_REST_S
         )
         self._pipe: Pipe | None = None
 
@@ -74,17 +77,10 @@ class Worker:
         self._clock.stop()
         self._pipe.close()
 
-    def _play(self) -> None:
+    def _each(self, act: Callable[[Line], None]) -> None:
         for line in list(self._lines.values()):
             try:
-                line.play()
-            except Exception:  # noqa: BLE001 - `_failed` logs it
-                self._failed(line)
-
-    def _capture(self) -> None:
-        for line in list(self._lines.values()):
-            try:
-                line.capture()
+                act(line)
             except Exception:  # noqa: BLE001 - `_failed` logs it
                 self._failed(line)
 
@@ -145,6 +141,7 @@ class Worker:
             await asyncio.sleep(_HEARTBEAT_S)
             load = machine.take()
             self._clock.thrifty = load > (_AT_EASE if self._clock.thrifty else _BUSY)
+            self._each(lambda line: line.watch(self._rtp_timeout_s))
             report = self._clock.meter.take()
             usage = resource.getrusage(resource.RUSAGE_SELF)
             self._emit(
@@ -170,7 +167,8 @@ def main(end: socket.socket, settings: WorkerSettings) -> None:
 
 async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
     stack = SipStack(settings.stack)
-    await Worker(stack, tls_context(), real_time=settings.real_time and take_precedence()).serve(end)
+    real_time = settings.real_time and take_precedence()
+    await Worker(stack, tls_context(), real_time=real_time, rtp_timeout_s=settings.rtp_timeout_s).serve(end)
 
 
 @functools.cache

@@ -16,12 +16,14 @@ from engine.ports import LegEnd, LegListener
 from engine.sip.demands import Demands
 from engine.sip.library import accept_in_dialog, lines_in_use
 from engine.sip.rtp_stream import RtpStream
-from engine.sip_uri import q850_cause, retry_after_s
+from engine.sip_uri import SipUri, q850_cause, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
 
 _ADDRESS_IN_USE = 120_000 + errno.EADDRINUSE  # PJLIB's PJ_STATUS_FROM_OS
+_MAX_REDIRECTS = 5
+_NO_MEDIA = (pj.PJSUA_CALL_MEDIA_NONE, pj.PJSUA_CALL_MEDIA_ERROR)
 
 _finished: list[Leg] = []
 _lingering: list[Leg] = []
@@ -79,6 +81,8 @@ class Leg(pj.Call):
         self._dtmf: Dtmf = "auto"
         self._takes_events = False
         self._event_at: int | None = None
+        self._redirect_within: SipUri | None = None
+        self._redirects = 0
 
     def attach(self, listener: LegListener) -> None:
         """Tell ``listener`` from now on."""
@@ -93,9 +97,14 @@ class Leg(pj.Call):
         request_uri: str,
         headers: Iterable[tuple[str, str]],
         dtmf: Dtmf = "auto",
+        redirect_within: SipUri | None = None,
     ) -> None:
-        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing."""
+        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing.
+
+        A 3xx is followed when it leads to the host of ``redirect_within``, a few times at most.
+        """
         self._dtmf = dtmf
+        self._redirect_within = redirect_within
         options = pj.CallOpParam(True)
         options.opt.customCallId = sip_call_id
         options.opt.videoCount = 0
@@ -192,6 +201,8 @@ class Leg(pj.Call):
         if info.state == pj.PJSIP_INV_STATE_EARLY:
             self._listener.on_progress(info.lastStatusCode, info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
+            if all(media.status in _NO_MEDIA for media in info.media):
+                return  # the answer has no codec of ours, and PJSIP has sent BYE
             self._confirmed = True
             if self._hung_up:
                 # RFC 3261 §15.1.1: the 200 crossed our CANCEL. It is ACKed; BYE follows.
@@ -203,6 +214,20 @@ class Leg(pj.Call):
             self._listener.on_answered(self._codec(info))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self._finish(info, prm.e)
+
+    def onCallRedirected(self, prm: pj.OnCallRedirectedParam) -> int:
+        try:
+            follow = self._may_follow(SipUri.parse(prm.targetUri.strip("<>")))
+        except ValueError:  # an address that we do not read: tel:, or nonsense
+            follow = False
+        return pj.PJSIP_REDIRECT_ACCEPT if follow else pj.PJSIP_REDIRECT_REJECT
+
+    def _may_follow(self, target: SipUri) -> bool:
+        home = self._redirect_within
+        self._redirects += 1
+        if home is None or self._redirects > _MAX_REDIRECTS:
+            return False
+        return (target.scheme, target.host.lower()) == (home.scheme, home.host.lower())  # PJSIP hands no port over
 
     @_shielded
     def onStreamCreated(self, prm: pj.OnStreamCreatedParam) -> None:
@@ -222,9 +247,20 @@ class Leg(pj.Call):
         self._listener.on_media(None)
         self._count_rtp(prm.streamIdx)
 
+    @property
+    def received(self) -> int | None:
+        if self._over:
+            return None
+        info = self.getInfo()  # by name: what is inside it goes with it
+        for media in info.media:
+            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
+                stat = self.getStreamStat(media.index)
+                return int(stat.rtcp.rxStat.pkt + stat.rtcp.txStat.updateCount)
+        return None
+
     def _codec(self, info: pj.CallInfo) -> str:
         for media in info.media:
-            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status != pj.PJSUA_CALL_MEDIA_NONE:
+            if media.type == pj.PJMEDIA_TYPE_AUDIO and self._stream is not None:
                 return str(self.getStreamInfo(media.index).codecName)
         return ""
 
@@ -238,6 +274,8 @@ class Leg(pj.Call):
             ("rtp_reordered", received.reorder),
             ("rtp_duplicated", received.dup),
             ("rtp_sent", sent.pkt),
+            ("rtp_lost_there", sent.loss),
+            ("rtcp_received", sent.updateCount),
             ("jitter_buffer_empty", buffered.empty),
         ):
             self._rtp[name] = self._rtp.get(name, 0) + value
@@ -246,7 +284,8 @@ class Leg(pj.Call):
     def _finish(self, info: pj.CallInfo, event: pj.SipEvent) -> None:
         self._over = True
         message = _received_message(event)
-        by_remote = bool(message) and not (self._hung_up and self._confirmed)
+        # What ends a call from here is the response to our BYE, PJSIP's own included.
+        by_remote = bool(message) and not (message.startswith("SIP/2.0") and event.body.tsxState.tsx.method == "BYE")
         _finished.append(self)
         # PJSIP tells the end of a leg from inside `hangup`, though CANCEL or BYE still wait for their answers; before
         # any response CANCEL itself waits (RFC 3261 §9.1), for up to 32 s.
@@ -254,7 +293,7 @@ class Leg(pj.Call):
             _lingering.append(self)
         self._listener.on_ended(
             LegEnd(
-                sip_code=0 if self._confirmed else info.lastStatusCode,
+                sip_code=info.lastStatusCode,
                 sip_reason=info.lastReason,
                 q850=q850_cause(message),
                 retry_after_s=retry_after_s(message),

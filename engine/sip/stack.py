@@ -33,6 +33,13 @@ _SRTP = {
     Srtp.OPTIONAL: pj.PJMEDIA_SRTP_OPTIONAL,
     Srtp.REQUIRED: pj.PJMEDIA_SRTP_MANDATORY,
 }
+_PRACK = {"optional": pj.PJSUA_100REL_OPTIONAL, "required": pj.PJSUA_100REL_MANDATORY}  # PJSIP knows no "off"
+_SESSION_TIMER = {
+    "off": pj.PJSUA_SIP_TIMER_INACTIVE,
+    "optional": pj.PJSUA_SIP_TIMER_OPTIONAL,
+    "required": pj.PJSUA_SIP_TIMER_REQUIRED,
+    "always": pj.PJSUA_SIP_TIMER_ALWAYS,
+}
 
 
 class IncomingAccount(pj.Account):
@@ -127,6 +134,7 @@ class SipStack:
             request_uri=str(said.request_uri),
             headers=said.headers,
             dtmf=trunk.dtmf,
+            redirect_within=target if trunk.follow_redirects else None,
         )
         return leg
 
@@ -151,6 +159,9 @@ class SipStack:
             route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
             config.sipConfig.proxies.append(str(route))
         config.natConfig.sipOutboundUse = 0  # RFC 5626 is not spoken: no ;ob in Contact
+        config.callConfig.prackUse = _PRACK[trunk.reliable_provisional]
+        config.callConfig.timerUse = _SESSION_TIMER[trunk.session_timer]
+        config.callConfig.timerSessExpiresSec = int(trunk.session_expires_s)
         media = config.mediaConfig
         media.lockCodecEnabled = False
         media.srtpUse = _SRTP[trunk.srtp]

@@ -209,6 +209,7 @@ PAGE = {
     },
     TRUNK + "calls_per_second = 0": {"trunks[0].calls_per_second": "expected 1 or more, not 0"},
     TRUNK + 'codecs = ["PCMU", "PCMU"]': {"trunks[0].codecs": "a codec is named twice"},
+    TRUNK + 'session_expires = "30s"': {"trunks[0].session_expires": "expected 90s or more (RFC 4028 §4), not 30s"},
     TRUNK + 'outbound_proxy = ["sip:p;lr", "p"]': {
         "trunks[0].outbound_proxy[1]": "expected a SIP URI such as sip:carrier.example:5060;transport=udp"
     },

@@ -16,6 +16,8 @@ from media.ultravox.session import ToolInvoked
 
 
 class FakeLeg:
+    received: int | None = 0
+
     def __init__(self, error: str = "") -> None:
         self.pressed: list[str] = []
         self.error = error

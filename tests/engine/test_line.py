@@ -26,7 +26,7 @@ from engine.events import (
     Transcribed,
 )
 from engine.line import Line
-from engine.outcome import CALLER_HANGUP, Cause, Outcome
+from engine.outcome import CALLER_HANGUP, Cause, Outcome, Party
 from engine.ports import LegEnd, LegListener, SipLeg
 from engine.records import CallId
 from media.errors import AgentUnreachable
@@ -55,6 +55,8 @@ class FakeStream:
 
 
 class FakeLeg:
+    received: int | None = 0
+
     def __init__(self) -> None:
         self.hang_ups = 0
         self.pressed = ""
@@ -401,3 +403,51 @@ async def test_the_reason_header_of_the_callees_bye_is_kept(monkeypatch: pytest.
     rig.answer()
     rig.line.on_ended(LegEnd(sip_code=0, sip_reason="", q850=16, by_remote=True, confirmed=True, rtp={}))
     assert (rig.outcome().cause, rig.outcome().q850) == (Cause.CALLEE_HANGUP, 16)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (408, Cause.SESSION_EXPIRED),
+        (481, Cause.SESSION_EXPIRED),
+        (488, Cause.NOT_ACCEPTABLE),
+        (415, Cause.NOT_ACCEPTABLE),
+        (0, Cause.CALL_FAILED),
+    ],
+)
+async def test_a_call_that_the_stack_itself_ended_says_why(
+    monkeypatch: pytest.MonkeyPatch, code: int, cause: Cause
+) -> None:
+    rig = Rig(monkeypatch, with_agent=False)
+    rig.dial()
+    rig.answer()
+    rig.line.on_ended(ended(code=code, by_remote=False))
+    assert (rig.outcome().cause, rig.outcome().by, rig.outcome().sip_code) == (cause, Party.TRUNK, None)
+
+
+@pytest.mark.parametrize(
+    ("received", "ends"),
+    [
+        ([0, 0, 0, 0], "No audio"),
+        ([5, 5, 5, 5], "audio (RTP) stopped"),
+        ([0, 1, 2, 3], ""),
+        ([5, 5, None, 5], ""),  # held and taken back: the time begins anew
+    ],
+)
+async def test_a_far_end_that_sends_nothing_is_hung_up_on_unless_it_holds(
+    monkeypatch: pytest.MonkeyPatch, received: list[int | None], ends: str
+) -> None:
+    rig = Rig(monkeypatch, with_agent=False)
+    rig.dial()
+    rig.line.watch(2)
+    rig.answer()
+    now_s = rig.line._loop.time()
+    for after_s, rig.leg.received in enumerate(received):
+        monkeypatch.setattr(rig.line._loop, "time", lambda at_s=now_s + after_s: at_s)
+        rig.line.watch(3)
+    monkeypatch.undo()
+    assert rig.leg.hang_ups == bool(ends)
+    if ends:
+        rig.line.on_ended(ended(by_remote=False))
+        assert rig.outcome().cause is Cause.RTP_TIMEOUT
+        assert ends in rig.outcome().detail

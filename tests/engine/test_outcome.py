@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from engine.outcome import CANCELED, Cause, Outcome, Party, refusal, trunk_failed
+from engine.outcome import CANCELED, Cause, Outcome, Party, ended_by_bye, refusal, trunk_failed
 
 
 @pytest.mark.parametrize(
     ("code", "cause", "by", "retryable"),
     [
+        (302, Cause.CALL_FAILED, Party.TRUNK, False),
         (401, Cause.AUTH_FAILED, Party.TRUNK, False),
+        (402, Cause.REJECTED, Party.TRUNK, False),
         (403, Cause.REJECTED, Party.TRUNK, False),
         (404, Cause.INVALID_NUMBER, Party.TRUNK, False),
         (407, Cause.AUTH_FAILED, Party.TRUNK, False),
@@ -42,6 +44,8 @@ def test_a_final_response_becomes_a_cause(code: int, cause: Cause, by: Party, re
         (486, 16, Cause.BUSY),
         (404, 21, Cause.REJECTED),
         (500, 127, Cause.TRUNK_UNAVAILABLE),
+        (480, 102, Cause.TRUNK_UNAVAILABLE),
+        (503, 52, Cause.REJECTED),
     ],
 )
 def test_the_reason_header_wins_over_the_status_unless_it_says_nothing(code: int, q850: int, cause: Cause) -> None:
@@ -76,3 +80,15 @@ def test_a_transport_error_names_itself() -> None:
 )
 def test_another_trunk_may_help_only_where_the_trunk_failed(outcome: Outcome, failed: bool) -> None:
     assert trunk_failed(outcome, {408, 503}) is failed
+
+
+@pytest.mark.parametrize(
+    ("q850", "cause"), [(None, Cause.CALLEE_HANGUP), (16, Cause.CALLEE_HANGUP), (38, Cause.CALL_FAILED)]
+)
+def test_a_bye_is_the_callees_unless_it_tells_of_the_networks_failure(q850: int | None, cause: Cause) -> None:
+    assert (ended_by_bye(q850).cause, ended_by_bye(q850).q850) == (cause, q850)
+
+
+def test_an_answer_that_our_own_stack_cannot_use_is_not_acceptable() -> None:
+    outcome = refusal(488, "Unable to create media session", by_remote=False)
+    assert (outcome.cause, outcome.sip_code) == (Cause.NOT_ACCEPTABLE, None)

@@ -9,18 +9,18 @@ import socket
 import subprocess
 import wave
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from tests import g711
+from tests.sip import matrix
 from tests.sip.certificates import Certificate
+from tests.sip.matrix import CONFIGS
 from tests.sip.messages import SipMessage, parse_trace
 from tests.sip.process import Peer, PeerFailed, free_port, listens, wait_until
 from tests.sip.rtp import RtpTap
 
-CONFIGS: Final = Path(__file__).parents[2] / "sip-test-configs"
 USERNAME, PASSWORD = "trunkline", "trunk-secret"
 """What the challenging scenarios and Kamailio accept."""
 NUMBER: Final = "+15551234567"
@@ -92,7 +92,9 @@ class _Sipp(Peer):
         return self._complaints
 
     def _keep(self) -> None:
-        _ = self.messages, self.complaints
+        _ = self.complaints
+        statuses = dict.fromkeys(message.status for message in self.messages if message.status)
+        matrix.runs.append(matrix.Run(far_end=self._scenario, statuses=tuple(statuses)))
 
     def _command(self) -> list[str]:
         scenario = (CONFIGS / "sipp" / f"{self._scenario}.xml").read_text(encoding="latin-1")

@@ -17,6 +17,8 @@ from typing import ClassVar, Self
 
 import pytest
 
+from tests.sip import matrix
+
 _ATTEMPTS = 5
 _START_S = 10.0
 _STOP_S = 3.0
@@ -127,6 +129,7 @@ class Peer:
 
     def _keep(self) -> None:
         """Called when the program has ended and its files are about to go."""
+        matrix.runs.append(matrix.Run(far_end=self.program))
 
     def _launch(self, command: Sequence[str]) -> bool:
         with (self.directory / "output").open("wb") as output:

@@ -28,6 +28,16 @@ PJSUA_CALL_MEDIA_NONE: int
 PJSUA_INVALID_ID: int
 PJSUA_DTMF_METHOD_RFC2833: int
 PJSUA_DTMF_METHOD_SIP_INFO: int
+PJSUA_CALL_MEDIA_ACTIVE: int
+PJSUA_CALL_MEDIA_ERROR: int
+PJSUA_100REL_OPTIONAL: int
+PJSUA_100REL_MANDATORY: int
+PJSUA_SIP_TIMER_INACTIVE: int
+PJSUA_SIP_TIMER_OPTIONAL: int
+PJSUA_SIP_TIMER_REQUIRED: int
+PJSUA_SIP_TIMER_ALWAYS: int
+PJSIP_REDIRECT_ACCEPT: int
+PJSIP_REDIRECT_REJECT: int
 
 class Error(Exception):
     status: int
@@ -147,6 +157,11 @@ class AccountMediaConfig:
     transportConfig: TransportConfig
     lockCodecEnabled: bool
 
+class AccountCallConfig:
+    prackUse: int
+    timerUse: int
+    timerSessExpiresSec: int
+
 class AccountNatConfig:
     sipOutboundUse: int
 
@@ -155,6 +170,7 @@ class AccountConfig:
     regConfig: AccountRegConfig
     sipConfig: AccountSipConfig
     natConfig: AccountNatConfig
+    callConfig: AccountCallConfig
     mediaConfig: AccountMediaConfig
 
 class OnIncomingCallParam:
@@ -235,6 +251,7 @@ class MathStat:
 
 class RtcpStreamStat:
     pkt: int
+    updateCount: int
     loss: int
     discard: int
     reorder: int
@@ -282,6 +299,9 @@ class OnCallStateParam:
 class OnCallTsxStateParam:
     e: SipEvent
 
+class OnCallRedirectedParam:
+    targetUri: str
+
 class OnStreamCreatedParam:
     stream: int
     streamIdx: int
@@ -323,5 +343,6 @@ class Call:
     def onCallTsxState(self, prm: OnCallTsxStateParam) -> None: ...
     def onCallSdpCreated(self, prm: OnCallSdpCreatedParam) -> None: ...
     def onDtmfEvent(self, prm: OnDtmfEventParam) -> None: ...
+    def onCallRedirected(self, prm: OnCallRedirectedParam) -> int: ...
     def onStreamCreated(self, prm: OnStreamCreatedParam) -> None: ...
     def onStreamDestroyed(self, prm: OnStreamDestroyedParam) -> None: ...

@@ -1,0 +1,114 @@
+"""A SIP stack with one call in a process of its own, whose time a test can let pass: for timers of minutes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import mmap
+import os
+import select
+import sys
+import time
+from asyncio.subprocess import PIPE
+from dataclasses import asdict
+from pathlib import Path
+from typing import Self
+
+from engine.commands import TrunkAccount
+from engine.ports import LegEnd, MediaStream
+from engine.process_settings import StackSettings
+
+_ROOT = Path(__file__).parents[2]
+
+
+class StackAlone:
+    """Dials ``uri`` at once. Its line of commands is the child's stdin, its end one line of the child's stdout."""
+
+    def __init__(self, uri: str) -> None:
+        self._command = [sys.executable, "-m", "tests.sip.stack_alone", uri]
+
+    def pass_time(self, seconds: float) -> None:
+        """Have PJSIP believe that so much time has passed."""
+        self._tell(str(seconds))
+
+    def hang_up(self) -> None:
+        self._tell("0")
+
+    async def ended(self, *, within_s: float = 10) -> LegEnd:
+        """How the leg ended."""
+        assert self._process.stdout
+        return LegEnd(**json.loads(await asyncio.wait_for(self._process.stdout.readline(), within_s)))
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(f"{line}\n".encode())
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(*self._command, cwd=_ROOT, stdin=PIPE, stdout=PIPE)
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            self._process.kill()
+        await self._process.wait()
+
+
+class _Clock:
+    """PJLIB's clock, moved on at will: ``pj_gettickcount`` (pj/os.h) jumps here, in this process alone (x86-64)."""
+
+    def __init__(self) -> None:
+        from engine.sip.library import pjlib  # in the child alone
+
+        self.ahead_s = 0.0
+        self._callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_long * 2))(self._tell)
+        target = ctypes.cast(self._callback, ctypes.c_void_p).value
+        address = ctypes.cast(pjlib.pj_gettickcount, ctypes.c_void_p).value
+        assert target and address
+        page = address & -mmap.PAGESIZE
+        protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), ctypes.c_size_t(2 * mmap.PAGESIZE), protection) == 0
+        jump = b"\x48\xb8" + target.to_bytes(8, "little") + b"\xff\xe0"  # mov rax, target; jmp rax
+        ctypes.memmove(address, jump, len(jump))
+
+    def _tell(self, into: ctypes._Pointer[ctypes.Array[ctypes.c_long]]) -> int:
+        now_ms = round((time.monotonic() + self.ahead_s) * 1000)
+        into.contents[0], into.contents[1] = divmod(now_ms, 1000)
+        return 0
+
+
+class _Listener:
+    end: LegEnd | None = None
+
+    def on_progress(self, code: int, reason: str) -> None: ...
+    def on_media(self, stream: MediaStream | None) -> None: ...
+    def on_answered(self, codec: str) -> None: ...
+    def on_digit(self, digit: str) -> None: ...
+    def on_ended(self, end: LegEnd) -> None:
+        self.end = end
+
+    def on_gone(self) -> None: ...
+
+
+def main(uri: str) -> None:
+    from engine.sip.stack import SipStack
+
+    clock = _Clock()
+    stack = SipStack(StackSettings(bind="127.0.0.1"))
+    listener = _Listener()
+    trunk = TrunkAccount(name="tests", uri=uri, codecs=("PCMU",))
+    leg = stack.dial(trunk, listener, from_number="+15557654321", to_number="+15551234567", sip_call_id="alone")
+    while listener.end is None:
+        if select.select([sys.stdin], [], [], 0.01)[0]:
+            seconds = float(sys.stdin.readline())
+            clock.ahead_s += seconds
+            if not seconds:
+                leg.hang_up()
+        stack.poll()
+    print(json.dumps(asdict(listener.end)), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
