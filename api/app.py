@@ -9,19 +9,21 @@ from starlette.routing import Route
 from api.auth import Guard
 from api.boundary import Boundary
 from api.health import Health
+from api.keys import KeyResource
 from api.openapi import openapi
 from api.ports import Engine
 from api.problems import HANDLERS
 from api.trunks import TrunkResource
 from api.voice import VoiceCalls
 from api.webhooks import WebhookResource
-from engine.keys import VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
+from engine.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 
 def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
     """The API in front of ``engine``, which the caller has started and will stop."""
     guard = guard or Guard(engine)
-    voice, webhooks, health = VoiceCalls(engine), WebhookResource(engine.webhooks), Health(engine)
+    voice, webhooks = VoiceCalls(engine), WebhookResource(engine.webhooks)
+    keys, health = KeyResource(engine.keys), Health(engine)
     app = Starlette(
         routes=[
             Route("/api/voice", guard(VOICE_CALL, voice.place), methods=["POST"]),
@@ -34,6 +36,9 @@ def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
             Route("/api/webhooks/{id}", guard(WEBHOOKS_MANAGE, webhooks.delete), methods=["DELETE"]),
             Route("/api/webhooks/{id}/logs", guard(WEBHOOKS_MANAGE, webhooks.logs), methods=["GET"]),
             Route("/api/trunks", guard(VOICE_READ, TrunkResource(engine).list_all), methods=["GET"]),
+            Route("/api/keys", guard(KEYS_MANAGE, keys.create), methods=["POST"]),
+            Route("/api/keys", guard(KEYS_MANAGE, keys.list_all), methods=["GET"]),
+            Route("/api/keys/{id}", guard(KEYS_MANAGE, keys.revoke), methods=["DELETE"]),
             Route("/healthz", health.live),
             Route("/readyz", health.ready),
             Route("/openapi.json", openapi),

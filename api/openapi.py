@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import problems
+from api.key_schemas import KeyRequest
 from api.problems import Kind, Problem
 from api.schemas import VoiceRequest
 from api.trunks import TrunkList
@@ -24,6 +25,9 @@ from api.views import (
     CallEnded,
     CallView,
     DeliveryList,
+    KeyCreated,
+    KeyList,
+    KeyRevoked,
     ReadinessView,
     TranscriptDeleted,
     WebhookCreated,
@@ -31,7 +35,7 @@ from api.views import (
     WebhookList,
 )
 from api.webhook_schemas import DEFAULT_LOGS, MAX_LOGS, WebhookRequest
-from engine.keys import VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
+from engine.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 _KEY_PROBLEMS = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.RATE_LIMITED, problems.STORE_UNAVAILABLE)
 _BODY_PROBLEMS = (
@@ -77,7 +81,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         reads=VoiceRequest,
         parameters=(_IDEMPOTENCY_KEY,),
         scope=VOICE_CALL,
-        refuses=(*_BODY_PROBLEMS, *_CAPACITY_PROBLEMS),
+        refuses=(problems.CALL_NOT_ALLOWED, *_BODY_PROBLEMS, *_CAPACITY_PROBLEMS),
     ),
     ("/api/voice/{id}", "get"): Operation(
         summary="A call: where it is, how it ended, what was said.",
@@ -130,6 +134,20 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         summary="The trunks and whether each takes calls: the real ones for a live key, the sandbox's for a test key.",
         answers=TrunkList,
         scope=VOICE_READ,
+    ),
+    ("/api/keys", "post"): Operation(
+        summary="Make a key, which can have no more than the one that asks. The answer shows it, this once.",
+        answers=KeyCreated,
+        reads=KeyRequest,
+        scope=KEYS_MANAGE,
+        refuses=_BODY_PROBLEMS,
+    ),
+    ("/api/keys", "get"): Operation(summary="The keys there are.", answers=KeyList, scope=KEYS_MANAGE),
+    ("/api/keys/{id}", "delete"): Operation(
+        summary="Revoke a key, at once. One that was revoked before gets the same answer.",
+        answers=KeyRevoked,
+        scope=KEYS_MANAGE,
+        refuses=(problems.NOT_FOUND,),
     ),
     ("/healthz", "get"): Operation(summary="Whether the process serves requests.", answers=Alive),
     ("/readyz", "get"): Operation(summary="Whether new calls can be taken.", answers=ReadinessView),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -20,6 +20,31 @@ class Keys(Protocol):
 
     async def touch_key(self, key_id: str, at: datetime) -> None:
         """Note that the key was used; cheap enough for every request."""
+        ...
+
+
+class KeyManagement(Protocol):
+    """The API keys that a key may manage."""
+
+    async def create(
+        self,
+        name: str,
+        *,
+        by: ApiKey,
+        environment: Environment | None,
+        scopes: Iterable[str],
+        rate_per_s: float | None,
+        expires_at: datetime | None,
+    ) -> tuple[str, ApiKey]:
+        """The secret and what is kept. What is None is as with ``by``. Raises ``GrantRefused``."""
+        ...
+
+    async def all_of(self, by: ApiKey) -> Sequence[ApiKey]:
+        """Oldest first, revoked and expired ones included."""
+        ...
+
+    async def revoke(self, key_id: str, *, by: ApiKey) -> None:
+        """Raises ``UnknownKey``."""
         ...
 
 
@@ -47,11 +72,22 @@ class Engine(Keys, Protocol):
     """The calls."""
 
     @property
+    def keys(self) -> KeyManagement: ...
+
+    @property
     def webhooks(self) -> Webhooks: ...
 
-    async def place(self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None) -> CallRecord:
-        """Accept a call; never waits for the far end. Raises ``NoCapacity``, ``TrunkUnavailable``,
-        ``IdempotencyConflict``. A claim made before answers with the call of that time, as it is by now."""
+    async def place(
+        self,
+        request: CallRequest,
+        environment: Environment,
+        claim: IdempotencyClaim | None,
+        *,
+        api_key_id: str,
+    ) -> CallRecord:
+        """Accept a call; never waits for the far end. Raises ``NoCapacity``, ``TrunkUnavailable``, ``GuardRefused``,
+        ``CapReached``, ``IdempotencyConflict``. A claim made before answers with the call of that time, as it is
+        by now, whatever would be refused."""
         ...
 
     async def get(self, call_id: str, environment: Environment) -> CallRecord:

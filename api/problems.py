@@ -19,7 +19,10 @@ from engine.errors import (
     CallerNotAllowed,
     CallIsLive,
     CapacityError,
+    CapReached,
     ConfigError,
+    GrantRefused,
+    GuardRefused,
     IdempotencyConflict,
     NoCapacity,
     ShuttingDown,
@@ -30,6 +33,7 @@ from engine.errors import (
     TrunklineError,
     TrunkUnavailable,
     UnknownCall,
+    UnknownKey,
     UnknownWebhook,
 )
 
@@ -51,6 +55,7 @@ class Kind:
 BAD_REQUEST = Kind(400, "bad-request", "Bad request")
 UNAUTHORIZED = Kind(401, "unauthorized", "Unauthorized")
 FORBIDDEN = Kind(403, "forbidden", "Forbidden")
+CALL_NOT_ALLOWED = Kind(403, "call-not-allowed", "Call not allowed")
 NOT_FOUND = Kind(404, "not-found", "Not found")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "Method not allowed")
 CONFLICT = Kind(409, "conflict", "Conflict")
@@ -66,11 +71,15 @@ TRUNK_UNAVAILABLE = Kind(503, "trunk-unavailable", "Trunk unavailable")
 
 ENGINE_PROBLEMS: Mapping[type[TrunklineError], Kind] = {
     CallIsLive: CONFLICT,
+    GuardRefused: CALL_NOT_ALLOWED,
+    CapReached: RATE_LIMITED,
+    GrantRefused: FORBIDDEN,
     IdempotencyConflict: CONFLICT,
     CallerNotAllowed: VALIDATION_ERROR,
     TargetRefused: VALIDATION_ERROR,
     TooManyWebhooks: CONFLICT,
     UnknownCall: NOT_FOUND,
+    UnknownKey: NOT_FOUND,
     UnknownWebhook: NOT_FOUND,
     NoCapacity: NO_CAPACITY,
     ShuttingDown: SHUTTING_DOWN,
@@ -95,6 +104,9 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = Field(description="a sentence for people")
+    rule: str | None = Field(
+        default=None, description="what of the guard refused the call: the name of a setting, or what the number is"
+    )
     errors: list[FieldError] | None = Field(default=None, description="for bad input: every mistake that was found")
 
 
@@ -112,10 +124,16 @@ class Refusal(Exception):
 
 
 def problem(
-    kind: Kind, detail: str, *, errors: list[FieldError] | None = None, headers: Mapping[str, str] | None = None
+    kind: Kind,
+    detail: str,
+    *,
+    rule: str | None = None,
+    errors: list[FieldError] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The answer that carries a problem."""
-    body = Problem(type=TYPE_BASE + kind.slug, title=kind.title, status=kind.status, detail=detail, errors=errors)
+    type_ = TYPE_BASE + kind.slug
+    body = Problem(type=type_, title=kind.title, status=kind.status, detail=detail, rule=rule, errors=errors)
     return Response(body.model_dump_json(exclude_none=True), kind.status, headers, MEDIA_TYPE)
 
 
@@ -130,7 +148,7 @@ async def on_engine_error(_: Request, error: Exception) -> Response:
     if kind is INTERNAL_ERROR:
         return internal_error(error)
     headers = {"Retry-After": str(max(1, error.retry_after_s))} if isinstance(error, CapacityError) else None
-    return problem(kind, str(error), headers=headers)
+    return problem(kind, str(error), rule=getattr(error, "rule", None), headers=headers)
 
 
 async def on_refusal(_: Request, error: Exception) -> Response:

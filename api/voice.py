@@ -31,8 +31,9 @@ class VoiceCalls:
 
     async def place(self, request: Request, key: ApiKey) -> Response:
         call_request, digest = read_call(await body.read(request))
+        claim = _claim(request, key, digest)
         try:
-            call = await self._engine.place(call_request, key.environment, _claim(request, key, digest))
+            call = await self._engine.place(call_request, key.environment, claim, api_key_id=key.id)
         except CallerNotAllowed as error:
             mistake = FieldError(field="from", message=str(error))
             raise refused("No call was placed", VALIDATION_ERROR, [mistake]) from None

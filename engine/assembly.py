@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from engine import numbering
 from engine.agents import UltravoxAgents
 from engine.call import CallLimits
 from engine.config import Config, RetentionConfig
 from engine.engine import Engine
+from engine.guard import Guard
 from engine.live_realm import LiveRealm
 from engine.log import LogSettings
 from engine.ports import ShowCall
@@ -79,10 +81,12 @@ async def running_engine(
             on_lost=lambda call_id: engine.lost(call_id),
         )
         realms = {Environment.LIVE: live.realm(), Environment.TEST: sandbox.realm()}
+        guard = Guard(config.guard)
         webhooks = WebhookRegistry(store, allow_private=allow_private)
-        engine = Engine(realms=realms, store=store, keys=store, webhooks=webhooks, limits=limits)
+        engine = Engine(realms=realms, store=store, keys=store, webhooks=webhooks, limits=limits, guard=guard)
         await engine.recover()
         if config.trunks:
+            await asyncio.to_thread(numbering.load)
             await live.start()
         else:
             await sandbox.start()

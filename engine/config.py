@@ -34,6 +34,7 @@ from engine.config_values import (
     check_key_pair,
 )
 from engine.errors import ConfigError
+from engine.guard_config import GuardConfig
 from engine.identity_config import IdentityConfig
 from engine.outcome import CONCERNS_TRUNK
 from engine.sip_uri import SipUri
@@ -284,6 +285,7 @@ class Config(_Section):
     ultravox: UltravoxConfig = UltravoxConfig()
     webhooks: WebhooksConfig = WebhooksConfig()
     retention: RetentionConfig = RetentionConfig()
+    guard: GuardConfig = GuardConfig()
 
     @field_validator("trunks")
     @classmethod

@@ -9,9 +9,12 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
 
 from engine.call import Call, CallLimits, final_kinds
 from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
+from engine.guard import Clearance, Guard
+from engine.key_registry import KeyRegistry
 from engine.outcome import ENGINE_RESTARTED, ENGINE_SHUTDOWN
 from engine.pool import CallEvent
 from engine.ports import CallStore, IdempotencyClaim, KeyStore, Readiness
@@ -53,12 +56,16 @@ class Engine:
         keys: KeyStore,
         webhooks: WebhookRegistry,
         limits: CallLimits,
+        guard: Guard,
     ) -> None:
         self.webhooks = webhooks
+        self.keys = KeyRegistry(keys)
         self._realms = realms
         self._store = store
         self._keys = keys
         self._limits = limits
+        self._guard = guard
+        self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._calls: dict[CallId, Call] = {}
         self._reserved: dict[Environment, int] = dict.fromkeys(Environment, 0)
         self._quiet = asyncio.Event()
@@ -93,6 +100,9 @@ class Engine:
             await self._store.save(final, *(CallChange(call_id=call.id, kind=kind, at=now) for kind in kinds))
         if abandoned:
             log.warning("calls of an earlier run were made final", extra={"calls": len(abandoned)})
+        if self._guard.remembers:
+            counted = await self._store.placed_since(now - self._guard.remembers, Environment.LIVE)
+            self._guard.restore(counted, now)
         return len(abandoned)
 
     async def drain(self, timeout_s: float) -> None:
@@ -114,15 +124,31 @@ class Engine:
     # -- what the API asks ---------------------------------------------------------------------------------------------
 
     async def place(
-        self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None = None
+        self,
+        request: CallRequest,
+        environment: Environment,
+        claim: IdempotencyClaim | None = None,
+        *,
+        api_key_id: str = "",
     ) -> CallRecord:
         """Accept a call and have it dialled; returns its record, committed, without waiting for the far end.
 
-        With a ``claim`` made before, the call of that time. Raises ``NoCapacity``, ``TrunkUnavailable``,
-        ``CallerNotAllowed``, ``IdempotencyConflict``.
+        With a ``claim`` made before, the call of that time, whatever would be refused by now. Raises ``NoCapacity``,
+        ``TrunkUnavailable``, ``CallerNotAllowed``, ``GuardRefused``, ``CapReached``, ``IdempotencyConflict``.
         """
-        if claim is not None and (earlier := await self._store.claimed(claim)) is not None:
-            return earlier
+        async with self._turn(claim):
+            if claim is not None and (earlier := await self._store.claimed(claim)) is not None:
+                return earlier
+            with self._admit(request, environment, api_key_id) as clearance:
+                record = await self._reserve(request, environment, claim, api_key_id)
+                if record.id in self._calls:
+                    clearance.keep(record.id)
+                return record
+
+    async def _reserve(
+        self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None, api_key_id: str
+    ) -> CallRecord:
+        """Place the call on a line of its own, which is held until its end."""
         realm = self._realms[environment]
         if self._draining:
             raise ShuttingDown("The engine is shutting down and takes no more calls.", retry_after_s=_RETRY_AFTER_S)
@@ -133,7 +159,7 @@ class Engine:
         self._reserved[environment] += 1
         self._quiet.clear()
         try:
-            record = await self._accept(request, environment, realm, claim)
+            record = await self._accept(request, environment, realm, claim, api_key_id)
         except BaseException:
             self._release(environment)
             raise
@@ -214,6 +240,8 @@ class Engine:
                 f"late by {late_ms[0]:.1f} ms (p99), {late_ms[1]:.1f} ms at most, in the last second"
                 + ("" if realm.pool.real_time else "; without real-time scheduling")
             )
+        if refusals := self._guard.refusals:
+            checks["refused calls"] = ", ".join(f"{count} by {rule}" for rule, count in refusals.most_common())
         checks["store"] = "written" if self._store.writable else "cannot be written: disk full or database locked?"
         checks["engine"] = "shutting down" if self._draining else "running"
         ready = (
@@ -247,8 +275,26 @@ class Engine:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    def _turn(self, claim: IdempotencyClaim | None) -> contextlib.AbstractAsyncContextManager[object]:
+        """Requests with one claim go one after the other: only the first may take what a call takes."""
+        if claim is None:
+            return contextlib.nullcontext()
+        return self._claiming.setdefault((claim.api_key_id, claim.key), asyncio.Lock())
+
+    def _admit(self, request: CallRequest, environment: Environment, api_key_id: str) -> Clearance:
+        """Ask the guard; nothing can be spent in the sandbox."""
+        if environment is Environment.TEST:
+            return Clearance([], {})
+        limit_s = request.max_duration_s or self._limits.default_max_duration_s
+        return self._guard.admit(request, api_key_id, limit_s)
+
     async def _accept(
-        self, request: CallRequest, environment: Environment, realm: Realm, claim: IdempotencyClaim | None
+        self,
+        request: CallRequest,
+        environment: Environment,
+        realm: Realm,
+        claim: IdempotencyClaim | None,
+        api_key_id: str,
     ) -> CallRecord:
         await realm.start()
         route = realm.trunks.route(request.from_number)
@@ -269,6 +315,7 @@ class Engine:
             status=Status.INITIATED,
             created_at=now,
             ai=AiRecord() if request.agent is not None else None,
+            api_key_id=api_key_id or None,
         )
         stored = await self._store.add(record, CallChange(call_id=record.id, kind="voice.initiated", at=now), claim)
         if stored.id == record.id:
@@ -298,6 +345,7 @@ class Engine:
             await call.run()
         finally:
             del self._calls[call.record.id]
+            self._guard.ended(call.record)
             self._release(call.record.environment)
 
     async def _until_quiet(self, timeout_s: float) -> None:

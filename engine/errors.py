@@ -3,13 +3,17 @@
     TrunklineError
     ├── RequestError          the client asked for something it cannot have (HTTP 4xx)
     │   ├── CallIsLive
-    │   ├── IdempotencyConflict
     │   ├── CallerNotAllowed
+    │   ├── GrantRefused
+    │   ├── GuardRefused
+    │   ├── IdempotencyConflict
     │   ├── TargetRefused
     │   ├── TooManyWebhooks
     │   ├── UnknownCall
+    │   ├── UnknownKey
     │   └── UnknownWebhook
-    ├── CapacityError         try again later (HTTP 503 with Retry-After)
+    ├── CapacityError         try again later (HTTP 503 or 429, with Retry-After)
+    │   ├── CapReached
     │   ├── NoCapacity
     │   ├── ShuttingDown
     │   ├── StoreUnavailable  (an EngineError too)
@@ -65,6 +69,25 @@ class CallerNotAllowed(RequestError):
         super().__init__(f"Expected a number that a trunk may call from: {', '.join(sorted(set(callers)))}.")
 
 
+class GuardRefused(RequestError):
+    """The guard lets no such call out, today or tomorrow; ``rule`` is the setting, or what the number is."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
+class GrantRefused(RequestError):
+    """A key cannot give to another what it does not have."""
+
+
+class UnknownKey(RequestError):
+    """No API key that the asking one may manage has the id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"No key has the id {key_id!r}.")
+
+
 class TargetRefused(RequestError):
     """A webhook's URL is one that nothing is sent to."""
 
@@ -89,6 +112,14 @@ class CapacityError(TrunklineError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class CapReached(CapacityError):
+    """The guard lets no more such calls out for now; ``rule`` is the setting."""
+
+    def __init__(self, rule: str, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.rule = rule
 
 
 class NoCapacity(CapacityError):

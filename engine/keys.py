@@ -15,6 +15,8 @@ VOICE_READ = "voice:read"
 WEBHOOKS_MANAGE = "webhooks:manage"
 KEYS_MANAGE = "keys:manage"
 EVERYTHING = "*"
+"""All of the above but ``keys:manage``: ``*`` is what a key has by default, and one that leaks must not be able to make
+itself successors that outlive its revocation."""
 SCOPES = frozenset({VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE, KEYS_MANAGE, EVERYTHING})
 
 DEFAULT_RATE_PER_S = 10.0
@@ -67,5 +69,5 @@ def usable(key: ApiKey, now: datetime) -> bool:
 
 
 def allows(key: ApiKey, scope: str) -> bool:
-    """True when the key was given ``scope``, or everything."""
-    return not key.scopes.isdisjoint((scope, EVERYTHING))
+    """True when the key was given ``scope``, or everything and managing keys is not what it is about."""
+    return scope in key.scopes or (EVERYTHING in key.scopes and scope != KEYS_MANAGE)

@@ -12,6 +12,8 @@ import structlog
 
 _NUMBER = re.compile(r"\+[0-9]{3}[0-9]+(?=[0-9]{2})")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
@@ -26,6 +28,16 @@ def mask_numbers(text: str) -> str:
     return _NUMBER.sub(lambda match: match[0][:4] + "*" * (len(match[0]) - 4), text)
 
 
+def _one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What others wrote begins no line of its own and steers no terminal. The lines of a traceback are ours."""
+    return {
+        key: _CONTROL.sub(lambda match: repr(match[0])[1:-1], value)
+        if isinstance(value, str) and key != "exception"
+        else value
+        for key, value in event.items()
+    }
+
+
 def set_up_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
     """Send everything under the logger ``trunkline`` to ``stream``; call once a process."""
     shared: list[structlog.typing.Processor] = [
@@ -33,6 +45,7 @@ def set_up_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _one_line,
     ]
     render: structlog.typing.Processor = (
         structlog.processors.JSONRenderer() if settings.json else structlog.dev.ConsoleRenderer(colors=stream.isatty())

@@ -19,6 +19,7 @@ from engine.records import (
     CallRequest,
     Delivery,
     Environment,
+    PlacedCall,
     TranscriptLine,
     Webhook,
 )
@@ -79,6 +80,10 @@ class CallStore(Protocol):
 
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:
         """The call's history, oldest first."""
+        ...
+
+    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[PlacedCall]:
+        """The calls placed after ``at``, oldest first."""
         ...
 
     async def erase_conversation(self, call_id: CallId) -> None:

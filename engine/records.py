@@ -153,6 +153,8 @@ class CallRecord:
     attempts: tuple[Attempt, ...] = ()
     media: Mapping[str, Any] | None = None
     """Counters of the audio path once the call is over (see ``media.meters``)."""
+    api_key_id: str | None = None
+    """The key that placed it; None for the engine's own."""
 
     @property
     def duration_s(self) -> int:
@@ -160,6 +162,17 @@ class CallRecord:
         if self.answered_at is None or self.ended_at is None:
             return 0
         return max(0, int((self.ended_at - self.answered_at).total_seconds()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedCall:
+    """What the guard counts of a call that was placed."""
+
+    api_key_id: str
+    to_number: str
+    created_at: datetime
+    answered_at: datetime | None
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

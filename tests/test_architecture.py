@@ -20,6 +20,7 @@ IMPORTERS = {
     "websockets": ["media/ultravox/connection.py", "media/ultravox/frames.py", "engine/sandbox/"],
     "httpx": ["media/ultravox/rest.py", "engine/webhooks/", "api/cli/"],
     "standardwebhooks": ["engine/webhooks/sender.py"],
+    "phonenumbers": ["engine/numbering.py"],
     "soxr": ["engine/sandbox/speech.py"],
     "sqlalchemy": ["engine/store/"],
     "alembic": ["engine/store/"],
@@ -29,6 +30,7 @@ IMPORTERS = {
         "engine/config.py",
         "engine/config_values.py",
         "engine/identity_config.py",
+        "engine/guard_config.py",
         "engine/sandbox/ultravox/",
         "api/",
     ],
@@ -62,10 +64,13 @@ TESTED_ELSEWHERE = {
     "engine/store/webhooks.py": "tests/engine/store/test_webhooks.py",
     "engine/webhooks/registry.py": "tests/api/test_webhooks.py",
     "engine/worker.py": "tests/sip/",
+    "api/key_schemas.py": "tests/api/test_keys.py",
     "api/webhook_schemas.py": "tests/api/test_webhooks.py",
     "api/cli/failure.py": "tests/api/cli/test_commands.py",
     "engine/config_values.py": "tests/engine/test_config.py",
     "engine/identity_config.py": "tests/engine/test_config.py",
+    "engine/guard_config.py": "tests/engine/test_config.py",
+    "engine/key_registry.py": "tests/api/test_keys.py",
 }
 """Modules without a test file of their own, and where their promises are tested."""
 

@@ -12,6 +12,7 @@ import typer
 
 from api.cli.client import url_of
 from engine.config import LINES_PER_WORKER, SPARE_WORKERS, Config, TrunkConfig, find_config, load_config
+from engine.guard_config import ANYWHERE, GuardConfig
 
 
 def check(path: Path | None) -> None:
@@ -45,6 +46,8 @@ def forecast(config: Config) -> Iterator[str]:
     yield f"Calls: at most {sip.max_calls} at once, in {workers} workers; phones ring for {sip.ring_timeout_s:g} s."
     if not config.trunks:
         yield "Trunks: none, so tk_live_ keys can place no call; tk_test_ keys call in the sandbox."
+    else:
+        yield f"Guard: {', '.join(_guard(config.guard))}."
     yield from (f"Trunk {trunk.name}: {_way(trunk)}." for trunk in config.trunks)
     if config.ultravox.api_key:
         yield f"AI calls: through {config.ultravox.base_url}, audio at {_rate(config)}."
@@ -64,6 +67,14 @@ def _way(trunk: TrunkConfig) -> str:
     if srtp and trunk.srtp_without_tls and trunk.first_hop.transport != "tls":
         srtp += " with its keys in clear (srtp_without_tls)"
     return ", ".join([*parts, f"offering {' '.join(trunk.codecs)}{srtp}"])
+
+
+def _guard(guard: GuardConfig) -> Iterator[str]:
+    named = ", ".join(guard.countries).replace(ANYWHERE, "everywhere")
+    yield f"calls go to {named or 'the country of the from number, which whoever calls chooses (guard.countries)'}"
+    yield f"from {' '.join(guard.callers) or 'any number (guard.callers)'}"
+    caps = {name: value for name, value in guard.model_dump().items() if isinstance(value, int) and value}
+    yield ", ".join(f"{name} = {value}" for name, value in caps.items()) or "without caps"
 
 
 def _rate(config: Config) -> str:

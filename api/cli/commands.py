@@ -108,8 +108,10 @@ def trunks(
 def keys_create(
     name: Annotated[str, typer.Option(help="Who or what the key is for.")],
     test: Annotated[bool, typer.Option("--test", help="A key for the sandbox (tk_test_), not for real calls.")] = False,
-    scopes: Annotated[str, typer.Option(help="What it may do, with commas: voice:call,voice:read or *.")] = "*",
-    rate: Annotated[float, typer.Option(help="Requests per second.")] = 10.0,
+    scopes: Annotated[
+        str, typer.Option(help="What it may do, with commas: voice:call,voice:read,…; * is all but keys:manage.")
+    ] = "*",
+    rate: Annotated[float, typer.Option("--rate-limit", "--rate", help="Requests per second.")] = 10.0,
     expires: Annotated[str | None, typer.Option(help="When it ends: a time such as 12h or 90d, or a date.")] = None,
     config: ConfigOption = None,
 ) -> None:

@@ -63,7 +63,11 @@ async def running_server(config: Config, *, log: LogSettings, recordings: Path |
 def _listen(http: HttpConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     try:
-        return socket.create_server((http.host, http.port), family=family)
+        listening = socket.create_server((http.host, http.port), family=family)
+        # asyncio does it for sockets that say they are TCP, which accepted ones do not: without it an answer's body can
+        # wait 40 ms for the acknowledgement of its headers (Nagle's algorithm and delayed ACKs).
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         raise CommandFailed(
             f"The API cannot listen on {http.host} port {http.port}: {error.strerror}. Is Trunkline running already? "

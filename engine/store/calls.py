@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from engine.records import (
     CallRecord,
     CallRequest,
     Environment,
+    PlacedCall,
     SipCallId,
     Speaker,
     Status,
@@ -97,6 +98,15 @@ def read_conversations(conn: Connection, before: datetime, limit: int) -> Sequen
     return [CallId(call_id) for call_id in conn.execute(query).scalars()]
 
 
+def read_placed(conn: Connection, after: datetime, environment: Environment) -> Sequence[PlacedCall]:
+    """What is counted of the calls that were placed after then, oldest first."""
+    calls = schema.calls
+    columns = (calls.c[field.name] for field in fields(PlacedCall))
+    which = calls.c.environment == environment.value, calls.c.created_at > after
+    rows = conn.execute(select(*columns).where(*which).order_by(calls.c.created_at)).mappings()
+    return [PlacedCall(**{**row, "api_key_id": row["api_key_id"] or ""}) for row in rows]
+
+
 def _append(conn: Connection, change: CallChange) -> None:
     row = {"call_id": change.call_id, "kind": change.kind, "at": change.at, "data": dict(change.data)}
     conn.execute(insert(schema.changes), row)
@@ -140,6 +150,7 @@ def _call_row(call: CallRecord) -> dict[str, Any]:
         "ai_end_reason": ai and ai.end_reason,
         "media": call.media and dict(call.media),
         "attempts": [_attempt_row(attempt) for attempt in call.attempts] or None,
+        "api_key_id": call.api_key_id,
     }
 
 
@@ -166,6 +177,7 @@ def _call(row: RowMapping, transcript: tuple[TranscriptLine, ...]) -> CallRecord
         ai=_ai(row, transcript) if row["ai_status"] else None,
         attempts=tuple(_attempt(data) for data in row["attempts"] or ()),
         media=row["media"],
+        api_key_id=row["api_key_id"],
     )
 
 

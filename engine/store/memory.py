@@ -17,6 +17,7 @@ from engine.records import (
     Delivery,
     DeliveryStatus,
     Environment,
+    PlacedCall,
     TranscriptLine,
     Webhook,
 )
@@ -121,6 +122,19 @@ class MemoryStore:
 
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:
         return list(self._changes.get(call_id, ()))
+
+    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[PlacedCall]:
+        return [
+            PlacedCall(
+                api_key_id=call.api_key_id or "",
+                to_number=call.request.to_number,
+                created_at=call.created_at,
+                answered_at=call.answered_at,
+                ended_at=call.ended_at,
+            )
+            for call in sorted(self._calls.values(), key=lambda call: call.created_at)
+            if call.created_at > at and call.environment is environment
+        ]
 
     async def add_key(self, key: ApiKey) -> None:
         if key.id in self._keys or await self.find_key(key.digest):

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration. Revisions are numbers of four digits, so that a newer one sorts after an older one."""
 
 
@@ -85,6 +85,7 @@ calls = Table(
     Column("ai_end_reason", Text),
     Column("media", Json),
     Column("attempts", Json, comment="the trunks that were tried, and what each said"),
+    Column("api_key_id", Text, comment="the key that placed it"),
     Index(None, "environment", "created_at"),
 )
 

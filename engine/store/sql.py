@@ -23,6 +23,7 @@ from engine.records import (
     CallRecord,
     Delivery,
     Environment,
+    PlacedCall,
     TranscriptLine,
     Webhook,
 )
@@ -123,6 +124,9 @@ class Store:
 
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:
         return await self._read(lambda conn: calls.read_changes(conn, call_id))
+
+    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[PlacedCall]:
+        return await self._read(lambda conn: calls.read_placed(conn, at, environment))
 
     async def add_key(self, key: ApiKey) -> None:
         await self._write(lambda conn: keys.insert_key(conn, key))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from engine.errors import CallIsLive, IdempotencyConflict, UnknownCall
+from engine.key_registry import KeyRegistry
 from engine.ports import IdempotencyClaim, Readiness
 from engine.records import AiRecord, ApiKey, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
 from engine.store import MemoryStore
@@ -71,7 +72,8 @@ class FakeEngine:
         self.watchers: list[asyncio.Queue[CallRecord]] = []
         self.watched = asyncio.Event()
         self.unwatched = asyncio.Event()
-        self.keys = [
+        self.keys = KeyRegistry(self.store)
+        self.api_keys = [
             api_key(LIVE_KEY),
             api_key(TEST_KEY),
             api_key(REVOKED_KEY, revoked_at=NOW - timedelta(days=1)),
@@ -80,7 +82,9 @@ class FakeEngine:
             api_key(SLOW_KEY, rate_per_s=2.0),
         ]
 
-    async def place(self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None) -> CallRecord:
+    async def place(
+        self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None, *, api_key_id: str
+    ) -> CallRecord:
         if self.refusal:
             raise self.refusal
         call = a_call(request, environment=environment)
@@ -130,7 +134,7 @@ class FakeEngine:
             changes.put_nowait(call)
 
     async def find_key(self, digest: str) -> ApiKey | None:
-        return next((key for key in self.keys if key.digest == digest), None)
+        return next((key for key in self.api_keys if key.digest == digest), None) or await self.store.find_key(digest)
 
     async def touch_key(self, key_id: str, at: datetime) -> None:
         assert at == NOW

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import logging
+import uuid
 
 import httpx
 import pytest
 
 from api.auth import TokenBucket
+from api.openapi import OPERATIONS
+from engine.keys import KEYS_MANAGE, SCOPES
+from engine.records import ApiKey
 from tests.api.fakes import (
     EXPIRED_KEY,
     LIVE_KEY,
+    NOW,
     READING_KEY,
     REVOKED_KEY,
     SLOW_KEY,
@@ -16,6 +22,7 @@ from tests.api.fakes import (
     FakeEngine,
     ManualClock,
     a_call,
+    api_key,
 )
 
 BODY = {"from": "+14155559876", "to": "+14155551234"}
@@ -85,7 +92,7 @@ async def test_scheme_may_be_written_in_any_case(client: httpx.AsyncClient) -> N
 
 async def test_use_of_a_key_is_noted(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     await client.post("/api/voice", json=BODY)
-    assert engine.touched == [engine.keys[0].id]
+    assert engine.touched == [engine.api_keys[0].id]
 
 
 async def test_key_without_the_scope_answers_403_and_names_the_scope(
@@ -119,16 +126,88 @@ async def test_key_beyond_its_rate_answers_429_until_the_time_it_was_told(
     assert [await status() for _ in range(2)] == [404, 429]
 
 
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+async def test_every_operation_wants_its_scope_and_no_other(
+    client: httpx.AsyncClient, engine: FakeEngine, path: str, method: str
+) -> None:
+    scope = OPERATIONS[path, method].scope
+    lacking = SCOPES - {scope, "*"} | ({"*"} if scope == KEYS_MANAGE else set())
+    keys = {"nothing": None, "all but": frozenset(lacking), "just": frozenset({scope or "voice:read"})}
+    answers = {}
+    for name, scopes in keys.items():
+        secret = f"tk_live_{name.replace(' ', '_'):0<43}"
+        if scopes is not None:
+            engine.api_keys.append(api_key(secret, scopes=scopes))
+        url = path.replace("{id}", str(uuid.uuid4()))
+        answers[name] = (await client.request(method, url, headers=bearer(secret))).status_code
+    if scope is None:
+        assert set(answers.values()) == {200}
+    else:
+        assert answers.pop("just") not in (401, 403)
+        assert answers == {"nothing": 401, "all but": 403}
+
+
+async def test_flood_of_unknown_keys_is_refused_without_looking_them_up_and_disturbs_no_known_key(
+    client: httpx.AsyncClient, engine: FakeEngine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = []
+    find = engine.find_key
+
+    async def find_key(digest: str) -> ApiKey | None:
+        looked_up.append(digest)
+        return await find(digest)
+
+    monkeypatch.setattr(engine, "find_key", find_key)
+
+    async def status(key: str) -> int:
+        return (await client.get("/api/voice/none", headers=bearer(key))).status_code
+
+    assert await status(LIVE_KEY) == 404
+    statuses = [await status(f"tk_live_{n:043}") for n in range(500)]
+    assert statuses == [401] * 99 + [429] * 401
+    assert len(looked_up) == 100
+    assert await status(LIVE_KEY) == 404
+    assert await status(TEST_KEY) == 429
+    clock.s += 1
+    assert await status(TEST_KEY) == 404
+
+
+async def test_request_beyond_the_rate_costs_no_look_into_the_store(
+    client: httpx.AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def burst() -> list[int]:
+        asking = (client.get("/api/voice/none", headers=bearer(SLOW_KEY)) for _ in range(50))
+        return sorted(response.status_code for response in await asyncio.gather(*asking))
+
+    assert await burst() == [404, 404] + [429] * 48
+
+    async def find_key(digest: str) -> ApiKey | None:
+        raise AssertionError
+
+    monkeypatch.setattr(engine, "find_key", find_key)
+    assert await burst() == [429] * 50
+
+
+async def test_key_revoked_or_expired_between_two_requests_is_refused_at_the_second(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    for change in ({"revoked_at": NOW}, {"expires_at": NOW}):
+        engine.api_keys[:] = [api_key(LIVE_KEY)]
+        assert (await client.get("/api/voice/none")).status_code == 404
+        engine.api_keys[:] = [api_key(LIVE_KEY, **change)]
+        assert (await client.get("/api/voice/none")).status_code == 401
+
+
 def test_bucket_grants_its_rate_and_no_more_than_a_second_of_it_at_once() -> None:
-    bucket = TokenBucket()
-    assert [bucket.take(2, 0.0) for _ in range(3)] == [0, 0, 0.5]
-    assert bucket.take(2, 0.5) == 0
-    assert [bucket.take(2, 1000.0) for _ in range(3)] == [0, 0, 0.5]
+    bucket = TokenBucket(2)
+    assert [bucket.take(0.0) for _ in range(3)] == [0, 0, 0.5]
+    assert bucket.take(0.5) == 0
+    assert [bucket.take(1000.0) for _ in range(3)] == [0, 0, 0.5]
 
 
 def test_bucket_below_one_a_second_grants_one_at_once() -> None:
-    bucket = TokenBucket()
-    assert [bucket.take(0.1, 0.0), bucket.take(0.1, 0.0)] == [0, 10]
+    bucket = TokenBucket(0.1)
+    assert [bucket.take(0.0), bucket.take(0.0)] == [0, 10]
 
 
 async def test_no_key_is_ever_logged(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:

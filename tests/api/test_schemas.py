@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from typing import Any
 
 import httpx
@@ -247,3 +249,27 @@ async def test_no_json_value_makes_the_server_fail(client: httpx.AsyncClient, en
     response = await client.post("/api/voice", content=json.dumps(value), headers={"Content-Type": "application/json"})
     assert response.status_code in (200, 400, 422)
     assert len(engine.calls) - before == (response.status_code == 200)
+
+
+hostile = st.text(max_size=20) | st.from_regex(r"\+?[0-9]{6,16}[\s\S]{0,4}", fullmatch=True)
+
+
+@given(hostile, hostile, st.text(max_size=30))
+def test_only_digits_after_a_plus_can_ever_reach_a_sip_header(caller: str, callee: str, prompt: str) -> None:
+    value = {"from": caller, "to": callee, "systemPrompt": prompt, "metadata": {"k": prompt}}
+    with contextlib.suppress(Refusal):
+        call, _ = read_call(json.dumps(value).encode())
+        assert re.fullmatch(r"\+[1-9][0-9]{1,14}", call.from_number)
+        assert re.fullmatch(r"\+[1-9][0-9]{1,14}", call.to_number)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "\n", "\r\nX-Evil: 1", ";ext=5", "@evil.example", ">", "<sip:x>", "%0d%0a", "\u0661", "\u2028", ",+14155550000",
+        " ", "$(id)",
+    ],
+)  # fmt: skip
+def test_number_with_anything_behind_it_is_no_number(tail: str) -> None:
+    status, errors = refused({"from": "+14155559876" + tail, "to": "+14155551234" + tail})
+    assert (status, set(errors)) == (400, {"from", "to"})

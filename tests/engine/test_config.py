@@ -154,7 +154,7 @@ PAGE = {
     "[sip]\nring_timeout_s = 60": {"sip.ring_timeout_s": "is no setting; did you mean ring_timeout?"},
     '[webhooks]\nallow_private = "yes"': {"webhooks.allow_private": "expected true or false"},
     "[sips]": {"sips": "is no setting; did you mean sip?"},
-    "[other]": {"other": "is no setting; there are http, store, sip, trunks, ultravox, webhooks, retention"},
+    "[other]": {"other": "is no setting; there are http, store, sip, trunks, ultravox, webhooks, retention, guard"},
     "[ultravox]\napikey = 1": {"ultravox.apikey": "is no setting; did you mean api_key?"},
     "[ultravox]\napi_key = 1": {"ultravox.api_key": "expected a text in quotes"},
     '[ultravox]\napi_key = "a\\nb"': {"ultravox.api_key": "holds a line break or another control character"},
@@ -168,6 +168,17 @@ PAGE = {
     '[ultravox]\nbase_url = "https://[::1"': {"ultravox.base_url": "expected a URL such as https://api.ultravox.ai"},
     '[ultravox]\nbase_url = "http://ultravox.example"': {
         "ultravox.base_url": "expected https: with http the API key would cross the network in clear"
+    },
+    '[guard]\ncountries = ["US", "UK"]': {
+        "guard.countries": """expected ISO 3166-1 codes such as "US", or "*", not 'UK'; the United Kingdom is GB"""
+    },
+    '[guard]\ncallers = ["+1415555*", "0415"]': {
+        "guard.callers": """expected numbers such as "+14155550100" or "+1415555*", not '0415'"""
+    },
+    "[guard]\nkey_calls_per_day = -1": {"guard.key_calls_per_day": "expected 0 or more, not -1"},
+    '[guard]\nblocked_types = ["emergency"]': {
+        "guard.blocked_types[0]": "expected 'premium-rate', 'shared-cost', 'personal', 'satellite', 'toll-free', "
+        "'pager', 'universal' or 'voicemail', not 'emergency'"
     },
     "[[trunks]]": {"trunks[0].name": "is missing", "trunks[0].uri": "is missing"},
     TRUNK + 'pasword = "hunter2"': {"trunks[0].pasword": "is no setting; did you mean password?"},

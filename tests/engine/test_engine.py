@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -13,8 +14,18 @@ from engine.admission import Admission
 from engine.call import CallLimits
 from engine.commands import Command, Dial, HangUp, TrunkAccount
 from engine.engine import Engine
-from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
+from engine.errors import (
+    CallIsLive,
+    CapReached,
+    GuardRefused,
+    NoCapacity,
+    ShuttingDown,
+    TrunkUnavailable,
+    UnknownCall,
+)
 from engine.events import Answered, Heartbeat, LegEnded, Progress
+from engine.guard import Guard
+from engine.guard_config import GuardConfig
 from engine.outcome import CALLEE_HANGUP, Cause
 from engine.pacer import Pacer
 from engine.pool import WorkerPool
@@ -64,8 +75,15 @@ class FakePool:
 
 
 class Rig:
-    def __init__(self, *, max_calls: int = 2, trunks: tuple[Trunk, ...] = (TRUNK,)) -> None:
-        self.store = MemoryStore()
+    def __init__(
+        self,
+        *,
+        max_calls: int = 2,
+        trunks: tuple[Trunk, ...] = (TRUNK,),
+        store: MemoryStore | None = None,
+        **guard: int,
+    ) -> None:
+        self.store = store or MemoryStore()
         self.pools = {environment: FakePool(max_calls) for environment in Environment}
         realms: Mapping[Environment, Realm] = {
             environment: self.realm(cast(WorkerPool, pool), ConfiguredTrunks(trunks))
@@ -73,7 +91,14 @@ class Rig:
         }
         limits = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
         webhooks = WebhookRegistry(self.store, allow_private=False)
-        self.engine = Engine(realms=realms, store=self.store, keys=self.store, webhooks=webhooks, limits=limits)
+        self.engine = Engine(
+            realms=realms,
+            store=self.store,
+            keys=self.store,
+            webhooks=webhooks,
+            limits=limits,
+            guard=Guard(GuardConfig.model_validate(guard)),
+        )
         for pool in self.pools.values():
             pool.engine = self.engine
 
@@ -134,9 +159,66 @@ async def test_a_repeated_request_is_answered_even_when_no_line_is_free() -> Non
     await rig.engine.close()
 
 
+async def test_a_repeated_request_is_answered_even_when_the_caps_are_used_up_and_counts_once() -> None:
+    rig = Rig(max_calls=5, key_calls_per_day=2)
+    claim = IdempotencyClaim(key="k", api_key_id="key", body_digest="d")
+
+    async def place(claim: IdempotencyClaim | None) -> CallRecord:
+        return await rig.engine.place(REQUEST, Environment.LIVE, claim, api_key_id="key")
+
+    calls = await asyncio.gather(*(place(claim) for _ in range(5)))
+    await place(None)
+    with pytest.raises(CapReached, match="guard.key_calls_per_day"):
+        await place(None)
+    assert {call.id for call in (*calls, await place(claim))} == {calls[0].id}
+    await rig.engine.close()
+
+
+async def test_caps_hold_exactly_when_many_requests_arrive_together() -> None:
+    rig = Rig(max_calls=100, key_calls_per_minute=7)
+    placing = (rig.engine.place(REQUEST, Environment.LIVE, api_key_id="key") for _ in range(50))
+    results = await asyncio.gather(*placing, return_exceptions=True)
+    assert sum(isinstance(result, CallRecord) for result in results) == 7
+    assert rig.engine.readiness().checks["refused calls"] == "43 by guard.key_calls_per_minute"
+    await rig.engine.close()
+
+
+async def test_a_call_that_has_ended_makes_room_for_one_at_once() -> None:
+    rig = Rig(key_concurrent_calls=1)
+    record = await rig.place()
+    with pytest.raises(CapReached):
+        await rig.place()
+    await rig.engine.hang_up(record.id, Environment.LIVE)
+    await _final(rig, record)
+    await rig.place()
+    await rig.engine.close()
+
+
+async def test_a_day_of_calls_is_remembered_across_a_restart() -> None:
+    rig = Rig(key_calls_per_day=1)
+    await rig.engine.place(REQUEST, Environment.LIVE, api_key_id="key")
+    await rig.engine.close()
+    restarted = Rig(key_calls_per_day=1, store=rig.store)
+    await restarted.engine.recover()
+    with pytest.raises(CapReached):
+        await restarted.engine.place(REQUEST, Environment.LIVE, api_key_id="key")
+    await restarted.engine.place(REQUEST, Environment.LIVE, api_key_id="other")
+    await restarted.engine.close()
+
+
+async def test_the_sandbox_is_not_guarded_for_nothing_is_spent_there() -> None:
+    rig = Rig(key_calls_per_day=1, max_calls=5)
+    abroad = replace(REQUEST, to_number="+19005551234")
+    for _ in range(2):
+        await rig.engine.place(abroad, Environment.TEST, api_key_id="key")
+    with pytest.raises(GuardRefused, match="premium-rate"):
+        await rig.engine.place(abroad, Environment.LIVE, api_key_id="key")
+    await rig.engine.close()
+
+
 async def test_an_ai_call_without_an_agent_service_says_which_setting_is_missing() -> None:
     rig = Rig()
-    request = CallRequest(from_number="+1415", to_number="+1416", agent=AgentSettings(system_prompt="Hi"))
+    request = replace(REQUEST, agent=AgentSettings(system_prompt="Hi"))
     with pytest.raises(TrunkUnavailable, match="ultravox.api_key"):
         await rig.engine.place(request, Environment.LIVE)
     assert rig.engine.readiness().checks["lines"].startswith("0 of")

@@ -47,6 +47,15 @@ def test_numbers_are_masked_in_the_sentence_its_arguments_its_fields_and_its_tra
     assert json.loads(line)["event"] == "dialling +141******34 failed"
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_text_of_others_never_begins_a_line_or_steers_the_terminal(written: io.StringIO, as_json: bool) -> None:
+    set_up_logging(LogSettings(json=as_json), written)
+    forged = "Busy\r\n2026-01-01 [info] all is well\x1b[2J\u2028x"
+    logging.getLogger("trunkline.call").info("the far end said %s", forged, extra={"reason": forged})
+    assert len(written.getvalue().splitlines()) == 1
+    assert "\x1b[2J" not in written.getvalue()
+
+
 def test_the_fields_of_a_line_are_members_of_its_json(written: io.StringIO) -> None:
     logging.getLogger("trunkline.call").info("call ringing", extra={"call": "6f0c", "sipCode": 180})
     line = json.loads(written.getvalue())

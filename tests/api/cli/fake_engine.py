@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.config import Config
 from engine.errors import NoCapacity, UnknownCall
+from engine.key_registry import KeyRegistry
 from engine.log import LogSettings
 from engine.ports import IdempotencyClaim, Readiness, ShowCall
 from engine.records import ApiKey, CallRecord, CallRequest, Environment
@@ -18,9 +19,13 @@ from engine.webhooks.registry import WebhookRegistry
 
 class FakeEngine:
     def __init__(self) -> None:
-        self.webhooks = WebhookRegistry(MemoryStore(), allow_private=False)
+        store = MemoryStore()
+        self.keys = KeyRegistry(store)
+        self.webhooks = WebhookRegistry(store, allow_private=False)
 
-    async def place(self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None) -> CallRecord:
+    async def place(
+        self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None, *, api_key_id: str
+    ) -> CallRecord:
         raise NoCapacity("No lines at all.", retry_after_s=1)
 
     async def get(self, call_id: str, environment: Environment) -> CallRecord:

@@ -47,15 +47,24 @@ def test_sound_configuration_is_told_with_stars_for_its_secrets(trunkline: Trunk
     assert "uvx-secret" not in out
     assert 'password = "***"' in out
     assert out.splitlines()[0] == "# own.toml"
-    assert out.splitlines()[-5:] == [
+    assert out.splitlines()[-6:] == [
         "API: http://127.0.0.1:8080, calls and keys kept in sqlite:///trunkline.db.",
         "Calls: at most 32 at once, in 10 workers; phones ring for 30 s.",
+        "Guard: calls go to the country of the from number, which whoever calls chooses (guard.countries), "
+        "from any number (guard.callers), without caps.",
         "Trunk main: INVITEs to sip:carrier.example;transport=tcp, through sip:proxy.example;lr, "
         "registered at sip:registrar.example as me, offering G722 PCMA.",
         "Trunk spare: INVITEs to sip:other.example;transport=tls, as you when challenged, "
         "TLS with the certificate NOT verified (tls.verify), offering PCMU PCMA G722, SRTP required.",
         "AI calls: through https://api.ultravox.ai, audio at the codec's own rate.",
     ]
+
+
+def test_guard_that_was_set_is_told(trunkline: Trunkline) -> None:
+    settings = '[guard]\ncountries = ["US", "CA"]\ncallers = ["+1415555*"]\nkey_minutes_per_day = 600\n'
+    Path("own.toml").write_text(FULL + settings)
+    told = "Guard: calls go to US, CA, from +1415555*, key_minutes_per_day = 600."
+    assert told in trunkline("check", "--config", "own.toml")[1].splitlines()
 
 
 def test_no_configuration_is_told_to_be_sandbox_only(trunkline: Trunkline) -> None:

@@ -43,7 +43,8 @@ async def test_created_key_has_what_was_asked_for(tmp_path: Path, monkeypatch: p
 
 
 def test_list_shows_names_scopes_and_ends_but_no_key(trunkline: Trunkline) -> None:
-    secret = trunkline("keys", "create", "--name", "shop", "--scopes", "voice:read, voice:call", "--rate", "2.5")[1]
+    limits = ("--scopes", "voice:read, voice:call", "--rate-limit", "2.5")
+    secret = trunkline("keys", "create", "--name", "shop", *limits)[1]
     trunkline("keys", "create", "--name", "guest", "--expires", "2h")
     trunkline("keys", "create", "--name", "year", "--expires", "2999-12-31")
     code, out, _ = trunkline("keys", "list")

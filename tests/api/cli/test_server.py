@@ -53,3 +53,8 @@ async def test_port_in_use_is_told_before_the_engine_starts(monkeypatch: pytest.
             async with server.running_server(config, log=LogSettings()):
                 pass
     assert starts == []
+
+
+def test_answers_leave_at_once_whatever_the_client_has_acknowledged() -> None:
+    with server._listen(HttpConfig(port=0)) as listening:
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -12,7 +12,7 @@ import pytest
 
 from engine.errors import EngineError, IdempotencyConflict
 from engine.outcome import Cause, Outcome, Party, refusal
-from engine.records import AiRecord, AiStatus, Attempt, CallId, Environment, Status
+from engine.records import AiRecord, AiStatus, Attempt, CallId, Environment, PlacedCall, Status
 from engine.store import MemoryStore, open_store
 from tests.engine.store.samples import (
     NOON,
@@ -141,6 +141,25 @@ async def test_live_calls_are_those_not_final_oldest_first(store: AnyStore) -> N
     live = await store.live()
     assert [call.status for call in live] == [Status.RINGING, Status.ANSWERED, Status.INITIATED]
     assert [call.ai and call.ai.transcript[0].text for call in live] == ["ringing", "answered", "initiated"]
+
+
+async def test_placed_calls_are_told_with_what_a_guard_counts_oldest_first(store: AnyStore) -> None:
+    live = {"environment": Environment.LIVE, "api_key_id": "k"}
+    talked = {"answered_at": NOON, "ended_at": NOON + timedelta(seconds=7)}
+    late, early = a_call(**live), a_call(**live, **talked, created_at=NOON - timedelta(hours=1))
+    too_early, other = a_call(**live, created_at=NOON - timedelta(days=1)), a_call(api_key_id="k")
+    for call in (late, early, too_early, other):
+        await store.add(call, a_change(call), None)
+    assert await store.placed_since(NOON - timedelta(days=1), Environment.LIVE) == [
+        PlacedCall(
+            api_key_id="k",
+            to_number=call.request.to_number,
+            created_at=call.created_at,
+            answered_at=call.answered_at,
+            ended_at=call.ended_at,
+        )
+        for call in (early, late)
+    ]
 
 
 # Transcripts
