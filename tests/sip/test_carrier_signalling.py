@@ -224,12 +224,12 @@ async def test_a_session_that_is_ours_to_refresh_is_refreshed_at_half_its_interv
     async with SippUas("uas-lets-us-refresh") as callee, StackAlone(callee.uri) as stack:
         await callee.wait_for("ACK")
 
-        def refreshes() -> int:
-            return callee.dialog("alone").count("< 200 UPDATE")
+        async def refreshed(count: int) -> None:
+            await wait_until(lambda: callee.dialog("alone").count("< 200 UPDATE") == count, f"{count} refreshes")
 
         for count in (1, 2):
             stack.pass_time(46)
-            await wait_until(lambda wanted=count: refreshes() == wanted, "a refresh")
+            await refreshed(count)
         assert callee.requests("UPDATE")[0].header("Session-Expires") == "90;refresher=uac"
         stack.hang_up()
         assert (await stack.ended()).sip_code == 200
