@@ -18,7 +18,8 @@ MIGRATIONS = "engine/store/migrations"
 IMPORTERS = {
     "pjsua2": ["engine/sip/"],
     "websockets": ["media/ultravox/connection.py", "media/ultravox/frames.py", "engine/sandbox/"],
-    "httpx": ["media/ultravox/rest.py", "engine/webhooks/", "api/cli/"],
+    "httpx": ["media/ultravox/rest.py", "engine/webhooks/", "api/cli/", "api/load/"],
+    "matplotlib": ["api/load/page.py"],
     "standardwebhooks": ["engine/webhooks/sender.py"],
     "soxr": ["engine/sandbox/speech.py"],
     "sqlalchemy": ["engine/store/"],
