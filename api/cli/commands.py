@@ -141,6 +141,22 @@ def load(
     raise typer.Exit(0 if good else 1)
 
 
+@app.command()
+def bench(
+    repeats: Annotated[int, typer.Option(min=1, help="How often the whole set is measured.")] = 3,
+    scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="Less than 1: fewer calls, less time.")] = 1.0,
+    compare: Annotated[bool, typer.Option("--compare", help="Only show the last two results side by side.")] = False,
+    results: Annotated[Path, typer.Option(help="Where results are appended.")] = Path("bench/results.jsonl"),
+) -> None:
+    """Measure the fixed set of figures that the design promises, some three minutes a repeat."""
+    from api.cli import bench
+
+    if compare:
+        bench.compare(results)
+    else:
+        bench.bench(results, repeats=repeats, scale=scale)
+
+
 @keys.command("create")
 def keys_create(
     name: Annotated[str, typer.Option(help="Who or what the key is for.")],

@@ -73,5 +73,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "CPU of a core, per call", ", ".join(f"{kind} {share:.2%}" for kind, share in shares.items())
         yield "memory of the workers (PSS), per call", f"{cost['pss_mb_per_call']} MB"
         yield "context switches per call-second", str(cost["switches_per_call_s"])
+    kit = report["far_end"]["cpu_cores"]
+    yield "CPU of the load kit itself", ", ".join(f"{name} {share:.0%}" for name, share in kit.items())
     yield "left over", ", ".join(f"{name} {count}" for name, count in outcome["leaks"].items())
     yield from (("DOUBT", doubt) for doubt in report["far_end"]["doubts"])

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from engine.errors import TrunklineError
 
 _STOP_S: Final = 15.0
 _PR_SET_PDEATHSIG: Final = 1
+_FAR_END_NICE: Final = -10
 _ROOT: Final = str(Path(__file__).parents[2])
 """Where our own packages are: the child must run the same code."""
 _libc: Any = ctypes.CDLL(None)
@@ -29,11 +31,12 @@ class LoadFailed(TrunklineError):
 
 @asynccontextmanager
 async def child(
-    command: Sequence[str], folder: Path, name: str, *, ask: bool = False, ends: bool = True
+    command: Sequence[str], folder: Path, name: str, *, far_end: bool = False, ask: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Runs while the block does; stderr, and stdout unless ``ask``, go to ``folder/name.log``.
 
-    ``ask``: stdin and stdout are pipes. ``ends``: TERM at the end of the block, KILL after 15 s.
+    ``ask``: stdin and stdout are pipes. ``far_end``: it goes first when the CPU is short, where we may decide that: in
+    earnest it is another machine. At the end of the block it gets TERM, and KILL after 15 s.
     Raises ``LoadFailed`` when there is no such program.
     """
     with (folder / f"{name}.log").open("wb") as log:
@@ -44,14 +47,14 @@ async def child(
                 stdin=asyncio.subprocess.PIPE if ask else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE if ask else log,
                 stderr=log,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_prepare, far_end),
             )
         except FileNotFoundError:
             raise LoadFailed(f"{command[0]} is not installed.") from None
     try:
         yield process
     finally:
-        if process.returncode is None and ends:
+        if process.returncode is None:
             process.terminate()
         try:
             await asyncio.wait_for(process.wait(), _STOP_S)
@@ -65,8 +68,11 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def _die_with_parent() -> None:
+def _prepare(far_end: bool) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if far_end:
+        with contextlib.suppress(PermissionError):
+            os.nice(_FAR_END_NICE)
 
 
 class Peer:
@@ -78,6 +84,10 @@ class Peer:
         self.latest: dict[str, Any] = {}
         """Every fact told so far, the newest of each name."""
         self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     async def first(self, settings: object = None) -> dict[str, Any]:
         """Give it its settings, if it wants any; the first line it tells. Raises ``LoadFailed`` when it does not."""

@@ -60,6 +60,7 @@ def make_report(evidence: Evidence) -> dict[str, Any]:
         "cost": cost(evidence, calls),
         "outcome": {
             "placed": len(calls),
+            "answered_per_s": answered_per_s(calls),
             "most_at_once": max((sample.live for sample in evidence.samples), default=0),
             "by_cause": dict(evidence.outcomes),
             "problems": sorted({call.problem for call in evidence.calls if call.problem})[:5],
@@ -169,6 +170,12 @@ def cost(evidence: Evidence, calls: Sequence[Call]) -> dict[str, Any]:
     }
 
 
+def answered_per_s(calls: Sequence[Call]) -> float | None:
+    """From the first answer to the last; None for fewer than two."""
+    times = sorted(call.answered_ns for call in calls if call.answered_ns)
+    return round((len(times) - 1) / ((times[-1] - times[0]) / 1e9), 3) if len(times) > 1 else None
+
+
 def far_end(evidence: Evidence) -> dict[str, Any]:
     """How far the measuring side itself is to be trusted, and what speaks against it."""
     late_ms = (evidence.packets["echoed_ns"] - evidence.packets["at_ns"]) / _NS_PER_MS
@@ -177,6 +184,7 @@ def far_end(evidence: Evidence) -> dict[str, Any]:
         "echo_ms": spread(late_ms),
         "agent_late_p99_ms": round(evidence.agent.get("late_p99_ms", 0.0), 3),
         "driver_late_ms": spread(evidence.driver_late_ms),
+        "cpu_cores": _kit_cores(evidence),
         "agent_faults": evidence.agent.get("faults", []),
         "sipp_complaints": evidence.complaints[:5],
     }
@@ -202,6 +210,13 @@ def series(evidence: Evidence) -> dict[str, list[float]]:
         "spacing_p99_ms": [round(now.rtp.get("spacing_p99_ms", 0.0), 3) for _, now in pairs],
         "packets_per_s": [now.rtp.get("packets", 0) for _, now in pairs],
     }
+
+
+def _kit_cores(evidence: Evidence) -> dict[str, float]:
+    """What each process of the load kit took of a core, from the first sample to the last."""
+    first, last = evidence.samples[0], evidence.samples[-1]
+    took_s = max(1e-9, (last.at_ns - first.at_ns) / 1e9)
+    return {name: round((last.kit_cpu_s[name] - first.kit_cpu_s[name]) / took_s, 4) for name in first.kit_cpu_s}
 
 
 def _window(evidence: Evidence) -> tuple[Sample, Sample] | None:

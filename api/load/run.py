@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -41,6 +42,9 @@ class Sample:
     live: int
     placed: int
     usage: Mapping[str, Usage]
+    """The engine's, by kind of process."""
+    kit_cpu_s: Mapping[str, float]
+    """The load kit's own, by name."""
     rtp: Mapping[str, Any]
     agent: Mapping[str, Any]
 
@@ -50,6 +54,8 @@ class Evidence:
     """Everything that was gathered, to be made a report of."""
 
     plan: Plan
+    kit: dict[str, int] = field(default_factory=lambda: {"driver": os.getpid()})
+    """The process ids of the load kit itself."""
     began_ns: int = 0
     samples: list[Sample] = field(default_factory=list)
     calls: list[PlacedCall] = field(default_factory=list)
@@ -89,12 +95,14 @@ async def run(plan: Plan, make_key: MakeKey, watch: Watch, *, running: Running |
                     rtp=rtp_port,
                 )
             )
+            evidence.kit |= {"rtp": rtp.pid, "sipp": far_end.pid, **({"agent": agent.pid} if agent is not None else {})}
             async with _engine(plan, ports, folder, agent_access, make_key, running) as target:
                 await _load(evidence, target, rtp, agent, watch)
                 pids = target.family.pids() if target.family is not None else set[int]()
                 await until(lambda: not bound_udp_ports(ports.rtp), _SETTLE_S)
                 evidence.leaks["rtp_ports"] = len(bound_udp_ports(ports.rtp))
             if running is None:
+                await until(lambda: not how_many_live(pids), _SETTLE_S)
                 evidence.leaks["processes"] = how_many_live(pids)
                 evidence.leaks["ports_after_stop"] = len(bound_udp_ports(ports.engine))
             await _gather(evidence, folder, far_end, rtp, agent)
@@ -138,6 +146,7 @@ async def _sample(
             live=len(caller.live),
             placed=len(caller.placed),
             usage=family.usage() if family is not None else {},
+            kit_cpu_s={name: Usage.of(pid).cpu_s for name, pid in evidence.kit.items()},
             rtp=dict(rtp.latest),
             agent=dict(agent.latest) if agent is not None else {},
         )
@@ -167,7 +176,9 @@ async def _gather(evidence: Evidence, folder: Path, far_end: Sipp, rtp: Peer, ag
 
 async def _rtp_peer(stack: AsyncExitStack, folder: Path) -> tuple[Peer, int]:
     command = python("api.load.rtp_peer", str(folder / "packets.npy"))
-    peer = Peer(await stack.enter_async_context(child(command, folder, "rtp", ask=True)), folder / "rtp.log")
+    peer = Peer(
+        await stack.enter_async_context(child(command, folder, "rtp", far_end=True, ask=True)), folder / "rtp.log"
+    )
     return peer, int((await peer.first())["port"])
 
 
@@ -175,7 +186,9 @@ async def _agent(stack: AsyncExitStack, folder: Path, running: Running | None) -
     """The process, and the URL and key of its Ultravox."""
     key = running.agent_key if running else secrets.token_urlsafe(24)
     command = python("api.load.agent", str(folder / "agent.json"))
-    peer = Peer(await stack.enter_async_context(child(command, folder, "agent", ask=True)), folder / "agent.log")
+    peer = Peer(
+        await stack.enter_async_context(child(command, folder, "agent", far_end=True, ask=True)), folder / "agent.log"
+    )
     told = await peer.first({"port": running.agent_port if running else 0, "api_key": key})
     return peer, (told["base_url"], key)
 

@@ -22,7 +22,8 @@ _ORDINARY: Final = ("Overload warning", "Unable to bind remote control socket")
 class Sipp:
     """A running SIPp. Its files are in ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pid: int) -> None:
+        self.pid = pid
         self._folder = folder
 
     def calls(self) -> Mapping[str, Signalling]:
@@ -52,12 +53,12 @@ async def sipp(
     command += ["-mi", "127.0.0.1", "-mp", str(own_media), "-ci", "127.0.0.1", "-cp", str(control), "-nostdin"]
     command += ["-trace_msg", "-message_file", f"{folder}/messages.log", "-message_overwrite", "true"]
     command += ["-trace_err", "-error_file", f"{folder}/errors.log", "-buff_size", "4194304"]
-    async with child(command, folder, "sipp") as process:
+    async with child(command, folder, "sipp", far_end=True) as process:
         if not await until(lambda: process.returncode is not None or bool(bound_udp_ports([port])), _START_S):
             raise LoadFailed("SIPp did not start in time.")
         if process.returncode is not None:
             raise LoadFailed(f"SIPp did not start:\n{(folder / 'sipp.log').read_text(errors='replace')[-1500:]}")
-        yield Sipp(folder)
+        yield Sipp(folder, process.pid)
 
 
 def _write_scenario(scenario: Path, to: Path, rtp: int) -> None:
