@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install run demo check fmt test load bench bench-compare lock clean
 
-DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl    # SIPp, another user agent, a proxy, a voice, certificates
+DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl chromium    # SIPp, another user agent, a proxy, a voice, certificates, a browser
 BIN := .venv/bin
 
 help: ## show this list

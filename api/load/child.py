@@ -55,7 +55,9 @@ async def child(
         yield process
     finally:
         if process.returncode is None:
-            process.terminate()
+            # Not process.terminate(), which may reap it before asyncio does.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
         try:
             await asyncio.wait_for(process.wait(), _STOP_S)
         except TimeoutError:

@@ -16,7 +16,7 @@ import httpx
 from api.load.child import LoadFailed, child, python, until
 from api.load.plan import Plan
 from api.load.processes import Family
-from engine.config import LINES_PER_WORKER, SPARE_WORKERS, Config
+from engine.config import LINES_PER_WORKER, SPARE_WORKERS, Config, load_config
 
 MakeKey = Callable[[Config], Awaitable[str]]
 """Makes an API key in the store of that configuration."""
@@ -102,9 +102,8 @@ async def engine(settings: dict[str, Any], folder: Path, make_key: MakeKey) -> A
     """Serving while the block runs, with warm lines. Raises ``LoadFailed`` when it does not come up."""
     file, log = folder / "trunkline.toml", folder / "engine.log"
     file.touch(mode=0o600)
-    file.write_text("\n".join(_toml(settings)))
-    trunks = tuple({**trunk, "codecs": tuple(trunk["codecs"])} for trunk in settings["trunks"])
-    key = await make_key(Config.model_validate({**settings, "trunks": trunks}))
+    file.write_text(toml(settings))
+    key = await make_key(load_config(file, {}))
     async with child(python("api.cli", "serve", "--config", str(file)), folder, "engine") as process:
 
         def answers() -> bool:
@@ -134,10 +133,11 @@ async def lines_in_use(http: httpx.AsyncClient) -> int:
     return int(found[1]) if found else -1
 
 
-def _toml(settings: dict[str, Any]) -> list[str]:
+def toml(settings: dict[str, Any]) -> str:
+    """As the text of a configuration file."""
     lines = []
     for name, section in settings.items():
         for one in section if isinstance(section, list) else [section]:
             lines.append(f"[[{name}]]" if isinstance(section, list) else f"[{name}]")
             lines += [f"{key} = {json.dumps(value)}" for key, value in one.items()]
-    return lines
+    return "\n".join(lines)

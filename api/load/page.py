@@ -57,7 +57,7 @@ _TIMES: Final = {
     ("setup_ms", "200_to_agent_audio"): "200 → agent's first audio",
     ("media", "spacing_error_ms"): "RTP spacing error",
     ("media", "gaps_ms"): "gaps in the agent's speech",
-    ("media", "loop_ms"): "loop: agent → RTP → echo → RTP → agent",
+    ("media", "loop_ms"): "agent → RTP → echo → agent",
     ("media", "clear_to_silence_ms"): "clear → silent RTP",
 }
 
@@ -111,7 +111,8 @@ def _draw_times(axes: Axes, report: Mapping[str, Any]) -> None:
         for name, size in (("p50", 9), ("p95", 6), ("p99", 4)):
             axes.plot(spread[name], height, "o", color=_SERIES, markersize=size)
         axes.plot(spread["max"], height, "|", color=_SOFT, markersize=10)
-    axes.set(yticks=range(len(rows)), yticklabels=[text for text, _ in rows], xlabel="ms", xscale="symlog")
+    axes.set(yticks=range(len(rows)), yticklabels=[text for text, _ in rows], xlabel="ms", xscale="log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(axis="x")
 
 
@@ -123,6 +124,7 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], label: str)
     bars = axes.barh(names[::-1], values[::-1], color=_SERIES, height=0.6)
     axes.bar_label(bars, fmt="%.3g", padding=3)
     axes.set(xlabel=label)
+    axes.set_ylim(-0.6, max(2.4, len(names) - 0.4))
     axes.margins(x=0.15)
 
 

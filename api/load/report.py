@@ -171,9 +171,10 @@ def cost(evidence: Evidence, calls: Sequence[Call]) -> dict[str, Any]:
 
 
 def answered_per_s(calls: Sequence[Call]) -> float | None:
-    """From the first answer to the last; None for fewer than two."""
+    """Calls answered between the first answer and the last; None for fewer than two."""
     times = sorted(call.answered_ns for call in calls if call.answered_ns)
-    return round((len(times) - 1) / ((times[-1] - times[0]) / 1e9), 3) if len(times) > 1 else None
+    took_s = (times[-1] - times[0]) / 1e9 if times else 0.0
+    return round((len(times) - 1) / took_s, 3) if took_s else None
 
 
 def far_end(evidence: Evidence) -> dict[str, Any]:

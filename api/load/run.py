@@ -25,7 +25,7 @@ from api.load.plan import Plan, Running
 from api.load.ports import bound_udp_ports, port_block
 from api.load.processes import Family, Usage, how_many_live
 from api.load.signalling import Signalling
-from api.load.sipp import Sipp, sipp
+from api.load.sipp import Sipp, require_sipp, sipp
 
 _SAMPLE_S: Final = 1.0
 _SETTLE_S: Final = 5.0
@@ -77,6 +77,7 @@ Watch = Callable[[Sample], None]
 
 async def run(plan: Plan, make_key: MakeKey, watch: Watch, *, running: Running | None = None) -> Evidence:
     """Load an engine of our own, or ``running``. Raises ``LoadFailed``."""
+    require_sipp()
     evidence = Evidence(plan=plan)
     lines = lines_of(plan)
     with TemporaryDirectory(prefix="trunkline-load-") as name, port_block(Ports.needed(lines)) as first:

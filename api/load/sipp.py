@@ -38,16 +38,20 @@ class Sipp:
         return [entry.splitlines()[0] for entry in entries if entry.strip() and not entry.startswith(_ORDINARY)]
 
 
+def require_sipp() -> None:
+    """Raises ``LoadFailed`` when SIPp is missing."""
+    if shutil.which("sipp") is None:
+        raise LoadFailed("SIPp, the far end of a load, is not installed. On Debian: apt-get install sip-tester.")
+
+
 @asynccontextmanager
 async def sipp(
     scenario: Path, folder: Path, *, port: int, control: int, own_media: int, rtp: int
 ) -> AsyncIterator[Sipp]:
     """Answering at ``port`` while the block runs; ``rtp`` takes the place of its own media port in the SDP.
 
-    Raises ``LoadFailed`` when SIPp is missing or does not start.
+    Raises ``LoadFailed`` when SIPp does not start.
     """
-    if shutil.which("sipp") is None:
-        raise LoadFailed("SIPp, the far end of a load, is not installed. On Debian: apt-get install sip-tester.")
     _write_scenario(scenario, folder / "scenario.xml", rtp)
     command = ["sipp", "-sf", f"{folder}/scenario.xml", "-i", "127.0.0.1", "-bind_local", "-p", str(port)]
     command += ["-mi", "127.0.0.1", "-mp", str(own_media), "-ci", "127.0.0.1", "-cp", str(control), "-nostdin"]
