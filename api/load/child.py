@@ -19,7 +19,7 @@ from engine.errors import TrunklineError
 
 _STOP_S: Final = 15.0
 _PR_SET_PDEATHSIG: Final = 1
-_FAR_END_NICE: Final = -10
+_FAR_END_NICE: Final = -20
 _ROOT: Final = str(Path(__file__).parents[2])
 """Where our own packages are: the child must run the same code."""
 _libc: Any = ctypes.CDLL(None)

@@ -1,22 +1,21 @@
 """The far end's RTP, a process of its own: one port for every call, echoes at once, notes each packet.
 
 ``python -m api.load.rtp_peer FILE`` prints ``{"port": N}``, then a line of JSON a second; when its stdin closes it
-writes its notes to FILE (``packets.PACKET`` rows, ``.npy``) and prints a last line. It sleeps a millisecond between
+prints a last line. Its notes go to FILE (``packets.PACKET`` rows, as they are). It sleeps a millisecond between
 batches, which bounds its cost; the arrival times are the kernel's, so that its own lateness is not the engine's.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import setproctitle
@@ -24,10 +23,13 @@ import setproctitle
 from api.load.datagrams import DatagramBatch
 from api.load.media import live_spacing_ms
 from api.load.packets import PACKET, Packets, read_packets
+from engine.precedence import take_precedence
 
 _REST_S: Final = 0.001
+_LOOK_MS: Final = 100
 _LIVE_NS: Final = 1_000_000_000
-_HOLDS: Final = 1024
+_HOLDS: Final = 256
+"""Reading as many takes a millisecond, for which no packet is echoed."""
 
 
 class Notes:
@@ -40,7 +42,6 @@ class Notes:
         self._facts = np.zeros((_HOLDS, 4), np.int64)
         self._held = 0
         self._rows: list[Packets] = []
-        self._told = 0
 
     def add(self, count: int, echoed_ns: int) -> None:
         """Keep the batch's first ``count``."""
@@ -64,55 +65,50 @@ class Notes:
     def take(self) -> Packets:
         """The rows since the last time."""
         self.read()
-        fresh, self._told = self._rows[self._told :], len(self._rows)
+        fresh, self._rows = self._rows, []
         return np.concatenate(fresh) if fresh else np.zeros(0, PACKET)
-
-    def all(self) -> Packets:
-        self.read()
-        return np.concatenate(self._rows) if self._rows else np.zeros(0, PACKET)
 
 
 def main(file: Path) -> None:
     """Serve until stdin closes."""
     setproctitle.setproctitle("trunkline load: RTP peer")
-    with suppress(PermissionError):  # an echo must not wait for the engine that it measures
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    with _rtp_port() as rtp:
+    take_precedence()  # an echo must not wait for the engine that it measures
+    with _rtp_port() as rtp, file.open("wb") as notes:
         port = rtp.getsockname()[1]
         _tell(port=port)
-        notes = _serve(rtp)
-        np.save(file, notes.all())
+        _serve(rtp, notes)
         _tell(kernel_drops=kernel_drops(port))
 
 
-def _serve(rtp: socket.socket) -> Notes:
+def _serve(rtp: socket.socket, file: BinaryIO) -> None:
     batch = DatagramBatch(rtp)
     notes = Notes(batch)
     waiting = select.poll()
     waiting.register(rtp, select.POLLIN)
     waiting.register(sys.stdin, select.POLLIN | select.POLLHUP)
     next_ns = time.time_ns() + _LIVE_NS
-    while True:
-        ready = {fd for fd, _ in waiting.poll(100)}
+    over = False
+    while not over:
+        over = sys.stdin.fileno() in {fd for fd, _ in waiting.poll(_LOOK_MS)}
         while count := batch.receive():
             batch.send_back(count)
             notes.add(count, time.time_ns())
-        if sys.stdin.fileno() in ready:
-            return notes
-        if time.time_ns() > next_ns:
+        if over or time.time_ns() > next_ns:
             next_ns += _LIVE_NS
-            _tell(**_live(notes.take()))
+            rows = notes.take()
+            rows.tofile(file)
+            _tell(**_live(rows))
         time.sleep(_REST_S)
 
 
 def _live(rows: Packets) -> dict[str, Any]:
     late_ms = (rows["echoed_ns"] - rows["at_ns"]) / 1e6
-    spacing = live_spacing_ms(rows)
+    spacing_ms = live_spacing_ms(rows)
     return {
         "packets": len(rows),
         "streams": len(np.unique(rows["ssrc"])),
         "echo_p99_ms": float(np.percentile(late_ms, 99)) if len(rows) else 0.0,
-        "spacing_p99_ms": float(np.percentile(spacing, 99)) if len(spacing) else 0.0,
+        "spacing_p99_ms": float(np.percentile(spacing_ms, 99)) if len(spacing_ms) else 0.0,
     }
 
 

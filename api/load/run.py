@@ -168,7 +168,7 @@ async def _weigh(evidence: Evidence, caller: Caller, family: Family | None) -> N
 
 async def _gather(evidence: Evidence, folder: Path, far_end: Sipp, rtp: Peer, agent: Peer | None) -> None:
     evidence.kernel_drops = (await rtp.finish()).get("kernel_drops", 0)
-    evidence.packets = np.load(folder / "packets.npy")
+    evidence.packets = np.fromfile(folder / "packets", PACKET)
     if agent is not None:
         await agent.finish()
         evidence.agent = json.loads((folder / "agent.json").read_text())
@@ -176,7 +176,7 @@ async def _gather(evidence: Evidence, folder: Path, far_end: Sipp, rtp: Peer, ag
 
 
 async def _rtp_peer(stack: AsyncExitStack, folder: Path) -> tuple[Peer, int]:
-    command = python("api.load.rtp_peer", str(folder / "packets.npy"))
+    command = python("api.load.rtp_peer", str(folder / "packets"))
     peer = Peer(
         await stack.enter_async_context(child(command, folder, "rtp", far_end=True, ask=True)), folder / "rtp.log"
     )
