@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help install run demo check fmt test load bench bench-compare lock clean
 
-DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl chromium    # SIPp, another user agent, a proxy, a voice, certificates, a browser
+# SIPp, another user agent, a proxy, a voice, certificates, a browser for the load report
+DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl chromium
 BIN := .venv/bin
 
 help: ## show this list
@@ -40,7 +41,7 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--extra load --extra dev --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 
-load: install ## 100 AI calls for a minute, measured at the far ends (options: ARGS="--calls 20 --html load.html")
+load: install ## 100 AI calls for a minute, measured at the far ends (ARGS="--calls 20 --html load.html")
 	@.ci/debian-packages sip-tester
 	$(BIN)/trunkline load $(or $(ARGS),--calls 100 --cps 10 --seconds 60)
 

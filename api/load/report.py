@@ -21,6 +21,7 @@ from api.load.media import Stream, spread, streams, together
 from api.load.processes import Usage
 from api.load.run import Evidence, Sample
 from api.load.signalling import Signalling
+from api.load.sipp import keeps_its_media
 
 SCHEMA: Final = 1
 _NS_PER_MS: Final = 1e6
@@ -194,6 +195,9 @@ def far_end(evidence: Evidence) -> dict[str, Any]:
         "the far end echoes late: the loop times are its own" if facts["echo_ms"].get("p99", 0) > 10 else "",
         "the simulated Ultravox runs late: loop times and first audio are its own"
         if facts["agent_late_p99_ms"] > 20
+        else "",
+        "the scenario names no [media_port]: its audio was not measured"
+        if keeps_its_media(evidence.plan.scenario_file())
         else "",
         "calls were placed late: this machine has no CPU left" if facts["driver_late_ms"].get("p99", 0) > 100 else "",
     ]

@@ -153,7 +153,7 @@ async def _sample(
         )
         evidence.samples.append(sample)
         watch(sample)
-        next_s += _SAMPLE_S
+        next_s = max(next_s + _SAMPLE_S, loop.time() + _SAMPLE_S / 2)
         await asyncio.sleep(next_s - loop.time())
 
 

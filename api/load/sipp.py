@@ -70,5 +70,6 @@ def _write_scenario(scenario: Path, to: Path, rtp: int) -> None:
 
 
 def keeps_its_media(scenario: Path) -> bool:
-    """Whether the scenario names no ``[media_port]``: then nothing is measured of its audio."""
-    return "[media_port]" not in scenario.read_text(encoding="latin-1")
+    """Whether the scenario answers with a port of its own for audio, of which nothing is measured then."""
+    text = scenario.read_text(encoding="latin-1")
+    return "m=audio" in text and "[media_port]" not in text
