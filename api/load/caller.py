@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -68,12 +69,16 @@ class Caller:
             await asyncio.wait(self._tasks)
 
     async def final_records(self) -> None:
-        """Wait for every call's end and fetch its record."""
-        async with asyncio.timeout(_FINAL_S + len(self.placed) / 100):
-            for call in self.placed:
-                while call.id and "ended" not in call.record:
-                    call.record = (await self._http.get(f"/api/voice/{call.id}")).json()
-                    await asyncio.sleep(0.0 if "ended" in call.record else _LOOK_S)
+        """Wait for every call's end and fetch its record; a call whose end does not come stays without."""
+        with contextlib.suppress(TimeoutError, httpx.HTTPError):
+            async with asyncio.timeout(_FINAL_S + len(self.placed) / 100):
+                await self._fetch()
+
+    async def _fetch(self) -> None:
+        for call in self.placed:
+            while call.id and "ended" not in call.record:
+                call.record = (await self._http.get(f"/api/voice/{call.id}")).json()
+                await asyncio.sleep(0.0 if "ended" in call.record else _LOOK_S)
 
     def outcomes(self) -> Mapping[str, int]:
         """How many calls ended in which way."""

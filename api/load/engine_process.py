@@ -127,8 +127,11 @@ async def _ready(url: str) -> None:
 
 
 async def lines_in_use(http: httpx.AsyncClient) -> int:
-    """As the engine's readiness tells it; -1 when it does not."""
-    checks = (await http.get("/readyz")).json().get("checks", {})
+    """As the engine's readiness tells it; -1 when it does not, or is gone."""
+    try:
+        checks = (await http.get("/readyz")).json().get("checks", {})
+    except httpx.HTTPError:
+        return -1
     found = re.match(r"(\d+) of", checks.get("lines", ""))
     return int(found[1]) if found else -1
 

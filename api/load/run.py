@@ -125,7 +125,7 @@ async def _load(evidence: Evidence, target: Engine, rtp: Peer, agent: Peer | Non
         try:
             await caller.run(plan.seconds)
             await caller.final_records()
-            evidence.leaks["lines"] = max(0, await lines_in_use(http))
+            evidence.leaks["lines"] = await lines_in_use(http)
         finally:
             sampling.cancel()
             weighing.cancel()

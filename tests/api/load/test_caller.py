@@ -88,4 +88,5 @@ async def test_server_that_is_gone_is_an_outcome_too() -> None:
     async with httpx.AsyncClient(transport=httpx.MockTransport(gone), base_url="http://engine") as http:
         caller = Caller(http, calls=1, cps=10, call_s=1, plain=True)
         await caller.run(0.05)
+        await caller.final_records()
     assert caller.outcomes() == {"no answer to the POST": 1}
