@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from api.load.sipp import keeps_its_media
 
 SCHEMA: Final = 1
 _NS_PER_MS: Final = 1e6
+_PROBLEMS: Final = 5
 _SHORTEST_JUDGED_NS: Final = 1_000_000_000
 """A shorter call is not judged for being one-way."""
 
@@ -64,7 +65,7 @@ def make_report(evidence: Evidence) -> dict[str, Any]:
             "answered_per_s": answered_per_s(calls),
             "most_at_once": max((sample.live for sample in evidence.samples), default=0),
             "by_cause": dict(evidence.outcomes),
-            "problems": sorted({call.problem for call in evidence.calls if call.problem})[:5],
+            "problems": problems(evidence.calls),
             "invites_resent": sum(call.signalling.invites - 1 for call in calls if call.signalling),
             "complaints": len(evidence.complaints),
             "leaks": evidence.leaks,
@@ -169,6 +170,15 @@ def cost(evidence: Evidence, calls: Sequence[Call]) -> dict[str, Any]:
         "processes": {kind: usage.processes for kind, usage in last.usage.items()},
         "descriptors": {kind: usage.descriptors for kind, usage in last.usage.items()},
     }
+
+
+def problems(placed: Iterable[PlacedCall]) -> list[str]:
+    """What was said of the calls that failed, the commonest first."""
+    said = (
+        call.problem or (call.record["ended"]["detail"] if call.record.get("status") == "failed" else "")
+        for call in placed
+    )
+    return [words for words, _ in Counter(words for words in said if words).most_common(_PROBLEMS)]
 
 
 def answered_per_s(calls: Sequence[Call]) -> float | None:

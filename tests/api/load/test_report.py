@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api.load.report import SCHEMA, Call, make_report, match, one_way
+from api.load.report import SCHEMA, Call, make_report, match, one_way, problems
 from tests.api.load.evidence import LASTS_NS, MS, evidence, signalling
 from tests.api.load.traces import START_NS, silent, stream
 
@@ -73,6 +73,14 @@ def test_far_end_that_was_itself_too_slow_is_doubted() -> None:
     slow.agent = {**slow.agent, "late_p99_ms": 99.0}
     slow.driver_late_ms = [500.0]
     assert len(make_report(slow)["far_end"]["doubts"]) == 4
+
+
+def test_failed_calls_are_told_with_what_was_said_of_them_the_commonest_first() -> None:
+    failed = {"status": "failed", "ended": {"cause": "busy", "detail": "The callee is busy."}}
+    calls = evidence().calls
+    placed = [replace(calls[0], record=failed), replace(calls[1], problem="No line."), replace(calls[2], record=failed)]
+    assert problems(placed) == ["The callee is busy.", "No line."]
+    assert problems(calls) == []
 
 
 def test_port_that_served_two_calls_gives_each_its_own_stream() -> None:
