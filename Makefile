@@ -45,7 +45,7 @@ load: install ## 100 AI calls for a minute, measured at the far ends (ARGS="--ca
 	@.ci/debian-packages sip-tester
 	$(BIN)/trunkline load $(or $(ARGS),--calls 100 --cps 10 --seconds 60)
 
-bench: install ## the figures of the design, measured; some three minutes a repeat (ARGS="--repeats 1")
+bench: install ## the figures of the design, measured; three to four minutes a repeat, two of them (ARGS="--repeats 1")
 	@.ci/debian-packages sip-tester
 	$(BIN)/trunkline bench $(ARGS)
 

@@ -143,12 +143,12 @@ def load(
 
 @app.command()
 def bench(
-    repeats: Annotated[int, typer.Option(min=1, help="How often the whole set is measured.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="How often the whole set is measured.")] = 2,
     scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="Less than 1: fewer calls, less time.")] = 1.0,
     compare: Annotated[bool, typer.Option("--compare", help="Only show the last two results side by side.")] = False,
     results: Annotated[Path, typer.Option(help="Where results are appended.")] = Path("bench/results.jsonl"),
 ) -> None:
-    """Measure the fixed set of figures that the design promises, some three minutes a repeat."""
+    """Measure the fixed set of figures that the design promises, three to four minutes a repeat."""
     from api.cli import bench
 
     if compare:

@@ -92,7 +92,9 @@ def scaled(plan: Plan, scale: float) -> Plan:
 def result(reports: Sequence[Mapping[str, Mapping[str, Any]]], *, scale: float) -> dict[str, Any]:
     """What is kept of ``reports``, one mapping of ``RUNS``'s names to reports for each repeat."""
     values = {row.key: [row.read(repeat[row.run]) for repeat in reports if row.run in repeat] for row in ROWS}
-    doubts = {doubt for repeat in reports for report in repeat.values() for doubt in report["far_end"]["doubts"]}
+    doubts = {
+        f"{run}: {it}" for repeat in reports for run, report in repeat.items() for it in report["far_end"]["doubts"]
+    }
     return {
         "schema": SCHEMA,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
