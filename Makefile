@@ -1,12 +1,13 @@
 # Everything a new machine needs: `make run` to see it work, `make test` to prove it. Linux, Python 3.11 or 3.12.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo check fmt test sip-test lock clean
+.PHONY: help install run demo check fmt test sip-test load bench bench-compare lock clean
 
-DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl    # SIPp, another user agent, a proxy, a voice, certificates
+# SIPp, another user agent, a proxy, a voice, certificates, a browser for the load report
+DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl chromium
 BIN := .venv/bin
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed ## make .venv from the lock file (again when that changed)
 
@@ -43,6 +44,17 @@ sip-test: install ## the part of the tests that has real SIP peers, as a table o
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--extra load --extra dev --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+
+load: install ## 100 AI calls for a minute, measured at the far ends (ARGS="--calls 20 --html load.html")
+	@.ci/debian-packages sip-tester
+	$(BIN)/trunkline load $(or $(ARGS),--calls 100 --cps 10 --seconds 60)
+
+bench: install ## the figures of the design, measured; three to four minutes a repeat, two of them (ARGS="--repeats 1")
+	@.ci/debian-packages sip-tester
+	$(BIN)/trunkline bench $(ARGS)
+
+bench-compare: install ## the last two of them side by side
+	@$(BIN)/trunkline bench --compare
 
 clean: ## remove the environment and every cache
 	rm -rf .venv *.egg-info .*_cache .hypothesis

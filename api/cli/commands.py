@@ -104,6 +104,59 @@ def trunks(
     raise typer.Exit(0 if show(config, key=key, url=url) else 1)
 
 
+@app.command()
+def load(
+    calls: Annotated[int, typer.Option(help="How many at once.")] = 10,
+    cps: Annotated[float, typer.Option(help="New calls a second, at most.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="For how long calls are placed.")] = 30.0,
+    call_seconds: Annotated[float, typer.Option(help="How long a call lasts; 0: calls / cps, and 10 at least.")] = 0.0,
+    plain: Annotated[bool, typer.Option("--plain", help="Calls without an agent.")] = False,
+    rate: Annotated[str, typer.Option(help="Hz between engine and agent: auto, 8000, 16000, 24000 or 48000.")] = "auto",
+    scenario: Annotated[str, typer.Option(help="What the far end does: a name, or a SIPp file.")] = "answers",
+    find_limit: Annotated[bool, typer.Option("--find-limit", help="Raise the calls until the quality breaks.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Leave the report here.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Leave the report with plots here.")] = None,
+    url: Annotated[str | None, typer.Option(help="An engine that runs already; else one is started.")] = None,
+    key: Annotated[str, typer.Option(envvar="TRUNKLINE_KEY", help="With --url: its API key.")] = "",
+    sip_port: Annotated[int, typer.Option(help="With --url: where its trunk leads to on this machine.")] = 5070,
+    agent_port: Annotated[int, typer.Option(help="With --url: where its ultravox.base_url leads to.")] = 5080,
+    agent_key: Annotated[str, typer.Option(help="With --url: its ultravox.api_key.")] = "load",
+    pid: Annotated[int | None, typer.Option(help="With --url: its process, to measure what it costs.")] = None,
+) -> None:
+    """Drive an engine hard with SIPp and a simulated Ultravox, and measure at the far ends what it does."""
+    from api.cli.load import load
+    from api.load.plan import Plan, Running
+
+    plan = Plan(
+        calls=calls,
+        cps=cps,
+        seconds=seconds,
+        call_s=call_seconds,
+        plain=plain,
+        sample_rate=int(rate) if rate.isdigit() else rate,
+        scenario=scenario,
+    )
+    running = url and Running(url=url, key=key, sip_port=sip_port, agent_port=agent_port, agent_key=agent_key, pid=pid)
+    good = load(plan, running=running or None, find=find_limit, json_file=json_file, html_file=html_file)
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
+def bench(
+    repeats: Annotated[int, typer.Option(min=1, help="How often the whole set is measured.")] = 2,
+    scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="Less than 1: fewer calls, less time.")] = 1.0,
+    compare: Annotated[bool, typer.Option("--compare", help="Only show the last two results side by side.")] = False,
+    results: Annotated[Path, typer.Option(help="Where results are appended.")] = Path("bench/results.jsonl"),
+) -> None:
+    """Measure the fixed set of figures that the design promises, three to four minutes a repeat."""
+    from api.cli import bench
+
+    if compare:
+        bench.compare(results)
+    else:
+        bench.bench(results, repeats=repeats, scale=scale)
+
+
 @keys.command("create")
 def keys_create(
     name: Annotated[str, typer.Option(help="Who or what the key is for.")],

@@ -79,10 +79,17 @@ def revoke(config: Path | None, id_or_prefix: str) -> str:
     return f"{key.prefix} ({key.name})"
 
 
-async def add_key(config: Config, environment: Environment, name: str, valid: timedelta) -> tuple[str, ApiKey]:
+async def add_key(
+    config: Config,
+    environment: Environment,
+    name: str,
+    valid: timedelta,
+    *,
+    rate_per_s: float = keys.DEFAULT_RATE_PER_S,
+) -> tuple[str, ApiKey]:
     """A key in the configuration's store that ends after ``valid``."""
     now = datetime.now(UTC)
-    secret, key = keys.mint(environment, name, now=now, expires_at=now + valid)
+    secret, key = keys.mint(environment, name, now=now, expires_at=now + valid, rate_per_s=rate_per_s)
     async with _store(config) as store:
         await store.add_key(key)
     return secret, key

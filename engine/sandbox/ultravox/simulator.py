@@ -37,7 +37,8 @@ class SimulatedUltravox:
 
     ``api_key``: the only one accepted; None accepts any that is not empty. ``strict``: an unknown request field is a
     400. ``capture_s``: how much of each caller's audio is kept, the newest. ``calls`` holds the last 1000 by id, in
-    order of creation; ``faults`` are those that belong to no call. ``knobs`` may be replaced at any time.
+    order of creation; ``faults`` are those that belong to no call. ``knobs`` may be replaced at any time. ``on_join``
+    sees each conversation before its first message.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SimulatedUltravox:
         strict: bool = True,
         capture_s: float = 0.0,
         knobs: Knobs | None = None,
+        on_join: Callable[[Conversation, AgentSocket], None] | None = None,
     ) -> None:
         self.api_key = api_key
         self.strict = strict
@@ -58,6 +60,7 @@ class SimulatedUltravox:
         self.admission = Admission(self.faults)
         self._dialogue = dialogue
         self._capture_s = capture_s
+        self._on_join = on_join
         self._listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
         self._sockets: list[AgentSocket] = []
         self._server = _Server(
@@ -142,7 +145,10 @@ class SimulatedUltravox:
             return Refusal(status=HTTPStatus.GONE)
         call.client_version = next(iter(parse_qs(url.query).get("clientVersion", [])), None)
         self._sockets.append(agent_socket)
-        return call.join(self._dialogue, _voice(call.settings.output_hz), now=now, capture_s=self._capture_s)
+        conversation = call.join(self._dialogue, _voice(call.settings.output_hz), now=now, capture_s=self._capture_s)
+        if self._on_join is not None:
+            self._on_join(conversation, agent_socket)
+        return conversation
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

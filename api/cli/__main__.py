@@ -1,0 +1,5 @@
+"""``python -m api.cli`` is ``trunkline``."""
+
+from api.cli import main
+
+main()

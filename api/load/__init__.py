@@ -1,0 +1,1 @@
+"""The load kit: drives an engine over HTTP, plays both its far ends, and measures there."""
