@@ -13,6 +13,8 @@ from engine.pool import WorkerPool
 from engine.records import CallId
 from engine.trunks import Trunks
 
+_LONGEST_HOLD_S = 10.0
+
 
 class Admission:
     """One environment's way to the lines. Each attempt that asks is let through once, or withdraws."""
@@ -56,6 +58,10 @@ class Admission:
                 f"sip.queue_timeout ({timeout_s:g} s).",
                 retry_after_s=math.ceil(wait_s - timeout_s),
             )
+
+    def hold_sessions(self, wait_s: float) -> None:
+        """The agent service wants no new session for so long; it is asked again after a while all the same."""
+        self._pacer.hold_sessions(asyncio.get_running_loop().time() + min(wait_s, _LONGEST_HOLD_S))
 
     def calls(self, trunk: str) -> int:
         """The attempts and calls that the trunk has now."""

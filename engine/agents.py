@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from engine.dtmf import PRESS_KEYS_TOOL
 from engine.ports import AgentSession
@@ -62,6 +63,10 @@ class UltravoxAgents:
                     await asyncio.sleep(_END_REASON_POLL_S)
         except (TimeoutError, AgentError):
             return None
+
+    def on_busy(self, tell: Callable[[float], None]) -> None:
+        """Have ``tell`` called with the seconds for which the service wants no new session."""
+        self._api.on_busy = tell
 
     async def aclose(self) -> None:
         """Close the connections to the service."""

@@ -251,7 +251,7 @@ class UltravoxConfig(_Section):
     api_key: SecretText = Secret("")
     """Empty: plain calls only."""
     base_url: WebUrl = "https://api.ultravox.ai"
-    creations_per_second: int = Field(default=5, ge=1)
+    creations_per_second: int | None = Field(default=None, ge=1)
     """AI calls begun in any window of one second."""
     sample_rate: Literal["auto", 8000, 16000, 24000, 48000] = "auto"
     """Hz between here and Ultravox, both ways; ``auto`` is the codec's own rate, so that nothing is resampled."""

@@ -69,6 +69,8 @@ class LiveRealm:
         )
         pacer = Pacer(self._trunks.caps(), creations_per_second=config.ultravox.creations_per_second)
         self._lines = Admission(self._pool, self._trunks, pacer)
+        if agents is not None:
+            agents.on_busy(self._lines.hold_sessions)
 
     def realm(self) -> Realm:
         """The live environment's realm."""

@@ -14,6 +14,7 @@ from engine.records import CallId
 
 _WINDOW_S = 1.0
 NO_LINE = "sip.max_calls"
+AGENTS_BUSY = "Ultravox, which says that it is at a limit of its own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,7 @@ class Pacer:
             name: _Rate(f"trunks[{name}].calls_per_second", caps.calls_per_second) for name, caps in trunks.items()
         }
         self._creations = _Rate("ultravox.creations_per_second", creations_per_second)
+        self._sessions_from_s = 0.0
         self._calls: dict[str, set[CallId]] = {name: set() for name in trunks}
         self._waiting: dict[CallId, Ticket] = {}
 
@@ -96,6 +98,10 @@ class Pacer:
     def leave(self, leg: CallId) -> str:
         """Wait no more; returns the settings that held the attempt, or nothing when no trunk could take calls."""
         return self._waiting.pop(leg).held_by
+
+    def hold_sessions(self, until_s: float) -> None:
+        """The agent service is at a limit of its own: begin no session before then."""
+        self._sessions_from_s = max(self._sessions_from_s, until_s)
 
     def calls(self, trunk: str) -> int:
         """The attempts and calls that the trunk has now."""
@@ -137,7 +143,9 @@ class Pacer:
         """When time alone may let somebody through; None while nobody waits for time."""
         if not self._waiting:
             return None
-        opens = (rate.opens_at_s for rate in (*self._invites.values(), self._creations))
+        opens = [rate.opens_at_s for rate in (*self._invites.values(), self._creations)]
+        if any(ticket.held_by == AGENTS_BUSY for ticket in self._waiting.values()):
+            opens.append(self._sessions_from_s)
         return min((at_s for at_s in opens if at_s is not None), default=None)
 
     def wait_s(self, route: Iterable[str], *, new_session: bool) -> float:
@@ -151,9 +159,12 @@ class Pacer:
 
     def _trunk_for(self, ticket: Ticket, now_s: float, up: Callable[[str], bool]) -> str | None:
         held = {name: self._full(name, now_s) for name in ticket.route if up(name)}
-        creations = self._creations.held_by(now_s) if ticket.new_session else ""
+        creations = self._sessions_held_by(now_s) if ticket.new_session else ""
         ticket.held_by = creations or ", ".join(held.values())
         return None if creations else next((name for name, limit in held.items() if not limit), None)
+
+    def _sessions_held_by(self, now_s: float) -> str:
+        return AGENTS_BUSY if now_s < self._sessions_from_s else self._creations.held_by(now_s)
 
     def _full(self, name: str, now_s: float) -> str:
         limit = self._caps[name].max_calls

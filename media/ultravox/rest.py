@@ -8,7 +8,7 @@ import email.utils
 import json
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,6 +112,8 @@ class UltravoxApi:
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._answer_s = connect_s + read_s
+        self.on_busy: Callable[[float], None] = lambda wait_s: None
+        """Told how long Ultravox wants to be left alone, each time it says that it is at a limit."""
         self._client = client or httpx.AsyncClient(timeout=httpx.Timeout(read_s, connect=connect_s))
 
     async def create_call(self, spec: AgentCallSpec, *, gave_up: asyncio.Event) -> CreatedCall:
@@ -126,6 +128,7 @@ class UltravoxApi:
                 break
             except AgentBusy as busy:
                 wait_s = pause_s if busy.retry_after_s is None else max(busy.retry_after_s, _FIRST_PAUSE_S)
+                self.on_busy(wait_s)
                 if await _is_set_within(gave_up, wait_s):
                     raise
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

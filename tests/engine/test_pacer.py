@@ -109,6 +109,19 @@ def test_ai_calls_wait_for_the_agent_services_rate_and_plain_ones_pass_them() ->
     assert rig.pacer.leave(CallId("2")) == "ultravox.creations_per_second = 1"
 
 
+def test_ai_calls_wait_as_long_as_the_agent_service_asks_and_plain_ones_pass_them() -> None:
+    rig = Rig({"a": Caps()})
+    rig.pacer.hold_sessions(103.0)
+    rig.pacer.hold_sessions(102.0)
+    rig.join("1", ai=True)
+    rig.join("2")
+    assert rig.admit() == [("2", "a")]
+    assert rig.pacer.wake_at_s() == 103.0
+    rig.now_s = 103.0
+    assert rig.admit() == [("1", "a")]
+    assert rig.pacer.wake_at_s() is None
+
+
 @pytest.mark.parametrize(
     ("waiting", "caps", "ai", "wait_s"),
     [(0, 2, False, 0), (40, 2, False, 20), (40, None, False, 0), (40, None, True, 8), (40, 20, True, 8)],

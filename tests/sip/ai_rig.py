@@ -155,7 +155,6 @@ async def ai_rig(
                         "api_key": API_KEY,
                         "base_url": ultravox_url or ultravox.base_url,
                         "sample_rate": sample_rate,
-                        "creations_per_second": 1000,
                     },
                 }
             )

@@ -208,9 +208,12 @@ async def test_key_that_no_header_can_carry_is_refused_without_showing_it(key: s
 @pytest.mark.parametrize("status", [429, 503])
 async def test_busy_service_is_asked_again_until_it_has_room(status: int) -> None:
     service = Service(busy(status, Retry_After="0"), busy(status), created())
-    call = await api_of(service).create_call(SPEC, gave_up=asyncio.Event())
+    api, told = api_of(service), list[float]()
+    api.on_busy = told.append
+    call = await api.create_call(SPEC, gave_up=asyncio.Event())
     assert call.call_id == "c-1"
     assert len(service.requests) == 3
+    assert len(told) == 2
 
 
 async def test_giving_up_ends_the_wait_at_once() -> None:
