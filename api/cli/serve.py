@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import typer
+import uvloop
 
 from api.cli.call import watch_call
 from api.cli.client import Client
@@ -42,7 +43,8 @@ def serve(path: Path | None, *, welcome: bool) -> None:
     # Nothing but the call itself is to be seen while the newcomer watches it.
     log = LogSettings(level="WARNING" if welcome else "INFO")
     set_up_logging(log)
-    asyncio.run(_serve(config, log, welcome=welcome))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, log, welcome=welcome))
 
 
 async def _serve(config: Config, log: LogSettings, *, welcome: bool) -> None:
