@@ -36,7 +36,7 @@ CallEvent = (
 )
 """The events that belong to a call."""
 
-SPARE_LINES = 4
+SPARE_LINES = 8
 """Free lines that are kept warm, so that a call finds one without waiting for a process."""
 SPARE_WORKERS = 2
 """Slots beyond what ``max_calls`` needs: for the spares, and for a process that is still ending."""
