@@ -39,6 +39,7 @@ def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
             Route("/api/keys", guard(KEYS_MANAGE, keys.create), methods=["POST"]),
             Route("/api/keys", guard(KEYS_MANAGE, keys.list_all), methods=["GET"]),
             Route("/api/keys/{id}", guard(KEYS_MANAGE, keys.revoke), methods=["DELETE"]),
+            Route("/metrics", guard(VOICE_READ, health.metrics), methods=["GET"]),
             Route("/healthz", health.live),
             Route("/readyz", health.ready),
             Route("/openapi.json", openapi),

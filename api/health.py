@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can take calls; for load balancers, so without a key."""
+"""How the process does: whether it lives and can take calls, for load balancers, and its metrics."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from starlette.responses import Response
 
 from api.ports import Engine
 from api.views import Alive, ReadinessView, answer
+from engine.records import ApiKey
 
 
 class Health:
-    """Neither operation waits for anything."""
+    """No operation waits for anything. The metrics are those of the key's environment; the others need no key."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -21,3 +22,6 @@ class Health:
     async def ready(self, _: Request) -> Response:
         state = self._engine.readiness()
         return answer(ReadinessView(ready=state.ready, checks=dict(state.checks)), 200 if state.ready else 503)
+
+    async def metrics(self, _: Request, key: ApiKey) -> Response:
+        return Response(self._engine.metrics(key.environment), media_type="text/plain; version=0.0.4")

@@ -149,6 +149,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         scope=KEYS_MANAGE,
         refuses=(problems.NOT_FOUND,),
     ),
+    ("/metrics", "get"): Operation(
+        summary="Counters, times and gauges of the key's environment, in Prometheus' text format.",
+        answers="text/plain",
+        scope=VOICE_READ,
+    ),
     ("/healthz", "get"): Operation(summary="Whether the process serves requests.", answers=Alive),
     ("/readyz", "get"): Operation(summary="Whether new calls can be taken.", answers=ReadinessView),
     ("/openapi.json", "get"): Operation(summary="This document.", answers="application/json"),

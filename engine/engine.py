@@ -9,12 +9,14 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from weakref import WeakValueDictionary
 
 from engine.call import Call, CallLimits, final_kinds
 from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
 from engine.guard import Clearance, Guard
 from engine.key_registry import KeyRegistry
+from engine.metrics import Metrics, Standing
 from engine.outcome import ENGINE_RESTARTED, ENGINE_SHUTDOWN
 from engine.pool import CallEvent
 from engine.ports import CallStore, IdempotencyClaim, KeyStore, Readiness
@@ -71,6 +73,7 @@ class Engine:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._watchers: dict[CallId, set[asyncio.Queue[CallRecord]]] = {}
+        self._metrics = {environment: Metrics(partial(self._standing, environment)) for environment in realms}
         self._draining = self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -249,6 +252,20 @@ class Engine:
         )
         return Readiness(ready=ready, checks=checks)
 
+    def metrics(self, environment: Environment) -> bytes:
+        """The environment's metrics in Prometheus' text format."""
+        return self._metrics[environment].exposition()
+
+    def _standing(self, environment: Environment) -> Standing:
+        realm = self._realms[environment]
+        return Standing(
+            lines=self._reserved[environment],
+            lines_limit=realm.pool.max_calls,
+            tick_late_s=max((beat.late_max_ms for beat in realm.pool.heartbeats.values()), default=0.0) / 1000,
+            trunks={name: health.up for name, health in realm.trunks.health().items()},
+            refusals=self._guard.refusals if environment is Environment.LIVE else {},
+        )
+
     # -- the realms' events --------------------------------------------------------------------------------------------
 
     def tell(self, event: CallEvent) -> None:
@@ -358,5 +375,7 @@ class Engine:
             self._quiet.set()
 
     def _publish(self, record: CallRecord) -> None:
+        if record.status.final:
+            self._metrics[record.environment].ended(record)
         for changes in self._watchers.get(record.id, ()):
             changes.put_nowait(record)

@@ -25,6 +25,7 @@ IMPORTERS = {
     "soxr": ["engine/sandbox/speech.py"],
     "sqlalchemy": ["engine/store/"],
     "alembic": ["engine/store/"],
+    "prometheus_client": ["engine/metrics.py"],
     "starlette": ["api/", "engine/sandbox/"],
     "uvicorn": ["api/", "engine/sandbox/"],
     "pydantic": [

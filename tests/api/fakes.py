@@ -143,6 +143,9 @@ class FakeEngine:
     def trunks(self, environment: Environment) -> list[TrunkState]:
         return self.trunk_states[environment]
 
+    def metrics(self, environment: Environment) -> bytes:
+        return f"of_{environment.value} 1\n".encode()
+
     def readiness(self) -> Readiness:
         return self.state
 

@@ -47,6 +47,9 @@ class FakeEngine:
 
     async def drain(self, timeout_s: float) -> None: ...
 
+    def metrics(self, environment: Environment) -> bytes:
+        return b""
+
     def readiness(self) -> Readiness:
         return Readiness(ready=False, checks={})
 
