@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from api.cli.failure import CommandFailed
 from api.cli.load import measured
 from api.cli.screen import console
 from api.load.bench import ROWS, append, compared, last_two, measure
+from api.load.growth import grow
 from api.load.plan import Plan
 
 
@@ -30,6 +32,31 @@ def bench(results: Path, *, repeats: int, scale: float) -> None:
     for doubt in result["doubts"]:
         screen.print(f"DOUBT: {doubt}.", style="red")
     screen.print(f"Appended to {results}. {_where(result)}.")
+
+
+def growth(folder: Path) -> None:
+    """Measure a call's cost with more and more calls; leaves ``growth.json`` and ``growth.svg`` in ``folder``."""
+    screen = console()
+
+    def report(plan: Plan) -> dict[str, Any]:
+        screen.print(f"{plan.calls} AI calls", style="dim")
+        return measured(plan)
+
+    found = grow(report)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "growth.json").write_text(json.dumps(found, indent=1) + "\n")
+    table = Table(
+        "calls", "% of a core per call", "MB per call", "spacing p99, ms", "loop p50 / p95, ms", box=box.SIMPLE
+    )
+    for run in found["runs"]:
+        cells = (run["calls"], f"{100 * run['cpu']['all']:.2f}", run["pss_mb_per_call"], run["spacing_p99_ms"])
+        table.add_row(*map(str, cells), f"{run['loop_p50_ms']} / {run['loop_p95_ms']}")
+    screen.print(table)
+    for doubt in {doubt for run in found["runs"] for doubt in run["doubts"]}:
+        screen.print(f"DOUBT: {doubt}.", style="red")
+    from api.load.page import growth_plot  # needs matplotlib
+
+    (folder / "growth.svg").write_text(growth_plot(found))
 
 
 def compare(results: Path) -> None:

@@ -146,6 +146,10 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="How often the whole set is measured.")] = 2,
     scale: Annotated[float, typer.Option(min=0.01, max=1.0, help="Less than 1: fewer calls, less time.")] = 1.0,
     compare: Annotated[bool, typer.Option("--compare", help="Only show the last two results side by side.")] = False,
+    growth: Annotated[
+        bool,
+        typer.Option("--growth", help="What a call costs with 1 to 120 at once, as growth.json and growth.svg."),
+    ] = False,
     results: Annotated[Path, typer.Option(help="Where results are appended.")] = Path("bench/results.jsonl"),
 ) -> None:
     """Measure the fixed set of figures that the design promises, three to four minutes a repeat."""
@@ -153,6 +157,8 @@ def bench(
 
     if compare:
         bench.compare(results)
+    elif growth:
+        bench.growth(results.parent)
     else:
         bench.bench(results, repeats=repeats, scale=scale)
 

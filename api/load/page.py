@@ -69,7 +69,7 @@ def page(report: Mapping[str, Any]) -> str:
     title = f"{plan['calls']} {kind} calls, {plan['cps']:g} a second, for {plan['seconds']:g} s"
     under = f"{report['at']} · commit {machine['commit']} · {machine['cores']} × {machine['cpu']} · {machine['kernel']}"
     doubts = "".join(f'<p class="bad">Doubt: {html.escape(doubt)}.</p>' for doubt in report["far_end"]["doubts"])
-    plots = "".join(f"<figure>{svg}</figure>" for svg in _plots(report))
+    plots = "".join(f"<figure>{plot}</figure>" for plot in _plots(report))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,"><style>{_CSS}</style>'
@@ -80,6 +80,21 @@ def page(report: Mapping[str, Any]) -> str:
         f"<details><summary>All, as JSON</summary><pre>{html.escape(json.dumps(report, indent=1))}</pre></details>"
         "</body></html>\n"
     )
+
+
+def growth_plot(growth: Mapping[str, Any]) -> str:
+    """CPU per call over the calls at once (``api.load.growth``), as an SVG document."""
+    runs = growth["runs"]
+
+    def draw(axes: Axes) -> None:
+        for kind, style in (("all", "o-"), ("worker", "o--"), ("control", "o:")):
+            shares = [100 * (run["cpu"][kind] or 0) for run in runs]
+            axes.plot([run["calls"] for run in runs], shares, style, label=kind)
+        axes.set(xlabel="AI calls at once", ylabel="% of a core per call", ylim=(0, None))
+        axes.grid(axis="y")
+        axes.legend(frameon=False)
+
+    return _svg(f"CPU per AI call, 8 kHz, {growth['machine']['cores']} × {growth['machine']['cpu']}", draw)
 
 
 def _plots(report: Mapping[str, Any]) -> Iterable[str]:
@@ -138,8 +153,8 @@ def _svg(title: str, draw: Callable[[Axes], None]) -> str:
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     # Ids must differ between the plots of one page.
     prefix = re.sub(r"\W", "", title)
-    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{prefix}-", out.getvalue()[out.getvalue().index("<svg") :])
-    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL).replace(
+    element = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{prefix}-", out.getvalue()[out.getvalue().index("<svg") :])
+    return re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL).replace(
         "<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1
     )
 
