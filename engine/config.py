@@ -1,55 +1,34 @@
-"""Every setting, its meaning, its check, and the one loader.
-
-The file is TOML; ``${NAME}`` inside a string is read from the environment (``$${`` writes a plain ``${``); unknown keys
-are errors. The whole file is checked before anything is reported, and then every mistake is reported at once
-(``ConfigError``).
-"""
+"""Every setting, its meaning and its check; those of a trunk are in ``engine.trunk_config``, the guard's in
+``engine.guard_config``."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationInfo, field_validator
 
 from engine.config_values import (
     Duration,
     IpAddress,
-    Label,
     OptionalIpAddress,
-    OptionalServerUri,
     PortRange,
     Ports,
-    ReadableFile,
     Secret,
     SecretText,
-    ServerUri,
+    Section,
     WebUrl,
-    check_key_pair,
 )
-from engine.errors import ConfigError
 from engine.guard_config import GuardConfig
-from engine.identity_config import IdentityConfig
-from engine.outcome import CONCERNS_TRUNK
-from engine.sip_uri import SipUri
+from engine.trunk_config import TrunkConfig
 
 LINES_PER_WORKER = 4
 """Calls a worker holds in the stock PJSIP build: what ``worker_ports`` is checked against before any worker runs."""
 SPARE_WORKERS = 2
-MIN_SESSION_EXPIRES_S = 90.0
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class HttpConfig(_Section):
+class HttpConfig(Section):
     """Where the API listens."""
 
     host: str = "127.0.0.1"
@@ -57,7 +36,7 @@ class HttpConfig(_Section):
     """0: any free one."""
 
 
-class StoreConfig(_Section):
+class StoreConfig(Section):
     """Where calls and keys are remembered."""
 
     url: str = "sqlite:///trunkline.db"
@@ -71,7 +50,7 @@ class StoreConfig(_Section):
         return url
 
 
-class SipConfig(_Section):
+class SipConfig(Section):
     """The SIP user agent."""
 
     bind: IpAddress = "0.0.0.0"
@@ -125,127 +104,7 @@ class SipConfig(_Section):
         return ports
 
 
-class TlsConfig(_Section):
-    """TLS to a trunk. Files are PEM."""
-
-    ca_file: ReadableFile = ""
-    """Trust these authorities, in place of the system's."""
-    certificate: ReadableFile = ""
-    """Ours, for a trunk that asks for one."""
-    private_key: ReadableFile = Field(default="", validate_default=True)
-    verify: bool = True
-    """False: anybody on the way can pose as the trunk."""
-
-    @field_validator("private_key")
-    @classmethod
-    def _goes_with_the_certificate(cls, private_key: str, info: ValidationInfo) -> str:
-        certificate = info.data.get("certificate", private_key)
-        if bool(private_key) != bool(certificate):
-            raise ValueError("certificate and private_key go together")
-        if private_key:
-            check_key_pair(certificate, private_key)
-        return private_key
-
-
-class TrunkConfig(IdentityConfig):
-    """A way to the telephone network."""
-
-    name: Label
-    """Unique; for logs and records."""
-    provider: Label = "sip"
-    """Shown as ``provider`` of plain calls."""
-    uri: ServerUri
-    """Where INVITEs go, such as ``sip:sip.carrier.example;transport=udp``."""
-    username: str = Field(default="", pattern=r"^[A-Za-z0-9._~!*$&=+%-]*$")
-    password: SecretText = Secret("")
-    registrar: OptionalServerUri = ""
-    """Set: register there."""
-    outbound_proxy: tuple[ServerUri, ...] = ()
-    """Route every request through these, in this order (RFC 3261 §8.1.2)."""
-    codecs: tuple[Literal["PCMU", "PCMA", "G722"], ...] = ("PCMU", "PCMA", "G722")
-    """Offered in this order."""
-    dtmf: Literal["auto", "rfc4733", "info"] = "auto"
-    """How keys are sent: RTP events (RFC 4733), SIP INFO, or events where the far end takes them, else INFO."""
-    reliable_provisional: Literal["optional", "required"] = "optional"
-    """18x acknowledged with PRACK (RFC 3262): when the far end asks for it, or always."""
-    session_timer: Literal["off", "optional", "required", "always"] = "optional"
-    """Session timers (RFC 4028): none; when the far end has them too; insist; refresh whether it has them or not."""
-    session_expires_s: Duration = Field(default=1800.0, alias="session_expires")
-    """The session interval we ask for; RFC 4028 §4 allows no less than 90 s."""
-    redirects: Literal["refuse", "follow"] = "refuse"
-    """What a 3xx does: end the call, or lead to the address it names at this trunk's own host."""
-    priority: int | None = Field(default=None, ge=0)
-    """Lower ones are tried first; by default the trunk's place in the file."""
-    weight: int = Field(default=1, ge=1)
-    """How often the trunk is first among those of the same priority."""
-    max_calls: int | None = Field(default=None, ge=1)
-    calls_per_second: int | None = Field(default=None, ge=1)
-    """INVITEs in any window of one second."""
-    failover_on: tuple[int, ...] = (408, 500, 502, 503, 504)
-    """The statuses after which the next trunk is tried."""
-    response_timeout_s: Duration = Field(default=4.0, alias="response_timeout")
-    """Without any response for so long the next trunk is tried."""
-    register_expires_s: Duration = Field(default=300.0, alias="register_expires")
-    """How long a registration is asked to hold; it is renewed in time."""
-    probe_interval_s: Duration | None = Field(default=None, alias="probe_interval")
-    """Set: OPTIONS so often."""
-    probe_failures: int = Field(default=2, ge=1)
-    """So many probes without a good answer in a row, and the trunk gets no calls until one is answered."""
-
-    tls: TlsConfig = TlsConfig()
-    srtp_without_tls: bool = False
-    """Allow ``srtp`` although its keys can be read on the way."""
-    srtp: Literal["off", "optional", "required"] = "off"
-
-    @property
-    def first_hop(self) -> SipUri:
-        """Where INVITEs leave to."""
-        return SipUri.parse((*self.outbound_proxy, self.uri)[0])
-
-    @field_validator("srtp")
-    @classmethod
-    def _keys_are_secret(cls, srtp: str, info: ValidationInfo) -> str:
-        hops = (*info.data.get("outbound_proxy", ()), info.data.get("uri", ""))
-        in_clear = hops[0] and SipUri.parse(hops[0]).transport != "tls"
-        if srtp != "off" and in_clear and not info.data["srtp_without_tls"]:
-            raise ValueError(
-                "its keys would cross the network in clear: expected ;transport=tls in outbound_proxy or uri, "
-                "or srtp_without_tls = true"
-            )
-        return srtp
-
-    @field_validator("failover_on")
-    @classmethod
-    def _blames_the_trunk(cls, codes: tuple[int, ...]) -> tuple[int, ...]:
-        if callees := [str(code) for code in codes if code not in CONCERNS_TRUNK]:
-            raise ValueError(f"{', '.join(callees)}: no other trunk can help; expected 401, 402, 403, 407, 408 or 5xx")
-        return codes
-
-    @field_validator("registrar")
-    @classmethod
-    def _registers_as_somebody(cls, registrar: str, info: ValidationInfo) -> str:
-        if registrar and info.data.get("username") == "":
-            raise ValueError("registering needs a username beside it")
-        return registrar
-
-    @field_validator("session_expires_s")
-    @classmethod
-    def _session_is_not_refreshed_all_the_time(cls, session_expires_s: float) -> float:
-        if session_expires_s < MIN_SESSION_EXPIRES_S:
-            raise ValueError(f"expected {MIN_SESSION_EXPIRES_S:g}s or more (RFC 4028 §4), not {session_expires_s:g}s")
-        return session_expires_s
-
-    @field_validator("codecs")
-    @classmethod
-    def _each_codec_once(cls, codecs: tuple[str, ...]) -> tuple[str, ...]:
-        if not codecs:
-            raise ValueError("expected at least one")
-        if len(set(codecs)) < len(codecs):
-            raise ValueError("a codec is named twice")
-        return codecs
-
-
-class UltravoxConfig(_Section):
+class UltravoxConfig(Section):
     """The account that AI calls run on."""
 
     api_key: SecretText = Secret("")
@@ -259,14 +118,14 @@ class UltravoxConfig(_Section):
     """Offer the model a tool that presses telephone keys."""
 
 
-class WebhooksConfig(_Section):
+class WebhooksConfig(Section):
     """Where clients' webhooks may lead."""
 
     allow_private: bool = False
     """Also to loopback, private and link-local addresses, and by plain http."""
 
 
-class RetentionConfig(_Section):
+class RetentionConfig(Section):
     """How long what is personal is kept."""
 
     transcripts_days: int = Field(default=0, ge=0)
@@ -275,7 +134,7 @@ class RetentionConfig(_Section):
     """The log of webhook deliveries."""
 
 
-class Config(_Section):
+class Config(Section):
     """The whole configuration. Without a trunk there is only the sandbox."""
 
     http: HttpConfig = HttpConfig()
@@ -298,115 +157,3 @@ class Config(_Section):
     def redacted(self) -> dict[str, Any]:
         """The settings under the names of the file, with stars for every secret that is set."""
         return self.model_dump(by_alias=True)
-
-
-def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: ``path``, else ``TRUNKLINE_CONFIG``, else ``./trunkline.toml`` when there is one, else None."""
-    if path is not None:
-        return path
-    if named := environ.get("TRUNKLINE_CONFIG"):
-        return Path(named)
-    return default if (default := Path("trunkline.toml")).exists() else None
-
-
-def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Read and check the file that ``find_config`` finds; the defaults when there is none.
-
-    Raises ``ConfigError`` with every mistake of the file; no password or API key is in it.
-    """
-    found = find_config(path, environ)
-    if found is None:
-        return Config()
-    source = str(found)
-    unset: dict[str, str] = {}
-    document = _expand(_parse(found), "", environ, unset)
-    try:
-        config = Config.model_validate(document)
-    except ValidationError as error:
-        found_mistakes = [(_dotted(detail["loc"]), _explain(detail)) for detail in error.errors(include_url=False)]
-        mistakes = [*unset.items(), *((key, text) for key, text in found_mistakes if key not in unset)]
-        raise ConfigError(source, mistakes) from None
-    if unset:
-        raise ConfigError(source, list(unset.items()))
-    return config
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(str(path), [("file", f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [("file", f"is not UTF-8 text (byte {error.start})")]) from None
-    except tomllib.TOMLDecodeError as error:
-        what, _, where = str(error).removesuffix(")").rpartition(" (at ")
-        raise ConfigError(str(path), [(where, f"not TOML: {what[:1].lower()}{what[1:]}")]) from None
-
-
-_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
-
-
-def _expand(value: Any, key: str, environ: Mapping[str, str], unset: dict[str, str]) -> Any:
-    """``value`` with its ``${NAME}`` replaced and its lists as tuples; ``unset`` gets a message for each bad one."""
-    if isinstance(value, dict):
-        return {name: _expand(item, f"{key}.{name}".lstrip("."), environ, unset) for name, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_expand(item, f"{key}[{index}]", environ, unset) for index, item in enumerate(value))
-    if not isinstance(value, str):
-        return value
-
-    def read(match: re.Match[str]) -> str:
-        if match[0] == "$${":
-            return "${"
-        name = match[1]
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or not match[0].endswith("}"):
-            unset[key] = "${ starts the name of an environment variable, as in ${NAME}; write $${ for a plain ${"
-        elif name not in environ:
-            unset[key] = f"the environment variable {name} is not set"
-        return environ.get(name, "")
-
-    return _REFERENCE.sub(read, value)
-
-
-def _dotted(location: tuple[int | str, ...]) -> str:
-    """``trunks[0].codecs[1]``: the key as one would look for it in the file."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).lstrip(".")
-
-
-_EXPECTED = {
-    "missing": "is missing",
-    "string_type": "expected a text in quotes",
-    "int_type": "expected a whole number",
-    "bool_type": "expected true or false",
-    "tuple_type": "expected a list in brackets",
-    "model_type": "expected a table of settings",
-    "string_pattern_mismatch": "has characters that cannot stand there",
-}
-
-
-def _explain(detail: ErrorDetails) -> str:
-    """One mistake in plain words."""
-    match detail["type"]:
-        case "value_error":
-            return str(detail["ctx"]["error"])
-        case "extra_forbidden":
-            return _unknown_key(detail["loc"])
-        case "literal_error":
-            return f"expected {detail['ctx']['expected']}, not {detail['input']!r}"
-        case "greater_than_equal":
-            return f"expected {detail['ctx']['ge']} or more, not {detail['input']}"
-        case "less_than_equal":
-            return f"expected {detail['ctx']['le']} or less, not {detail['input']}"
-        case kind:
-            return _EXPECTED.get(kind, detail["msg"])
-
-
-def _unknown_key(location: tuple[int | str, ...]) -> str:
-    section: type[BaseModel] = Config
-    for step in location[:-1]:
-        if isinstance(step, str):
-            annotation = section.model_fields[step].annotation
-            section = (get_args(annotation) or (annotation,))[0]
-    known = [field.alias or name for name, field in section.model_fields.items()]
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"is no setting; did you mean {near[0]}?" if near else f"is no setting; there are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""The kinds of value that settings have: each reads its text, or says what it expected.
+"""What settings are made of: sections, and kinds of value that each read their text, or say what they expected.
 
 A reader raises ``ValueError`` with a sentence. Texts in which a password may stand are not repeated in it.
 """
@@ -13,9 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
 from engine.sip_uri import SipUri
+
+
+class Section(BaseModel):
+    """A table of the file. Frozen; an unknown key in it is an error, and so is a value of another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Secret:
@@ -110,6 +116,12 @@ def _label(value: Any) -> str:
     return value
 
 
+def _callers(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\+[1-9][0-9]{0,14}\*?", value):
+        raise ValueError(f'expected a number such as "+14155550100" or "+1415555*", not {value!r}')
+    return value
+
+
 def _server_uri(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("expected a SIP URI in quotes")
@@ -188,6 +200,8 @@ Duration = Annotated[float, PlainValidator(_duration), PlainSerializer(lambda se
 IpAddress = Annotated[str, PlainValidator(_address)]
 OptionalIpAddress = Annotated[str, PlainValidator(lambda value: value if value == "" else _address(value))]
 Label = Annotated[str, PlainValidator(_label)]
+Callers = Annotated[str, PlainValidator(_callers)]
+"""A number in E.164, or with a final ``*`` every number that begins so."""
 ServerUri = Annotated[str, PlainValidator(_server_uri)]
 """A SIP URI of a host: no user, no headers. sips: is read as TLS to that host, for no carrier keeps it all the way."""
 OptionalServerUri = Annotated[str, PlainValidator(lambda value: value if value == "" else _server_uri(value))]

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from engine.caps import Cap, Use
 from engine.errors import CapReached, GuardRefused
 from engine.guard_config import ANYWHERE, GuardConfig
+from engine.identity import may_call_from
 from engine.numbering import NumberKind, look_up
 from engine.records import CallId, CallRecord, CallRequest, PlacedCall
 
@@ -130,7 +131,7 @@ class Guard:
             raise GuardRefused(to.kind, _ALWAYS[to.kind])
         if to.kind in config.blocked_types:
             raise GuardRefused("guard.blocked_types", f"No {to.kind} number is called (guard.blocked_types).")
-        if config.callers and not any(_covers(caller, request.from_number) for caller in config.callers):
+        if not may_call_from(config.callers, request.from_number):
             raise GuardRefused("guard.callers", "The from number is none that may call (guard.callers).")
         allowed = frozenset(config.countries) or look_up(request.from_number).countries
         if ANYWHERE not in allowed and allowed.isdisjoint(to.countries):
@@ -163,10 +164,6 @@ def _talked_s(call: CallRecord | PlacedCall) -> int:
     if call.answered_at is None or call.ended_at is None:
         return 0
     return max(0, math.ceil((call.ended_at - call.answered_at).total_seconds()))
-
-
-def _covers(pattern: str, number: str) -> bool:
-    return number.startswith(pattern[:-1]) if pattern.endswith("*") else number == pattern
 
 
 def _reached(rule: _Rule, amount: int, left: int, free_in_s: float | None) -> CapReached:

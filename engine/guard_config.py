@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from engine.config_values import Callers, Section
 
 ANYWHERE = "*"
 
 
-class GuardConfig(BaseModel):
+class GuardConfig(Section):
     """What live calls are refused for. A cap of 0 is none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     countries: tuple[str, ...] = ()
     """ISO 3166-1 codes; ``"*"``: everywhere. Empty: the country of the ``from`` number."""
@@ -22,8 +21,8 @@ class GuardConfig(BaseModel):
         ...,
     ] = ("premium-rate", "shared-cost", "personal", "satellite")
     """Kinds of number. Emergency numbers, short codes and what cannot be a number are refused always."""
-    callers: tuple[str, ...] = ()
-    """The ``from`` numbers; a final ``*`` stands for any rest. Empty: every number."""
+    callers: tuple[Callers, ...] = ()
+    """The ``from`` numbers. Empty: every number."""
     key_calls_per_minute: int = Field(default=0, ge=0)
     key_calls_per_hour: int = Field(default=0, ge=0)
     key_calls_per_day: int = Field(default=0, ge=0)
@@ -45,11 +44,3 @@ class GuardConfig(BaseModel):
                 hint = "; the United Kingdom is GB" if country == "UK" else ""
                 raise ValueError(f'expected ISO 3166-1 codes such as "US", or "*", not {country!r}{hint}')
         return countries
-
-    @field_validator("callers")
-    @classmethod
-    def _are_numbers(cls, callers: tuple[str, ...]) -> tuple[str, ...]:
-        for caller in callers:
-            if not re.fullmatch(r"\+[1-9][0-9]{0,14}\*?", caller):
-                raise ValueError(f'expected numbers such as "+14155550100" or "+1415555*", not {caller!r}')
-        return callers

@@ -102,8 +102,8 @@ def check_header(name: str, value: str) -> None:
 
 
 def may_call_from(callers: tuple[str, ...], number: str) -> bool:
-    """Whether the trunk allows the caller's number: one of ``callers``, in which a final ``*`` stands for any rest.
-    Without any, every number is allowed."""
+    """Whether the caller's number is one of ``callers``, in which a final ``*`` stands for any rest. Without any, every
+    number is allowed."""
     return not callers or any(
         number.startswith(allowed[:-1]) if allowed.endswith("*") else number == allowed for allowed in callers
     )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from engine.config_values import Callers, Section
 from engine.identity import Identity, IdentityHeader, check_header
 
 
-class IdentityConfig(BaseModel):
+class IdentityConfig(Section):
     """The part of a trunk's settings that becomes its ``Identity``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     number_format: Literal["+e164", "e164"] = "+e164"
     """With or without the plus; for the caller's number too."""
@@ -33,8 +32,8 @@ class IdentityConfig(BaseModel):
     """Have the number withheld: ``Privacy: id`` and an anonymous From (RFC 3323)."""
     headers: dict[str, str] = Field(default={})
     """Added to every INVITE."""
-    callers: tuple[str, ...] = ()
-    """The numbers that may call through the trunk; a final ``*`` stands for any rest. Empty: every number."""
+    callers: tuple[Callers, ...] = ()
+    """The numbers that may call through the trunk. Empty: every number."""
 
     @field_validator("display_name")
     @classmethod
@@ -51,15 +50,6 @@ class IdentityConfig(BaseModel):
         if len({name.lower() for name in headers}) < len(headers):
             raise ValueError("a header is named twice")
         return headers
-
-    @field_validator("callers")
-    @classmethod
-    def _are_numbers(cls, callers: tuple[str, ...]) -> tuple[str, ...]:
-        for caller in callers:
-            digits = caller.removeprefix("+").removesuffix("*")
-            if not caller.startswith("+") or not (digits.isdecimal() and digits.isascii()):
-                raise ValueError(f'expected numbers such as "+14155550100" or "+1415555*", not {caller!r}')
-        return callers
 
     def wishes(self) -> Identity:
         """As the SIP stack takes them."""

@@ -15,7 +15,7 @@ import certifi
 from engine.admission import Admission
 from engine.agents import UltravoxAgents
 from engine.commands import Register, Srtp, Stop, TlsSettings, TrunkAccount
-from engine.config import Config, TrunkConfig
+from engine.config import Config
 from engine.errors import EngineError
 from engine.events import Event, Probed, Registration
 from engine.log import LogSettings
@@ -26,6 +26,7 @@ from engine.process_settings import StackSettings, WorkerSettings
 from engine.realm import Realm
 from engine.records import CallId
 from engine.supervisor import ChildProcess, Supervisor
+from engine.trunk_config import TrunkConfig
 from engine.trunks import ConfiguredTrunks, Trunk
 
 log = logging.getLogger("trunkline.trunks")

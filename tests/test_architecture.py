@@ -30,9 +30,11 @@ IMPORTERS = {
     "uvicorn": ["api/", "engine/sandbox/"],
     "pydantic": [
         "engine/config.py",
+        "engine/config_file.py",
         "engine/config_values.py",
-        "engine/identity_config.py",
         "engine/guard_config.py",
+        "engine/identity_config.py",
+        "engine/trunk_config.py",
         "engine/sandbox/ultravox/",
         "api/",
     ],
@@ -77,9 +79,11 @@ TESTED_ELSEWHERE = {
     "api/load/talk.py": "tests/api/cli/test_load.py",
     "api/cli/load_screen.py": "tests/api/cli/test_load.py",
     "api/cli/failure.py": "tests/api/cli/test_commands.py",
+    "engine/config_file.py": "tests/engine/test_config.py",
     "engine/config_values.py": "tests/engine/test_config.py",
-    "engine/identity_config.py": "tests/engine/test_config.py",
     "engine/guard_config.py": "tests/engine/test_config.py",
+    "engine/identity_config.py": "tests/engine/test_config.py",
+    "engine/trunk_config.py": "tests/engine/test_config.py",
     "engine/key_registry.py": "tests/api/test_keys.py",
 }
 """Modules without a test file of their own, and where their promises are tested."""

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from api.cli.commands import app
 from engine.call_state import TRANSITIONS
-from engine.config import Config, SipConfig, TrunkConfig
+from engine.config import Config, SipConfig
 from engine.outcome import Cause
+from engine.trunk_config import TrunkConfig
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

@@ -17,7 +17,8 @@ from rich.table import Table
 from api.cli.failure import CommandFailed
 from api.cli.screen import console
 from engine import keys
-from engine.config import Config, load_config
+from engine.config import Config
+from engine.config_file import load_config
 from engine.records import ApiKey, Environment
 from engine.store import Store, open_store
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from api.cli.failure import CommandFailed
 from api.cli.screen import console
-from engine.config import load_config
+from engine.config_file import load_config
 from engine.records import Environment, Webhook
 from engine.store import open_store
 from engine.subscriptions import trial_event

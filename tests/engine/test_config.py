@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Config, TrunkConfig, find_config, load_config
+from engine.config import Config
+from engine.config_file import find_config, load_config
 from engine.config_values import PortRange
 from engine.errors import ConfigError
+from engine.trunk_config import TrunkConfig
 from tests.sip.certificates import Authority
 
 THE_ISSUES_FILE = """
@@ -173,7 +175,7 @@ PAGE = {
         "guard.countries": """expected ISO 3166-1 codes such as "US", or "*", not 'UK'; the United Kingdom is GB"""
     },
     '[guard]\ncallers = ["+1415555*", "0415"]': {
-        "guard.callers": """expected numbers such as "+14155550100" or "+1415555*", not '0415'"""
+        "guard.callers[1]": """expected a number such as "+14155550100" or "+1415555*", not '0415'"""
     },
     "[guard]\nkey_calls_per_day = -1": {"guard.key_calls_per_day": "expected 0 or more, not -1"},
     '[guard]\nblocked_types = ["emergency"]': {
@@ -203,7 +205,7 @@ PAGE = {
         "trunks[0].headers": "Via is written by Trunkline itself and cannot be set here"
     },
     TRUNK + "callers = ['4155']": {
-        "trunks[0].callers": 'expected numbers such as "+14155550100" or "+1415555*", not \'4155\''
+        "trunks[0].callers[0]": 'expected a number such as "+14155550100" or "+1415555*", not \'4155\''
     },
     TRUNK + "from_domain = 'a.example:5060'": {"trunks[0].from_domain": "has characters that cannot stand there"},
     TRUNK + 'display_name = "a\\nb"': {"trunks[0].display_name": "holds a line break or another control character"},

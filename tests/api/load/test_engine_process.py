@@ -7,7 +7,8 @@ import pytest
 
 from api.load.engine_process import Ports, configuration, lines_of, toml
 from api.load.plan import Plan
-from engine.config import Config, load_config
+from engine.config import Config
+from engine.config_file import load_config
 
 
 @pytest.mark.parametrize("calls", [1, 100, 500])
