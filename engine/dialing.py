@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine.commands import Command, Dial, HangUp
-from engine.outcome import Outcome, held_back, trunk_failed
+from engine.outcome import Outcome, held_back
 from engine.pacer import Admitted, Ticket
 from engine.ports import Lines
 from engine.records import Attempt, CallId, CallRecord, leg_of
+from engine.sip_causes import trunk_failed
 from engine.trunks import Trunks
 
 

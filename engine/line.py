@@ -30,20 +30,10 @@ from engine.events import (
     Transcribed,
 )
 from engine.keypad import Keypad
-from engine.outcome import (
-    AGENT_HANGUP,
-    AGENT_LOST,
-    Cause,
-    Outcome,
-    agent_failure,
-    ended_by_bye,
-    ended_by_stack,
-    engine_error,
-    refusal,
-    rtp_timeout,
-)
+from engine.outcome import AGENT_HANGUP, AGENT_LOST, Cause, Outcome, agent_failure, engine_error, rtp_timeout
 from engine.ports import LegEnd, LegListener, MediaStream, SipLeg
 from engine.records import Speaker, TranscriptLine
+from engine.sip_causes import ended_by_bye, ended_by_stack, refusal
 from media.bridge import Bridge
 from media.errors import AgentError
 from media.pcm import silence

@@ -18,7 +18,7 @@ from engine.config_values import (
     check_key_pair,
 )
 from engine.identity_config import IdentityConfig
-from engine.outcome import CONCERNS_TRUNK
+from engine.sip_causes import CONCERNS_TRUNK
 from engine.sip_uri import SipUri
 
 _MIN_SESSION_EXPIRES_S = 90.0

@@ -47,6 +47,7 @@ TESTED_ELSEWHERE = {
     "engine/agents.py": "tests/sip/test_ai_calls.py",
     "engine/assembly.py": "tests/sip/",
     "engine/dialing.py": "tests/engine/test_call.py",
+    "engine/outcome.py": "tests/engine/test_sip_causes.py",
     "engine/live_realm.py": "tests/sip/test_plain_calls.py",
     "engine/nursery.py": "tests/engine/test_supervisor.py",
     "engine/registrar.py": "tests/sip/test_registration.py",

@@ -4,9 +4,9 @@ import httpx
 
 from engine.commands import TrunkAccount
 from engine.events import Probed, Registration
-from engine.outcome import refusal
 from engine.pacer import Caps
 from engine.records import Environment
+from engine.sip_causes import refusal
 from engine.trunks import ConfiguredTrunks, Trunk, TrunkState
 from tests.api.fakes import NOW, READING_KEY, TEST_KEY, FakeEngine
 

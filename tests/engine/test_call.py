@@ -18,7 +18,7 @@ from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
 from engine.ledger import Ledger
-from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome, refusal
+from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome
 from engine.pacer import Admitted, Ticket
 from engine.pool import CallEvent
 from engine.ports import AgentSession
@@ -36,6 +36,7 @@ from engine.records import (
     Status,
     TranscriptLine,
 )
+from engine.sip_causes import refusal
 from engine.store.memory import MemoryStore
 from engine.subscriptions import subscribe
 from engine.trunks import ConfiguredTrunks, Trunk

@@ -10,7 +10,7 @@ import pytest
 from engine.commands import TrunkAccount
 from engine.errors import TrunkUnavailable
 from engine.events import Registration
-from engine.outcome import refusal
+from engine.sip_causes import refusal
 from engine.trunks import ConfiguredTrunks, Trunk, offered_rate_hz, order
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, IdempotencyConflict
-from engine.outcome import Cause, Outcome, Party, refusal
+from engine.outcome import Cause, Outcome, Party
 from engine.records import AiRecord, AiStatus, Attempt, CallId, Environment, PlacedCall, Status
+from engine.sip_causes import refusal
 from engine.store import MemoryStore, open_store
 from tests.engine.store.samples import (
     NOON,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.outcome import CANCELED, Cause, Outcome, Party, ended_by_bye, refusal, trunk_failed
+from engine.outcome import CANCELED, Cause, Outcome, Party
+from engine.sip_causes import ended_by_bye, refusal, trunk_failed
 
 
 @pytest.mark.parametrize(
