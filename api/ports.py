@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from engine.ports import IdempotencyClaim, Readiness
+from engine.ports import IdempotencyClaim
+from engine.readiness import Readiness
 from engine.records import ApiKey, CallRecord, CallRequest, Delivery, Environment, Webhook
 from engine.trunks import TrunkState
 

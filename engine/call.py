@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from engine.agent_side import AgentSide
 from engine.call_state import CallState, Trigger, next_state, status_of, trigger_of
 from engine.commands import HangUp, JoinAgent
 from engine.dialing import Dialing
@@ -25,7 +26,7 @@ from engine.events import (
     Progress,
     Transcribed,
 )
-from engine.ledger import Ledger
+from engine.ledger import Ledger, final_kinds
 from engine.outcome import (
     CALLER_HANGUP,
     CANCELED,
@@ -35,16 +36,14 @@ from engine.outcome import (
     Cause,
     Outcome,
     Party,
-    agent_failure,
     engine_error,
     max_duration,
 )
 from engine.pacer import Admitted
 from engine.pool import CallEvent
 from engine.ports import AgentService, AgentSession, CallStore, Lines
-from engine.records import AiStatus, CallId, CallRecord
+from engine.records import AiRecord, CallId, CallRecord
 from engine.trunks import Trunks, offered_rate_hz
-from media.errors import AgentBusy, AgentError, AgentRefused
 
 log = logging.getLogger("trunkline.call")
 
@@ -52,16 +51,6 @@ _GRACE_S = 5.0
 """After we hang up: how long the far end's confirmation may keep the record open. The line stays held until it came."""
 _OVERDUE_S = 10.0
 """How long after a limit of its own a call may still be busy with itself before it is taken for stuck."""
-_READ_BACK_S = 1.5
-"""How long the record of an ended AI call waits for the service's own word on why."""
-
-
-_END_REASONS = {
-    Cause.AGENT_HANGUP: "agent_hangup",
-    Cause.AGENT_LOST: "connection_error",
-    Cause.WORKER_LOST: "connection_error",
-}
-"""What an agent session's end reason must have been when the service cannot be asked; any other: the client hung up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +105,19 @@ class Call:
     ) -> None:
         # set once
         self._trunks = trunks
-        self._agents = agents
         self._limits = limits
         self._ledger = Ledger(record, store=store, publish=publish, meanwhile=self._enforce_bound)
         self._loop = asyncio.get_running_loop()
         self._inputs: asyncio.Queue[_Input] = asyncio.Queue()
         self._dialing = Dialing(record, route, lines=lines, trunks=trunks, admitted=self._inputs.put_nowait)
+        self._agent: AgentSide | None = None
+        if agents is not None and record.ai is not None:
+            self._agent = AgentSide(
+                agents,
+                record.request,
+                ready=lambda session: self._inputs.put_nowait(_AgentReady(session=session)),
+                failed=lambda outcome: self._inputs.put_nowait(_End(outcome=outcome)),
+            )
         # touched by the call's task
         self._state = CallState.TRYING
         self._outcome: Outcome | None = None
@@ -133,9 +129,6 @@ class Call:
         self._hung_up = False
         self._dialled: dict[str, Any] = {}
         self._media: dict[str, Any] = {}
-        self._session: AgentSession | None = None
-        self._creating: asyncio.Task[None] | None = None
-        self._no_more_retries = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -187,8 +180,8 @@ class Call:
             log.exception("the call's task failed; the call is ended", extra={"call": self.record.id})
             self._outcome = engine_error("An internal error ended the call.")
         finally:
-            if self._creating is not None:
-                self._creating.cancel()
+            if self._agent is not None:
+                self._agent.close()
             self._dialing.close(self._outcome or CANCELED)
         await self._finalise(self._outcome)
 
@@ -226,10 +219,7 @@ class Call:
             case Answered():
                 await self._answered(event)
             case AgentJoined():
-                ai = self.record.ai
-                assert ai is not None
-                now = self._ledger.now()
-                await self._change("voice.ai.initiated", ai=replace(ai, status=AiStatus.ACTIVE, joined_at=now))
+                await self._change("voice.ai.initiated", ai=self._ai.joined(self._ledger.now()))
             case AgentSpoke():
                 log.info("agent's first word", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
             case Transcribed():
@@ -238,7 +228,7 @@ class Call:
                 by = Party.CALLEE if event.by_callee else Party.AGENT
                 await self._change("voice.dtmf", data={"by": by, "count": event.count})
             case AgentLeft():
-                await self._agent_left()
+                await self._change("voice.ai.left", ai=self._ai.ended(self._ledger.now()))
             case LegEnded():
                 await self._leg_ended(event)
 
@@ -246,7 +236,8 @@ class Call:
         if self._hung_up:
             return
         self._hung_up = True
-        self._no_more_retries.set()
+        if self._agent is not None:
+            self._agent.wait_no_more()
         if self._dialing.waiting:
             self._outcome = outcome
             return
@@ -328,7 +319,7 @@ class Call:
         if self._state is CallState.TRYING and not self._hung_up:
             self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
         if state is CallState.EARLY:
-            self._create_agent(event.codec_rate_hz)
+            self._ask_for_agent(event.codec_rate_hz)
             if self._state is not CallState.EARLY:
                 self._state = state
                 await self._change("voice.ringing", data={"sipCode": event.code}, ringing_at=self._ledger.now())
@@ -338,8 +329,9 @@ class Call:
         if self._hung_up:
             return
         self._state = next_state(self._state, Trigger.ANSWER)
-        self._no_more_retries.set()
-        self._create_agent(event.codec_rate_hz)
+        self._ask_for_agent(event.codec_rate_hz)
+        if self._agent is not None:
+            self._agent.wait_no_more()
         limit_s = self._limit_s
         self._after(limit_s, partial(self._lasted_too_long, limit_s))
         self._bound(limit_s, max_duration(limit_s))
@@ -354,48 +346,23 @@ class Call:
 
     # -- the agent -----------------------------------------------------------------------------------------------------
 
-    def _create_agent(self, codec_rate_hz: int | None) -> None:
-        """Have the agent's session made, once: at the first ring, or at the answer when nothing rang."""
-        if self.record.request.agent is None or self._creating is not None or self._hung_up:
-            return
-        self._creating = self._loop.create_task(self._ask_for_agent(codec_rate_hz))
+    @property
+    def _ai(self) -> AiRecord:
+        assert self.record.ai is not None
+        return self.record.ai
 
-    async def _ask_for_agent(self, codec_rate_hz: int | None) -> None:
-        assert self._agents is not None
-        rate_hz = codec_rate_hz or offered_rate_hz(self._trunks.get(self._dialled["trunk"]).account.codecs)
-        try:
-            session = await self._agents.create(
-                self.record.request,
-                sample_rate_hz=rate_hz,
-                max_duration_s=self._limit_s,
-                gave_up=self._no_more_retries,
-            )
-        except AgentError as error:
-            cause = Cause.AGENT_UNREACHABLE
-            if isinstance(error, AgentRefused):
-                cause = Cause.AGENT_REFUSED
-            elif isinstance(error, AgentBusy):
-                cause = Cause.AGENT_BUSY
-            self._inputs.put_nowait(_End(outcome=agent_failure(cause, str(error))))
-        else:
-            self._inputs.put_nowait(_AgentReady(session=session))
+    def _ask_for_agent(self, codec_rate_hz: int | None) -> None:
+        """Have the agent's session made: at the first ring, or at the answer when nothing rang."""
+        if self._agent is not None and not self._hung_up:
+            rate_hz = codec_rate_hz or offered_rate_hz(self._trunks.get(self._dialled["trunk"]).account.codecs)
+            self._agent.ask(sample_rate_hz=rate_hz, max_duration_s=self._limit_s)
 
     async def _agent_ready(self, session: AgentSession) -> None:
-        self._session = session
         if self._hung_up:
             return
         leg, rate_hz = self._dialing.leg, session.sample_rate_hz
         self._dialing.send(JoinAgent(call_id=leg, join_url=session.join_url, sample_rate_hz=rate_hz))
-        ai = self.record.ai
-        assert ai is not None
-        created = replace(ai, status=AiStatus.CREATED, ultravox_call_id=session.ultravox_call_id)
-        await self._change("voice.ai.created", ai=created)
-
-    async def _agent_left(self) -> None:
-        ai = self.record.ai
-        assert ai is not None
-        if ai.ended_at is None:
-            await self._change("voice.ai.left", ai=replace(ai, status=AiStatus.ENDED, ended_at=self._ledger.now()))
+        await self._change("voice.ai.created", ai=self._ai.created(session.ultravox_call_id))
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
@@ -415,26 +382,10 @@ class Call:
         outcome = self._dialing.sum_up(outcome)
         fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
         fields["attempts"] = self._dialing.attempts
-        if self.record.ai is not None:
-            reason = await self._agent_end_reason(outcome)
+        if self._agent is not None:
+            reason = await self._agent.end_reason(self._ai, outcome.cause)
             if reason == "timeout" and outcome.cause is Cause.AGENT_HANGUP:
                 outcome = max_duration(self._limit_s)
-            ai_ended_at = self.record.ai.ended_at or ended_at
-            fields["ai"] = replace(self.record.ai, status=AiStatus.ENDED, ended_at=ai_ended_at, end_reason=reason)
+            fields["ai"] = self._ai.ended(ended_at, reason)
         await self._change(*final_kinds(self.record), outcome=outcome, **fields)
         log.info("call ended", extra={"call": self.record.id, "by": outcome.by, "cause": outcome.cause, **self._media})
-
-    async def _agent_end_reason(self, outcome: Outcome) -> str | None:
-        ai = self.record.ai
-        if ai is None or self._session is None or self._agents is None:
-            return None
-        if ai.joined_at is None:
-            return "unjoined"
-        told = await self._agents.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
-        return told or _END_REASONS.get(outcome.cause, "hangup")
-
-
-def final_kinds(record: CallRecord) -> tuple[str, ...]:
-    """The changes that a record becomes final with, in one transaction. The last one is a call's last."""
-    final = "voice.completed" if record.answered_at is not None else "voice.failed"
-    return ("voice.ai.ended", final) if record.ai is not None else (final,)

@@ -7,23 +7,23 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from weakref import WeakValueDictionary
 
-from engine.call import Call, CallLimits, final_kinds
+from engine.call import Call, CallLimits
 from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
 from engine.guard import Clearance, Guard
 from engine.key_registry import KeyRegistry
+from engine.ledger import final_kinds
 from engine.metrics import Metrics, Standing
-from engine.outcome import ENGINE_RESTARTED, ENGINE_SHUTDOWN
+from engine.outcome import ENGINE_SHUTDOWN
 from engine.pool import CallEvent
-from engine.ports import CallStore, IdempotencyClaim, KeyStore, Readiness
+from engine.ports import CallStore, IdempotencyClaim, KeyStore
+from engine.readiness import Readiness, judge
 from engine.realm import Realm
 from engine.records import (
     AiRecord,
-    AiStatus,
     ApiKey,
     CallChange,
     CallId,
@@ -34,6 +34,7 @@ from engine.records import (
     Status,
     call_of,
 )
+from engine.recovery import made_final
 from engine.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
 
@@ -84,21 +85,7 @@ class Engine:
         abandoned = await self._store.live()
         now = datetime.now(UTC)
         for call in abandoned:
-            answered = call.answered_at is not None
-            ended_at = now
-            if call.answered_at is not None:
-                # Nobody saw the end; the workers hung up with the process, and no call outlives its limit.
-                limit_s = call.request.max_duration_s or self._limits.default_max_duration_s
-                # Nor may the clock have been set back meanwhile.
-                ended_at = max(call.answered_at, min(now, call.answered_at + timedelta(seconds=limit_s)))
-            ai = replace(call.ai, status=AiStatus.ENDED, ended_at=ended_at) if call.ai is not None else None
-            final = replace(
-                call,
-                status=Status.COMPLETED if answered else Status.FAILED,
-                ended_at=ended_at,
-                outcome=ENGINE_RESTARTED,
-                ai=ai,
-            )
+            final = made_final(call, now, max_duration_s=self._limits.default_max_duration_s)
             kinds = final_kinds(final)
             await self._store.save(final, *(CallChange(call_id=call.id, kind=kind, at=now) for kind in kinds))
         if abandoned:
@@ -229,28 +216,14 @@ class Engine:
 
     def readiness(self) -> Readiness:
         """Whether a new call would be taken: a trunk is up and a line is free, live when trunks are configured."""
-        live = self._realms[Environment.LIVE]
-        configured = live.trunks.health()
-        realm = live if configured else self._realms[Environment.TEST]
-        checks = {f"trunk {name}": str(health) for name, health in realm.trunks.health().items()}
-        trunk_up = any(health.up for health in realm.trunks.health().values())
-        environment = Environment.LIVE if configured else Environment.TEST
-        used, limit = self._reserved[environment], realm.pool.max_calls
-        checks["lines"] = f"{used} of {limit} in use" + ("" if realm.pool.ready else ", none warm")
-        if beats := realm.pool.heartbeats.values():
-            late_ms = max(beat.late_p99_ms for beat in beats), max(beat.late_max_ms for beat in beats)
-            checks["media clock"] = (
-                f"late by {late_ms[0]:.1f} ms (p99), {late_ms[1]:.1f} ms at most, in the last second"
-                + ("" if realm.pool.real_time else "; without real-time scheduling")
-            )
-        if refusals := self._guard.refusals:
-            checks["refused calls"] = ", ".join(f"{count} by {rule}" for rule, count in refusals.most_common())
-        checks["store"] = "written" if self._store.writable else "cannot be written: disk full or database locked?"
-        checks["engine"] = "shutting down" if self._draining else "running"
-        ready = (
-            trunk_up and self._store.writable and not self._draining and used < limit and (realm.pool.ready or used > 0)
+        environment = Environment.LIVE if self._realms[Environment.LIVE].trunks.health() else Environment.TEST
+        return judge(
+            self._realms[environment],
+            used=self._reserved[environment],
+            refusals=self._guard.refusals,
+            writable=self._store.writable,
+            draining=self._draining,
         )
-        return Readiness(ready=ready, checks=checks)
 
     def metrics(self, environment: Environment) -> bytes:
         """The environment's metrics in Prometheus' text format."""

@@ -78,3 +78,9 @@ class Ledger:
                 return
             await asyncio.sleep(_STORE_REST_S)
             self._meanwhile()
+
+
+def final_kinds(record: CallRecord) -> tuple[str, ...]:
+    """The changes that a record becomes final with, in one transaction; the last is its history's last."""
+    final = "voice.completed" if record.answered_at is not None else "voice.failed"
+    return ("voice.ai.ended", final) if record.ai is not None else (final,)

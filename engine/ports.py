@@ -296,11 +296,3 @@ class Lines(Protocol):
     def send(self, leg: CallId, command: Command) -> None: ...
 
     def invite_sent(self, leg: CallId, at_s: float) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readiness:
-    """Whether a new call would be taken, and what each part says of itself."""
-
-    ready: bool
-    checks: Mapping[str, str]

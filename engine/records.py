@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NewType
 
@@ -118,6 +118,18 @@ class AiRecord:
         if self.joined_at is None or self.ended_at is None:
             return 0
         return max(0, int((self.ended_at - self.joined_at).total_seconds()))
+
+    def created(self, ultravox_call_id: str) -> AiRecord:
+        """The service holds a session."""
+        return replace(self, status=AiStatus.CREATED, ultravox_call_id=ultravox_call_id)
+
+    def joined(self, at: datetime) -> AiRecord:
+        """The agent hears the callee."""
+        return replace(self, status=AiStatus.ACTIVE, joined_at=at)
+
+    def ended(self, at: datetime, reason: str | None = None) -> AiRecord:
+        """It is over: since ``at``, unless it was before."""
+        return replace(self, status=AiStatus.ENDED, ended_at=self.ended_at or at, end_reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,11 +44,14 @@ IMPORTERS = {
 """Who alone may import a library."""
 
 TESTED_ELSEWHERE = {
+    "engine/agent_side.py": "tests/engine/test_call.py",
     "engine/agents.py": "tests/sip/test_ai_calls.py",
     "engine/assembly.py": "tests/sip/",
     "engine/dialing.py": "tests/engine/test_call.py",
     "engine/outcome.py": "tests/engine/test_sip_causes.py",
     "engine/live_realm.py": "tests/sip/test_plain_calls.py",
+    "engine/readiness.py": "tests/engine/test_engine.py",
+    "engine/recovery.py": "tests/engine/test_engine.py",
     "engine/nursery.py": "tests/engine/test_supervisor.py",
     "engine/registrar.py": "tests/sip/test_registration.py",
     "engine/sandbox/carrier.py": "tests/engine/sandbox/test_realm.py",

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from engine.errors import CallIsLive, IdempotencyConflict, UnknownCall
 from engine.key_registry import KeyRegistry
-from engine.ports import IdempotencyClaim, Readiness
+from engine.ports import IdempotencyClaim
+from engine.readiness import Readiness
 from engine.records import AiRecord, ApiKey, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
 from engine.store import MemoryStore
 from engine.trunks import TrunkState

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import httpx
 
-from engine.ports import Readiness
+from engine.readiness import Readiness
 from tests.api.fakes import FakeEngine
 
 

@@ -11,7 +11,8 @@ from engine.config import Config
 from engine.errors import NoCapacity, UnknownCall
 from engine.key_registry import KeyRegistry
 from engine.log import LogSettings
-from engine.ports import IdempotencyClaim, Readiness, ShowCall
+from engine.ports import IdempotencyClaim, ShowCall
+from engine.readiness import Readiness
 from engine.records import ApiKey, CallRecord, CallRequest, Environment
 from engine.store import MemoryStore
 from engine.webhooks.registry import WebhookRegistry

@@ -1,0 +1,87 @@
+"""The agent's side of one call: a session asked for while the phone rings, and what the service says became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from engine.outcome import Cause, Outcome, agent_failure, engine_error
+from engine.ports import AgentService, AgentSession
+from engine.records import AiRecord, CallRequest
+from media.errors import AgentBusy, AgentError, AgentRefused
+
+log = logging.getLogger("trunkline.call")
+
+_READ_BACK_S = 1.5
+"""How long the record of an ended AI call waits for the service's own word on why."""
+_END_REASONS = {
+    Cause.AGENT_HANGUP: "agent_hangup",
+    Cause.AGENT_LOST: "connection_error",
+    Cause.WORKER_LOST: "connection_error",
+}
+"""What a session's end reason must have been when the service cannot be asked; any other: the client hung up."""
+
+
+class AgentSide:
+    """Asks for a session once: then ``ready`` is told of it, or ``failed`` why there is none; neither after ``close``.
+
+    A session that is not joined ends by itself, and nothing else ends it: what DELETE does to one that has not ended is
+    not documented.
+    """
+
+    def __init__(
+        self,
+        service: AgentService,
+        request: CallRequest,
+        *,
+        ready: Callable[[AgentSession], None],
+        failed: Callable[[Outcome], None],
+    ) -> None:
+        self._service = service
+        self._request = request
+        self._ready = ready
+        self._failed = failed
+        self._asking: asyncio.Task[None] | None = None
+        self._session: AgentSession | None = None
+        self._gave_up = asyncio.Event()
+
+    def ask(self, *, sample_rate_hz: int, max_duration_s: float) -> None:
+        """Have the session made; asking again does nothing."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask(sample_rate_hz, max_duration_s))
+
+    def wait_no_more(self) -> None:
+        """From now on a service that is busy has refused."""
+        self._gave_up.set()
+
+    def close(self) -> None:
+        """The call is over."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def end_reason(self, ai: AiRecord, cause: Cause) -> str | None:
+        """Why the session of a call that ended by ``cause`` ended; the service's own word when it can be had soon."""
+        if self._session is None:
+            return None
+        if ai.joined_at is None:
+            return "unjoined"
+        told = await self._service.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
+        return told or _END_REASONS.get(cause, "hangup")
+
+    async def _ask(self, sample_rate_hz: int, max_duration_s: float) -> None:
+        try:
+            self._session = await self._service.create(
+                self._request, sample_rate_hz=sample_rate_hz, max_duration_s=max_duration_s, gave_up=self._gave_up
+            )
+        except AgentRefused as error:
+            self._failed(agent_failure(Cause.AGENT_REFUSED, str(error)))
+        except AgentBusy as error:
+            self._failed(agent_failure(Cause.AGENT_BUSY, str(error)))
+        except AgentError as error:
+            self._failed(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
+        except Exception:
+            log.exception("asking for the agent's session failed")
+            self._failed(engine_error("An internal error ended the call."))
+        else:
+            self._ready(self._session)

@@ -1,0 +1,36 @@
+"""Whether a new call would be taken, with a word on every part that has a say in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.realm import Realm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether a new call would be taken, and what each part says of itself."""
+
+    ready: bool
+    checks: Mapping[str, str]
+
+
+def judge(realm: Realm, *, used: int, refusals: Counter[str], writable: bool, draining: bool) -> Readiness:
+    """Of the environment that ``realm`` is, ``used`` of whose lines are taken."""
+    pool, health = realm.pool, realm.trunks.health()
+    checks = {f"trunk {name}": str(state) for name, state in health.items()}
+    checks["lines"] = f"{used} of {pool.max_calls} in use" + ("" if pool.ready else ", none warm")
+    if beats := pool.heartbeats.values():
+        p99_ms, max_ms = max(beat.late_p99_ms for beat in beats), max(beat.late_max_ms for beat in beats)
+        checks["media clock"] = f"late by {p99_ms:.1f} ms (p99), {max_ms:.1f} ms at most, in the last second" + (
+            "" if pool.real_time else "; without real-time scheduling"
+        )
+    if refusals:
+        checks["refused calls"] = ", ".join(f"{count} by {rule}" for rule, count in refusals.most_common())
+    checks["store"] = "written" if writable else "cannot be written: disk full or database locked?"
+    checks["engine"] = "shutting down" if draining else "running"
+    trunk_up = any(state.up for state in health.values())
+    line_free = used < pool.max_calls and (pool.ready or used > 0)
+    return Readiness(ready=trunk_up and line_free and writable and not draining, checks=checks)
