@@ -284,10 +284,10 @@ class WorkerPool:
                 self._refill()
             case LegEnded():
                 self._on_event(event)
-                if event.line_held:
-                    worker.calls[event.call_id] = None  # over for the worker, and no longer in its table
-                else:
+                if not event.line_held:
                     self._release(event.call_id)
+                elif event.call_id in worker.calls:  # and not one that was nobody's
+                    worker.calls[event.call_id] = None  # over for the worker, and no longer in its table
             case LineFree():
                 self._release(event.call_id)
             case InviteSent() | Progress() | Answered() | AgentJoined() | AgentSpoke() | AgentLeft():

@@ -239,6 +239,8 @@ async def test_a_line_that_is_nobodys_is_hung_up() -> None:
     rig.children[0].on_event(beat("a", "ghost", dials=1))
     assert [command.call_id for command in rig.children[0].commands if isinstance(command, HangUp)] == ["ghost"]
     assert rig.lost == []
+    rig.children[0].on_event(replace(ended("ghost"), line_held=True))
+    assert [await rig.lease(CallId(call)) for call in "bcd"] == [0, 0, 0]
     await rig.pool.close()
 
 
