@@ -1,4 +1,4 @@
-"""What a worker tells the control process: frozen values that cross the socket pair."""
+"""What a worker or the registrar tells the control process: frozen values that cross the socket pair."""
 
 from __future__ import annotations
 
@@ -126,6 +126,11 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alive:
+    """Once a second from the registrar process, which has nothing else to say for hours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """A trunk's registration changed (registrar process only). ``expires_s`` is 0 when not registered."""
 
@@ -158,6 +163,7 @@ Event = (
     | LegEnded
     | LineFree
     | Heartbeat
+    | Alive
     | Registration
     | Probed
 )

@@ -21,7 +21,7 @@ from engine.events import Event, Probed, Registration
 from engine.log import LogSettings
 from engine.name_resolution import nameservers, static_hosts
 from engine.pacer import Caps, Pacer
-from engine.pool import ASSUMED_LINES, SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
+from engine.pool import ASSUMED_LINES, SILENT_SWEEPS, SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
 from engine.process_settings import StackSettings, WorkerSettings
 from engine.realm import Realm
 from engine.records import CallId
@@ -32,6 +32,7 @@ from engine.trunks import ConfiguredTrunks, Trunk
 log = logging.getLogger("trunkline.trunks")
 
 _REGISTRAR_RESTART_S = 1.0
+_REGISTRAR_SWEEP_S = 1.0
 _UNREGISTER_S = 6.0
 
 
@@ -54,6 +55,7 @@ class LiveRealm:
         self._log = log
         self._trunks = ConfiguredTrunks(_trunk(place, trunk) for place, trunk in enumerate(config.trunks))
         self._registrar: ChildProcess | None = None
+        self._registrar_silent = 0
         self._watching: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._started = False
@@ -128,7 +130,7 @@ class LiveRealm:
             else:
                 register = Register(trunks=self._trunks.watched())
                 self._registrar.send(Stop() if self._closing.is_set() else register)
-                await gone.wait()
+                await self._until_gone(self._registrar, gone)
                 self._registrar = None
                 self._trunks.registrations_lost()
                 if not self._closing.is_set():
@@ -136,7 +138,19 @@ class LiveRealm:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), _REGISTRAR_RESTART_S)
 
+    async def _until_gone(self, registrar: ChildProcess, gone: asyncio.Event) -> None:
+        """Wait for the registrar's end; one that says nothing any more is killed, as a worker is."""
+        self._registrar_silent = 0
+        while not gone.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(gone.wait(), _REGISTRAR_SWEEP_S)
+            self._registrar_silent += 1
+            if self._registrar_silent > SILENT_SWEEPS:
+                log.error("the registrar process does not answer; it is killed", extra={"pid": registrar.pid})
+                registrar.kill()
+
     def _on_registrar_event(self, event: Event) -> None:
+        self._registrar_silent = 0
         if not isinstance(event, Registration | Probed) or not self._trunks.heard(event):
             return
         health = self._trunks.health()[event.trunk]

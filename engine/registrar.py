@@ -9,7 +9,7 @@ import socket
 import uvloop
 
 from engine.commands import Command, Register, Stop
-from engine.events import Ready
+from engine.events import Alive, Ready
 from engine.log import set_up_logging
 from engine.pipe import Pipe, open_pipe
 from engine.process_settings import WorkerSettings
@@ -17,6 +17,7 @@ from engine.sip.registration import Registrations
 from engine.sip.stack import SipStack
 
 _POLL_S = 0.02
+_HEARTBEAT_S = 1.0
 _UNREGISTER_S = 3.0
 
 
@@ -38,9 +39,13 @@ async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
     pipe = await open_pipe(end, on_command, stopping.set)
     pipe.send(Ready(lines=0, sip_port=stack.sip_port))
     loop = asyncio.get_running_loop()
+    beat_s = loop.time()
     while not stopping.is_set():
         stack.poll()
         registrations.tick(loop.time())
+        if loop.time() >= beat_s:
+            beat_s = loop.time() + _HEARTBEAT_S
+            pipe.send(Alive())
         await asyncio.sleep(_POLL_S)
     deadline_s = loop.time() + _UNREGISTER_S
     while registrations.held and loop.time() < deadline_s:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import live_realm
 from engine.errors import TrunkUnavailable
 from engine.records import Status
 from engine.trunk_health import RegistrationState
@@ -133,13 +134,17 @@ async def test_a_first_registration_that_is_still_on_its_way_is_removed_at_shutd
         assert [request.header("Expires") for request in registrar.requests("REGISTER")] == ["300", "0"]
 
 
-async def test_a_registrar_process_that_died_is_replaced_and_registers_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_registrar_process_that_died_or_hangs_is_replaced_and_registers_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: signal.Signals
+) -> None:
+    monkeypatch.setattr(live_realm, "SILENT_SWEEPS", 2)
     async with (
         SippUas("registrar-200") as registrar,
         trunkline(tmp_path, registrar.uri, registrar=registrar.uri) as line,
     ):
         before = registration(line)
-        os.kill(_pid_of_registrar(), signal.SIGKILL)
+        os.kill(_pid_of_registrar(), fate)
         await wait_until(lambda: registration(line).since > before.since, "the loss noticed")
         await until(line, "registered")
 
