@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from engine.outcome import Cause, Outcome, agent_failure, engine_error
+from engine.outcome import AGENT_LOST, Cause, Outcome, agent_failure, engine_error, max_duration
 from engine.ports import AgentService, AgentSession
 from engine.records import AiRecord, CallRequest
 from media.errors import AgentBusy, AgentError, AgentRefused
@@ -68,6 +68,19 @@ class AgentSide:
             return "unjoined"
         told = await self._service.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
         return told or _END_REASONS.get(cause, "hangup")
+
+    @staticmethod
+    def judge(outcome: Outcome, reason: str | None, max_duration_s: float) -> Outcome:
+        """The call's outcome by the light of the session's end reason: not every close is the agent's hanging up."""
+        if outcome.cause is not Cause.AGENT_HANGUP:
+            return outcome
+        match reason:
+            case "timeout":
+                return max_duration(max_duration_s)
+            case "connection_error" | "system_error":
+                return AGENT_LOST
+            case _:
+                return outcome
 
     async def _ask(self, sample_rate_hz: int, max_duration_s: float) -> None:
         try:

@@ -384,8 +384,7 @@ class Call:
         fields["attempts"] = self._dialing.attempts
         if self._agent is not None:
             reason = await self._agent.end_reason(self._ai, outcome.cause)
-            if reason == "timeout" and outcome.cause is Cause.AGENT_HANGUP:
-                outcome = max_duration(self._limit_s)
+            outcome = self._agent.judge(outcome, reason, self._limit_s)
             fields["ai"] = self._ai.ended(ended_at, reason)
         await self._change(*final_kinds(self.record), outcome=outcome, **fields)
         log.info("call ended", extra={"call": self.record.id, "by": outcome.by, "cause": outcome.cause, **self._media})

@@ -44,7 +44,6 @@ IMPORTERS = {
 """Who alone may import a library."""
 
 TESTED_ELSEWHERE = {
-    "engine/agent_side.py": "tests/engine/test_call.py",
     "engine/agents.py": "tests/sip/test_ai_calls.py",
     "engine/assembly.py": "tests/sip/",
     "engine/dialing.py": "tests/engine/test_call.py",

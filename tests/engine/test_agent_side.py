@@ -1,0 +1,71 @@
+"""The agent's side of a call: asked for once, told once, and believed about its end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from engine.agent_side import AgentSide
+from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome
+from engine.ports import AgentSession
+from engine.records import AgentSettings, CallRequest
+from media.errors import AgentBusy, AgentRefused, AgentUnreachable
+
+REQUEST = CallRequest(
+    from_number="+14155550100", to_number="+14155550111", agent=AgentSettings(system_prompt="Be kind.")
+)
+
+
+class Service:
+    """An agent service that fails in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.asked = 0
+
+    async def create(
+        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+    ) -> AgentSession:
+        self.asked += 1
+        raise self._error
+
+    async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
+        raise AssertionError("there is no session")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (AgentRefused("No.", status=400), Cause.AGENT_REFUSED),
+        (AgentBusy("Later.", status=429), Cause.AGENT_BUSY),
+        (AgentUnreachable("Nobody."), Cause.AGENT_UNREACHABLE),
+        (RuntimeError("a mistake of ours"), Cause.ENGINE_ERROR),
+    ],
+)
+async def test_whatever_keeps_the_session_from_being_made_ends_the_call(error: Exception, cause: Cause) -> None:
+    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+    service = Service(error)
+    side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
+    for _ in range(2):
+        side.ask(sample_rate_hz=8000, max_duration_s=60)
+    outcome = await told.get()
+    assert isinstance(outcome, Outcome)
+    assert (outcome.cause, service.asked) == (cause, 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "cause"),
+    [
+        (AGENT_HANGUP, "agent_hangup", Cause.AGENT_HANGUP),
+        (AGENT_HANGUP, None, Cause.AGENT_HANGUP),
+        (AGENT_HANGUP, "timeout", Cause.MAX_DURATION),
+        (AGENT_HANGUP, "system_error", Cause.AGENT_LOST),
+        (AGENT_HANGUP, "connection_error", Cause.AGENT_LOST),
+        (CALLEE_HANGUP, "connection_error", Cause.CALLEE_HANGUP),
+    ],
+)
+def test_a_close_is_the_agents_hanging_up_unless_the_service_says_otherwise(
+    outcome: Outcome, reason: str | None, cause: Cause
+) -> None:
+    assert AgentSide.judge(outcome, reason, 60).cause is cause
