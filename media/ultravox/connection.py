@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -25,7 +25,7 @@ from media.errors import AgentUnreachable
 from media.ultravox.frames import AudioFrames, FrameSplitter
 from media.ultravox.messages import ClientToolResult, dump
 from media.ultravox.session import Session, SessionEvent
-from media.ultravox.transport import Address, look_up, reach, why
+from media.ultravox.transport import look_up, reach, why
 from media.uplink import Uplink
 
 _MAX_MESSAGE = 8 * 2**20
@@ -73,16 +73,6 @@ class AgentStats:
     """Caller audio thrown away, the oldest first, because the far end read too slowly."""
 
 
-async def resolve(join_url: str) -> tuple[Address, ...]:
-    """Look the join URL's host up ahead of time, for ``connect``. Raises ``AgentUnreachable``."""
-    uri = _parse(join_url)
-    try:
-        return await look_up(uri.host, uri.port)
-    except OSError as error:
-        failure = why(error)
-    raise _unreachable(failure)
-
-
 async def connect(
     join_url: str,
     *,
@@ -90,21 +80,20 @@ async def connect(
     on_event: Callable[[SessionEvent], None],
     on_closed: Callable[[Closed], None],
     tls: ssl.SSLContext,
-    addresses: Sequence[Address] = (),
     timeout_s: float = 5.0,
 ) -> AgentConnection:
     """Join a session. Raises ``AgentUnreachable``; then no callback is ever called.
 
     No callback is called before this has returned. ``on_audio`` gets PCM in pieces of any size, odd ones too.
     ``on_closed`` is called exactly once and last, when the socket is gone. ``tls`` is for wss; it is made ahead because
-    making one takes many ticks. ``addresses``, from ``resolve``, are tried in their order within ``timeout_s``.
+    making one takes many ticks. ``timeout_s`` is for TCP, TLS and the WebSocket together.
     """
     uri = _parse(join_url)
     connection = AgentConnection(uri, on_audio, on_event, on_closed)
     failure = "did not open"
     try:
         async with asyncio.timeout(timeout_s):
-            addresses = addresses or await look_up(uri.host, uri.port)
+            addresses = await look_up(uri.host, uri.port)
             context = tls if uri.secure else None
             await reach(connection, addresses, tls=context, host=uri.host, timeout_s=timeout_s)
             failure = await connection._shake_hands()

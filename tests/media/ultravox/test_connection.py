@@ -20,7 +20,7 @@ from websockets.utils import accept_key
 
 from media.errors import AgentUnreachable
 from media.ultravox import connection as module
-from media.ultravox.connection import AgentConnection, Closed, connect, resolve
+from media.ultravox.connection import AgentConnection, Closed, connect
 from media.ultravox.session import AgentState, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 
 SECRET = "s3cret-join-path"
@@ -447,18 +447,6 @@ async def test_connection_closed_as_soon_as_it_is_open_still_ends_once() -> None
     async with an_agent(wait) as url:
         (await caller.join(url)).close()
         assert await caller.end() == Closed(code=1000, reason="", by_us=True)
-
-
-async def test_first_address_that_answers_is_used() -> None:
-    async def wait(ws: ServerConnection) -> None:
-        await ws.wait_closed()
-
-    caller = Caller()
-    async with an_agent(wait) as url:
-        ((host, port),) = await resolve(url)
-        connection = await caller.join(url.replace("127.0.0.1", "nowhere.invalid"), addresses=[(host, 1), (host, port)])
-        connection.close()
-        assert (await caller.end()).clean
 
 
 async def test_wss_verifies_the_certificate(tmp_path: Path) -> None:
