@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from api import body
 from api.key_schemas import read_key
+from api.key_views import KeyCreated, KeyList, KeyRevoked
 from api.ports import KeyManagement
-from api.views import KeyCreated, KeyList, KeyRevoked, answer
+from api.views import answer
 from engine.errors import UnknownKey
 from engine.records import ApiKey
 

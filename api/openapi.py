@@ -16,25 +16,13 @@ from starlette.responses import Response
 
 from api import problems
 from api.key_schemas import KeyRequest
+from api.key_views import KeyCreated, KeyList, KeyRevoked
 from api.problems import Kind, Problem
 from api.schemas import VoiceRequest
 from api.trunks import TrunkList
-from api.views import (
-    Alive,
-    CallAccepted,
-    CallEnded,
-    CallView,
-    DeliveryList,
-    KeyCreated,
-    KeyList,
-    KeyRevoked,
-    ReadinessView,
-    TranscriptDeleted,
-    WebhookCreated,
-    WebhookDeleted,
-    WebhookList,
-)
+from api.views import Alive, CallAccepted, CallEnded, CallView, ReadinessView, TranscriptDeleted
 from api.webhook_schemas import DEFAULT_LOGS, MAX_LOGS, WebhookRequest
+from api.webhook_views import DeliveryList, WebhookCreated, WebhookDeleted, WebhookList
 from engine.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 _KEY_PROBLEMS = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.RATE_LIMITED, problems.STORE_UNAVAILABLE)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -14,16 +14,11 @@ from engine.outcome import Cause, Outcome, Party
 from engine.records import (
     AiRecord,
     AiStatus,
-    ApiKey,
     Attempt,
     CallRecord,
-    Delivery,
-    DeliveryStatus,
-    Environment,
     Speaker,
     Status,
     TranscriptLine,
-    Webhook,
 )
 
 
@@ -220,140 +215,6 @@ class CallView(View):
 def show_call(call: CallRecord) -> Mapping[str, Any]:
     """The call as GET shows it: what webhooks are told."""
     return CallView.of(call).model_dump(mode="json", exclude_none=True)
-
-
-class WebhookCreated(View):
-    """A webhook, the only time with its secret."""
-
-    id: str = Field(pattern="^whk_[0-9a-f]{32}$")
-    url: str
-    events: list[str]
-    secret: str = Field(description="verifies signatures (Standard Webhooks); it is not shown again")
-
-    @classmethod
-    def of(cls, webhook: Webhook) -> WebhookCreated:
-        return cls(id=webhook.id, url=webhook.url, events=list(webhook.events), secret=webhook.secret)
-
-
-class WebhookView(View):
-    """A webhook."""
-
-    id: str = Field(pattern="^whk_[0-9a-f]{32}$")
-    url: str
-    events: list[str]
-    created_at: Timestamp
-    disabled_at: Timestamp | None = Field(default=None, description="when its endpoint answered 410: it is gone")
-
-    @classmethod
-    def of(cls, webhook: Webhook) -> WebhookView:
-        return cls(
-            id=webhook.id,
-            url=webhook.url,
-            events=list(webhook.events),
-            created_at=webhook.created_at,
-            disabled_at=webhook.disabled_at,
-        )
-
-
-class WebhookList(View):
-    """The webhooks of the key's environment, oldest first."""
-
-    webhooks: list[WebhookView]
-
-    @classmethod
-    def of(cls, webhooks: Iterable[Webhook]) -> WebhookList:
-        return cls(webhooks=[WebhookView.of(webhook) for webhook in webhooks])
-
-
-class WebhookDeleted(View):
-    """The webhook is told nothing any more."""
-
-    deleted: Literal[True]
-
-
-class DeliveryView(View):
-    """One event for one webhook, and how often it was tried."""
-
-    id: str = Field(description="the header `webhook-id` and the event's `id`")
-    event_type: str
-    status: DeliveryStatus
-    attempts: int
-    response_code: int | None = Field(default=None, description="of the last attempt, if there was a response")
-    created_at: Timestamp
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> DeliveryView:
-        return cls(
-            id=delivery.id,
-            event_type=delivery.event,
-            status=delivery.status,
-            attempts=delivery.attempts,
-            response_code=delivery.response_code,
-            created_at=delivery.created_at,
-        )
-
-
-class DeliveryList(View):
-    """A webhook's deliveries, the newest first."""
-
-    deliveries: list[DeliveryView]
-
-    @classmethod
-    def of(cls, deliveries: Iterable[Delivery]) -> DeliveryList:
-        return cls(deliveries=[DeliveryView.of(delivery) for delivery in deliveries])
-
-
-class KeyView(View):
-    """A key, by what may be shown of it."""
-
-    id: str = Field(json_schema_extra={"format": "uuid"})
-    name: str
-    prefix: str = Field(description="the key's first characters")
-    environment: Environment
-    scopes: list[str]
-    rate_limit: float = Field(description="requests per second")
-    created_at: Timestamp
-    expires_at: Timestamp | None = None
-    revoked_at: Timestamp | None = None
-    last_used_at: Timestamp | None = Field(default=None, description="within ten seconds")
-
-    @classmethod
-    def of(cls, key: ApiKey, /, **more: str) -> Self:
-        return cls(
-            id=key.id,
-            name=key.name,
-            prefix=key.prefix,
-            environment=key.environment,
-            scopes=sorted(key.scopes),
-            rate_limit=key.rate_per_s,
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            revoked_at=key.revoked_at,
-            last_used_at=key.last_used_at,
-            **more,
-        )
-
-
-class KeyCreated(KeyView):
-    """A key, the only time whole."""
-
-    key: str = Field(description="the key itself; it is not shown again", repr=False)
-
-
-class KeyList(View):
-    """The keys of the asking key's environment, and of the sandbox; oldest first."""
-
-    keys: list[KeyView]
-
-    @classmethod
-    def of(cls, keys: Iterable[ApiKey]) -> KeyList:
-        return cls(keys=[KeyView.of(key) for key in keys])
-
-
-class KeyRevoked(View):
-    """The key is good for nothing any more."""
-
-    revoked: Literal[True]
 
 
 class Alive(View):

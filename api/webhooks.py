@@ -11,8 +11,9 @@ from api import body
 from api.ports import Webhooks
 from api.problems import VALIDATION_ERROR, FieldError
 from api.schemas import refused
-from api.views import DeliveryList, WebhookCreated, WebhookDeleted, WebhookList, answer
+from api.views import answer
 from api.webhook_schemas import read_limit, read_webhook
+from api.webhook_views import DeliveryList, WebhookCreated, WebhookDeleted, WebhookList
 from engine.errors import TargetRefused, UnknownWebhook
 from engine.records import ApiKey
 
