@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+_USER = re.compile(r"(?:[A-Za-z0-9_.!~*'()&=+$,;?/-]|%[0-9A-Fa-f]{2})*")  # RFC 3261 §25.1
 _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _PARAM = r"[A-Za-z0-9!%*_+`'~.-]+(?:=[A-Za-z0-9!%*_+`'~.:\[\]/&$-]+)?"
 _URI = re.compile(
@@ -14,13 +15,20 @@ _URI = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SipUri:
-    """A SIP URI without headers. ``params`` keep their order; ``host`` keeps the brackets of an IPv6 reference."""
+    """A SIP URI without headers. ``params`` keep their order; ``host`` keeps the brackets of an IPv6 reference.
+
+    Raises ``ValueError`` for a ``user`` that would have to be escaped.
+    """
 
     host: str
     user: str = ""
     port: int | None = None
     scheme: str = "sip"
     params: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _USER.fullmatch(self.user):
+            raise ValueError("the user part of a SIP URI has characters that cannot stand there")
 
     @classmethod
     def parse(cls, text: str) -> SipUri:

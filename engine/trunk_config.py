@@ -55,7 +55,7 @@ class TrunkConfig(IdentityConfig):
     """Shown as ``provider`` of plain calls."""
     uri: ServerUri
     """Where INVITEs go, such as ``sip:sip.carrier.example;transport=udp``."""
-    username: str = Field(default="", pattern=r"^[A-Za-z0-9._~!*$&=+%-]*$")
+    username: str = Field(default="", pattern=r"^(?:[A-Za-z0-9._~!*$&=+-]|%[0-9A-Fa-f]{2})*$")
     password: SecretText = Secret("")
     registrar: OptionalServerUri = ""
     """Set: register there."""

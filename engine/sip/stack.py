@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,8 @@ from engine.sip.library import line_limit, set_log_level
 from engine.sip.name_cache import remember
 from engine.sip.transports import Endpoint, Transports, mark
 from engine.sip_uri import SipUri
+
+log = logging.getLogger("trunkline.sip")
 
 _MAX_LINES = 64
 """A site's own PJSIP build may say thousands; past this many a process would be more to lose than to gain."""
@@ -59,7 +62,8 @@ class IncomingAccount(pj.Account):
             return
         try:
             leg.attach(self._on_incoming(leg, leg.getInfo().localUri))
-        except ValueError:  # a called URI that we do not read; raised out of here it would abort the process
+        except Exception:  # a called URI that we do not read; raised out of here it would abort the process
+            log.info("an incoming call is refused", exc_info=True)
             listener.hold(leg)
             leg.hang_up(400)
 

@@ -186,6 +186,7 @@ PAGE = {
     TRUNK + 'pasword = "hunter2"': {"trunks[0].pasword": "is no setting; did you mean password?"},
     TRUNK + TRUNK: {"trunks": "every trunk needs a name of its own; 'main' is used twice"},
     TRUNK + 'registrar = "sip:carrier.example"': {"trunks[0].registrar": "registering needs a username beside it"},
+    TRUNK + 'username = "50%off"': {"trunks[0].username": "has characters that cannot stand there"},
     TRUNK + 'username = "a\\r\\nb"': {"trunks[0].username": "has characters that cannot stand there"},
     TRUNK + 'srtp = "required"': {"trunks[0].srtp": KEYS_IN_CLEAR},
     '[[trunks]]\nname = "a"\nuri = "sips:c.example"\noutbound_proxy = ["sip:p.example"]\nsrtp = "optional"': {

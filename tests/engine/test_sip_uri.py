@@ -47,6 +47,12 @@ def test_anything_else_is_refused_with_a_sentence(text: str) -> None:
         SipUri.parse(text)
 
 
+@pytest.mark.parametrize("user", ["a b", "a@b", "a\r\nX-Injected: 1", "a>,<sip:premium.example", "50%off", "#31"])
+def test_a_user_that_would_have_to_be_escaped_is_refused(user: str) -> None:
+    with pytest.raises(ValueError, match="user part"):
+        SipUri(host="carrier.example").with_user(user)
+
+
 def test_an_identity_has_neither_port_nor_transport() -> None:
     uri = SipUri.parse("sip:carrier.example:5070;transport=tcp").identity.with_user("+14155550100")
     assert name_addr(uri) == "<sip:+14155550100@carrier.example>"
