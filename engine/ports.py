@@ -59,7 +59,10 @@ class CallStore(Protocol):
         ...
 
     async def save(self, call: CallRecord, *changes: CallChange) -> None:
-        """Replace the call's row (transcript lines apart) and append the changes, in one transaction."""
+        """Replace the call's row (transcript lines apart) and append the changes, in one transaction.
+
+        A change that is there already, for an earlier try failed after its commit had reached the disk, stays one.
+        """
         ...
 
     async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -39,11 +39,19 @@ def insert_call(conn: Connection, call: CallRecord, change: CallChange) -> None:
     _append(conn, change)
 
 
-def update_call(conn: Connection, call: CallRecord, changes: Iterable[CallChange]) -> None:
-    """Replace the call's row and append the changes, which the foreign key refuses when there is no such call."""
+def update_call(conn: Connection, call: CallRecord, changes: Sequence[CallChange]) -> Sequence[CallChange]:
+    """Replace the call's row and append the changes, which the foreign key refuses when there is no such call.
+
+    Returns those that are new: the others are there from a commit that failed after it had reached the disk.
+    """
     conn.execute(update(schema.calls).where(schema.calls.c.id == call.id), _call_row(call))
-    for change in changes:
+    table = schema.changes
+    same_time = (table.c.call_id == call.id) & table.c.at.in_([change.at for change in changes])
+    there = {(row.kind, row.at) for row in conn.execute(select(table.c.kind, table.c.at).where(same_time))}
+    new = [change for change in changes if (change.kind, change.at) not in there]
+    for change in new:
         _append(conn, change)
+    return new
 
 
 def put_line(conn: Connection, call_id: CallId, line: TranscriptLine, at: datetime) -> None:

@@ -63,8 +63,10 @@ class MemoryStore:
     async def save(self, call: CallRecord, *changes: CallChange) -> None:
         self._must_exist(call.id)
         self._calls[call.id] = call
-        self._changes[call.id].extend(changes)
-        self._queue(call, changes)
+        there = {(change.kind, change.at) for change in self._changes[call.id]}
+        new = [change for change in changes if (change.kind, change.at) not in there]
+        self._changes[call.id].extend(new)
+        self._queue(call, new)
 
     async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
         self._must_exist(call_id)

@@ -90,8 +90,8 @@ class Store:
 
     async def save(self, call: CallRecord, *changes: CallChange) -> None:
         def write(conn: Connection) -> set[str]:
-            calls.update_call(conn, call, changes)
-            return webhooks.queue(conn, call, changes, self._show_call)
+            new = calls.update_call(conn, call, changes)
+            return webhooks.queue(conn, call, new, self._show_call)
 
         self._tell_all(await self._write(write))
 

@@ -136,6 +136,18 @@ async def test_changes_are_queued_for_the_webhooks_that_want_them_with_the_call_
     assert await store.list_deliveries(every.id, 1) == log[:1]
 
 
+async def test_change_that_is_saved_again_after_a_doubtful_commit_is_told_once(store: AnyStore) -> None:
+    webhook = a_webhook()
+    await store.add_webhook(webhook)
+    call = a_call()
+    await store.add(call, a_change(call), None)
+    for _ in range(2):
+        await store.save(call, a_change(call, "voice.ringing"))
+    assert [change.kind for change in await store.changes(call.id)] == ["voice.initiated", "voice.ringing"]
+    told = [each.event for each in await store.list_deliveries(webhook.id, 9)]
+    assert told == ["voice.ringing", "voice.initiated"]
+
+
 async def test_write_that_fails_or_is_answered_by_an_earlier_claim_queues_nothing(store: AnyStore) -> None:
     webhook = a_webhook()
     await store.add_webhook(webhook)
