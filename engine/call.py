@@ -20,6 +20,7 @@ from engine.events import (
     AgentLeft,
     AgentSpoke,
     Answered,
+    CallEvent,
     DigitsPressed,
     InviteSent,
     LegEnded,
@@ -40,7 +41,6 @@ from engine.outcome import (
     max_duration,
 )
 from engine.pacer import Admitted
-from engine.pool import CallEvent
 from engine.ports import AgentService, AgentSession, CallStore, Lines
 from engine.records import AiRecord, CallId, CallRecord
 from engine.trunks import Trunks, offered_rate_hz

@@ -13,12 +13,12 @@ from weakref import WeakValueDictionary
 
 from engine.call import Call, CallLimits
 from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
+from engine.events import CallEvent
 from engine.guard import Clearance, Guard
 from engine.key_registry import KeyRegistry
 from engine.ledger import final_kinds
 from engine.metrics import Metrics, Standing
 from engine.outcome import ENGINE_SHUTDOWN
-from engine.pool import CallEvent
 from engine.ports import CallStore, IdempotencyClaim, KeyStore
 from engine.readiness import Readiness, judge
 from engine.realm import Realm

@@ -150,20 +150,8 @@ class Probed:
     reason: str
 
 
-Event = (
-    Ready
-    | InviteSent
-    | Progress
-    | Answered
-    | AgentJoined
-    | AgentSpoke
-    | Transcribed
-    | DigitsPressed
-    | AgentLeft
-    | LegEnded
-    | LineFree
-    | Heartbeat
-    | Alive
-    | Registration
-    | Probed
+CallEvent = (
+    InviteSent | Progress | Answered | AgentJoined | AgentSpoke | Transcribed | DigitsPressed | AgentLeft | LegEnded
 )
+"""The events that belong to a call."""
+Event = CallEvent | Ready | LineFree | Heartbeat | Alive | Registration | Probed

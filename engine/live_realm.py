@@ -17,11 +17,11 @@ from engine.agents import UltravoxAgents
 from engine.commands import Register, Srtp, Stop, TlsSettings, TrunkAccount
 from engine.config import Config
 from engine.errors import EngineError
-from engine.events import Event, Probed, Registration
+from engine.events import CallEvent, Event, Probed, Registration
 from engine.log import LogSettings
 from engine.name_resolution import nameservers, static_hosts
 from engine.pacer import Caps, Pacer
-from engine.pool import ASSUMED_LINES, SILENT_SWEEPS, SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
+from engine.pool import ASSUMED_LINES, SILENT_SWEEPS, SPARE_LINES, SPARE_WORKERS, Child, WorkerPool
 from engine.process_settings import StackSettings, WorkerSettings
 from engine.realm import Realm
 from engine.records import CallId

@@ -11,30 +11,11 @@ from typing import Protocol
 
 from engine.commands import Command, Dial, HangUp, Stop
 from engine.errors import EngineError
-from engine.events import (
-    AgentJoined,
-    AgentLeft,
-    AgentSpoke,
-    Answered,
-    DigitsPressed,
-    Event,
-    Heartbeat,
-    InviteSent,
-    LegEnded,
-    LineFree,
-    Progress,
-    Ready,
-    Transcribed,
-)
+from engine.events import Alive, CallEvent, Event, Heartbeat, LegEnded, LineFree, Probed, Ready, Registration
 from engine.outcome import WORKER_LOST
 from engine.records import CallId
 
 log = logging.getLogger("trunkline.pool")
-
-CallEvent = (
-    InviteSent | Progress | Answered | AgentJoined | AgentSpoke | Transcribed | DigitsPressed | AgentLeft | LegEnded
-)
-"""The events that belong to a call."""
 
 SPARE_LINES = 8
 """Free lines that are kept warm, so that a call finds one without waiting for a process."""
@@ -290,12 +271,10 @@ class WorkerPool:
                     worker.calls[event.call_id] = None  # over for the worker, and no longer in its table
             case LineFree():
                 self._release(event.call_id)
-            case InviteSent() | Progress() | Answered() | AgentJoined() | AgentSpoke() | AgentLeft():
-                self._on_event(event)
-            case Transcribed() | DigitsPressed():
-                self._on_event(event)
-            case _:
+            case Alive() | Registration() | Probed():
                 log.error("unexpected event from a worker: %s", type(event).__name__)
+            case _:
+                self._on_event(event)
 
     def _reconcile(self, worker: _Worker, told: Heartbeat) -> None:
         """Compare our table with the worker's own: what only one side knows of is a call that nobody would end."""

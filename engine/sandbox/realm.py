@@ -12,11 +12,11 @@ from engine.admission import Admission
 from engine.agents import UltravoxAgents
 from engine.commands import Stop, TrunkAccount
 from engine.errors import EngineError, TrunkUnavailable
-from engine.events import Event, Ready
+from engine.events import CallEvent, Event, Ready
 from engine.log import LogSettings
 from engine.outcome import Outcome
 from engine.pacer import Caps, Pacer
-from engine.pool import SPARE_LINES, SPARE_WORKERS, CallEvent, Child, WorkerPool
+from engine.pool import SPARE_LINES, SPARE_WORKERS, Child, WorkerPool
 from engine.ports import AgentSession
 from engine.process_settings import (
     CarrierSettings,

@@ -16,11 +16,10 @@ from engine import ledger
 from engine.call import Call, CallLimits
 from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.errors import StoreUnavailable, TrunkUnavailable
-from engine.events import AgentJoined, AgentLeft, Answered, LegEnded, Progress, Transcribed
+from engine.events import AgentJoined, AgentLeft, Answered, CallEvent, LegEnded, Progress, Transcribed
 from engine.ledger import Ledger
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome
 from engine.pacer import Admitted, Ticket
-from engine.pool import CallEvent
 from engine.ports import AgentSession
 from engine.records import (
     AgentSettings,

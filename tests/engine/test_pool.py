@@ -10,9 +10,9 @@ import pytest
 
 from engine import pool as pool_module
 from engine.commands import Command, Dial, HangUp, Stop, TrunkAccount
-from engine.events import Event, Heartbeat, LegEnded, LineFree, Ready
+from engine.events import CallEvent, Event, Heartbeat, LegEnded, LineFree, Ready
 from engine.outcome import CALLEE_HANGUP
-from engine.pool import SILENT_SWEEPS, CallEvent, WorkerPool
+from engine.pool import SILENT_SWEEPS, WorkerPool
 from engine.records import CallId
 
 
