@@ -24,8 +24,9 @@ from engine.guard_config import GuardConfig
 from engine.trunk_config import TrunkConfig
 
 LINES_PER_WORKER = 4
-"""Calls a worker holds in the stock PJSIP build: what ``worker_ports`` is checked against before any worker runs."""
+"""Calls a worker holds in the stock PJSIP build: reckoned with until the first worker has told of its own."""
 SPARE_WORKERS = 2
+"""Beyond what ``max_calls`` needs: for the spare lines, and for a process that is still ending."""
 
 
 class HttpConfig(Section):

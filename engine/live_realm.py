@@ -15,13 +15,13 @@ import certifi
 from engine.admission import Admission
 from engine.agents import UltravoxAgents
 from engine.commands import Register, Srtp, Stop, TlsSettings, TrunkAccount
-from engine.config import Config
+from engine.config import LINES_PER_WORKER, SPARE_WORKERS, Config
 from engine.errors import EngineError
 from engine.events import CallEvent, Event, Probed, Registration
 from engine.log import LogSettings
 from engine.name_resolution import nameservers, static_hosts
 from engine.pacer import Caps, Pacer
-from engine.pool import ASSUMED_LINES, SILENT_SWEEPS, SPARE_LINES, SPARE_WORKERS, Child, WorkerPool
+from engine.pool import SILENT_SWEEPS, SPARE_LINES, Child, WorkerPool
 from engine.process_settings import StackSettings, WorkerSettings
 from engine.realm import Realm
 from engine.records import CallId
@@ -61,7 +61,7 @@ class LiveRealm:
         self._started = False
         # An attempt that was given up keeps its line until the transaction is over, up to 32 s (RFC 3261 §17.1.1.2).
         lines = config.sip.max_calls * min(2, len(config.trunks))
-        self._slots = min(len(config.sip.worker_ports), math.ceil(lines / ASSUMED_LINES) + SPARE_WORKERS)
+        self._slots = min(len(config.sip.worker_ports), math.ceil(lines / LINES_PER_WORKER) + SPARE_WORKERS)
         self._pool = WorkerPool(
             self._start_worker,
             max_calls=config.sip.max_calls,

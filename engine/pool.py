@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.commands import Command, Dial, HangUp, Stop
+from engine.config import LINES_PER_WORKER
 from engine.errors import EngineError
 from engine.events import Alive, CallEvent, Event, Heartbeat, LegEnded, LineFree, Probed, Ready, Registration
 from engine.outcome import WORKER_LOST
@@ -19,10 +20,6 @@ log = logging.getLogger("trunkline.pool")
 
 SPARE_LINES = 8
 """Free lines that are kept warm, so that a call finds one without waiting for a process."""
-SPARE_WORKERS = 2
-"""Slots beyond what ``max_calls`` needs: for the spares, and for a process that is still ending."""
-
-ASSUMED_LINES = 4  # the stock wheel's; replaced by what the first worker says of its build
 _COOLING_S = 0.75
 _MAX_COOLING = 20
 """PJLIB keeps a closed socket's handle for half a second and asserts, which kills the process, when the build's 64 are
@@ -201,7 +198,7 @@ class WorkerPool:
         """Start what is missing to the spare lines, let go of what has long been idle."""
         if self.closed:
             return
-        known = next((w.lines for w in self._workers.values() if w.lines), ASSUMED_LINES)
+        known = next((w.lines for w in self._workers.values() if w.lines), LINES_PER_WORKER)
         free = sum(w.free if w.lines else known for w in self._workers.values())
         busy = len(self._by_call)
         target = min(max(self._spare_lines, wanted), max(wanted, self.max_calls - busy))

@@ -11,12 +11,13 @@ from pathlib import Path
 from engine.admission import Admission
 from engine.agents import UltravoxAgents
 from engine.commands import Stop, TrunkAccount
+from engine.config import SPARE_WORKERS
 from engine.errors import EngineError, TrunkUnavailable
 from engine.events import CallEvent, Event, Ready
 from engine.log import LogSettings
 from engine.outcome import Outcome
 from engine.pacer import Caps, Pacer
-from engine.pool import SPARE_LINES, SPARE_WORKERS, Child, WorkerPool
+from engine.pool import SPARE_LINES, Child, WorkerPool
 from engine.ports import AgentSession
 from engine.process_settings import (
     CarrierSettings,
