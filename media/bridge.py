@@ -104,14 +104,6 @@ class Bridge:
         """How far ahead the agent is."""
         return self._playout.buffered_ms
 
-    def describe(self) -> str:
-        """The stages, for the log."""
-        inward = outward = ""
-        if self._to_phone is not None:
-            inward = f"resample {self._phone}->{self._agent} -> "
-            outward = f"resample {self._agent}->{self._phone} -> "
-        return f"caller {self._phone} -> {inward}agent {self._agent} -> playout -> {outward}caller {self._phone}"
-
     def stats(self) -> BridgeStats:
         """The counters up to now."""
         playout = self._playout

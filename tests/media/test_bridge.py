@@ -196,10 +196,3 @@ def test_playing_from_the_first_sample_that_came_to_the_last_that_is_heard() -> 
         assert any(hear(bridge, 8000, 1))
         playing.append(bridge.playing)
     assert playing == [False, True, True, False]
-
-
-def test_stages_describe_themselves() -> None:
-    assert Bridge(8000, 8000).describe() == "caller 8k -> agent 8k -> playout -> caller 8k"
-    assert Bridge(8000, 16000).describe() == (
-        "caller 8k -> resample 8k->16k -> agent 16k -> playout -> resample 16k->8k -> caller 8k"
-    )

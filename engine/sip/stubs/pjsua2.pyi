@@ -241,7 +241,6 @@ class CodecParam:
 
 class StreamInfo:
     codecName: str
-    codecClockRate: int
     audCodecParam: CodecParam
     audTxEventPt: int
 
