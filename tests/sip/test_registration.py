@@ -156,7 +156,7 @@ def _pid_of_registrar() -> int:
 
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            titled = b"registrar" in (process / "comm").read_bytes() + (process / "cmdline").read_bytes()
+            titled = (process / "cmdline").read_bytes().startswith(b"trunkline: registrar")
             if titled and os.getpid() in ancestors(int(process.name)):
                 return int(process.name)
         except OSError:
