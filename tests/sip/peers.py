@@ -148,7 +148,7 @@ class SippUas(_Sipp):
             if m.call_id == call_id
         ]
 
-    async def wait_for(self, method: str, *, count: int = 1, within_s: float = 10) -> list[SipMessage]:
+    async def wait_for(self, method: str, *, count: int = 1, within_s: float = 30) -> list[SipMessage]:
         """The first ``count`` requests of that kind; raises ``TimeoutError``."""
         what = f"{count} {method} at {self._scenario}"
         await wait_until(lambda: len(self.requests(method)) >= count, what, within_s=within_s)
@@ -178,7 +178,7 @@ class SippUac(_Sipp):
         super().__init__(scenario, rtp=rtp, rtp_echo=rtp_echo, hold_ms=hold_ms)
         self._target, self._user, self._password, self._calls = uri.removeprefix("sip:"), user, password, calls
 
-    async def finish(self, *, within_s: float = 20) -> bool:
+    async def finish(self, *, within_s: float = 30) -> bool:
         """Wait for its last call; True when every call went as the scenario says."""
         assert self._process
         return await asyncio.to_thread(self._process.wait, within_s) == 0
@@ -223,7 +223,7 @@ class Baresip(Peer):
 
     def _tell(self, command: str, parameters: str = "") -> None:
         request = json.dumps({"command": command, "params": parameters}).encode()
-        with socket.create_connection(("127.0.0.1", self._control), timeout=5) as control:
+        with socket.create_connection(("127.0.0.1", self._control), timeout=30) as control:
             control.sendall(b"%d:%s," % (len(request), request))
             reply = b""
             while b'"response":true' not in reply:  # events come first

@@ -20,7 +20,7 @@ import pytest
 from tests.sip import matrix
 
 _ATTEMPTS = 5
-_START_S = 10.0
+_START_S = 30.0
 _STOP_S = 3.0
 _PORTS = range(20_000, 32_000, 4)
 _NEXT_PORTS = itertools.cycle(_PORTS)
@@ -173,7 +173,7 @@ class Peer:
         await asyncio.to_thread(self.stop)
 
 
-async def wait_until(holds: Callable[[], bool], what: str, *, within_s: float = 10) -> None:
+async def wait_until(holds: Callable[[], bool], what: str, *, within_s: float = 30) -> None:
     """Raises ``TimeoutError`` naming ``what`` when it does not come to hold."""
     deadline_s = time.monotonic() + within_s
     while not holds():

@@ -31,7 +31,7 @@ def rtcp_of(tap: RtpTap) -> Iterator[socket.socket]:
     """The port above the tap's, where its RTCP arrives (RFC 3550 §11)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rtcp:
         rtcp.bind(("127.0.0.1", tap.port + 1))
-        rtcp.settimeout(5)
+        rtcp.settimeout(30)
         yield rtcp
 
 
