@@ -294,8 +294,16 @@ class Kamailio(Peer):
 
     def registered(self) -> bool:
         """Somebody is registered now."""
-        command = ["kamcmd", "-s", self._control, "ul.dump", "brief"]
-        return b"AoR:" in subprocess.run(command, capture_output=True, check=True).stdout
+        asked = self._ask("ul.dump", "brief")
+        asked.check_returncode()
+        return b"AoR:" in asked.stdout
+
+    def _ask(self, *command: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["kamcmd", "-s", self._control, *command], capture_output=True, check=False)
+
+    def _ready(self) -> bool:
+        # It listens before it has processes: one that is told to end then never does.
+        return super()._ready() and self._ask("core.uptime").returncode == 0
 
     @property
     def _control(self) -> str:

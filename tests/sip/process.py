@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -116,7 +117,7 @@ class Peer:
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # its children too
             self._process.wait()
         self._process = None
 
@@ -140,6 +141,7 @@ class Peer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                process_group=0,
                 env={**os.environ, "TERM": "dumb"},
             )
         deadline_s = time.monotonic() + _START_S

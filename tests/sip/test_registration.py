@@ -48,7 +48,7 @@ async def test_a_registrar_that_was_stopped_has_us_again_when_it_is_back_and_cal
     tmp_path: Path,
 ) -> None:
     port = free_port()
-    uri, brief = f"sip:127.0.0.1:{port}", {"register_expires": "6s"}
+    uri, brief = f"sip:127.0.0.1:{port}", {"register_expires": "3s"}
     async with (
         SippUas("uas-answers-then-byes") as pstn,
         trunkline(tmp_path, uri, registrar=uri, trunk=brief, until_ready=False) as line,
@@ -104,7 +104,7 @@ async def test_a_refused_account_is_shown_as_failed_with_the_settings_to_look_at
 async def test_a_nonce_that_went_stale_is_replaced_without_a_failure(tmp_path: Path) -> None:
     async with (
         SippUas("registrar-nonce-stale") as registrar,
-        trunkline(tmp_path, registrar.uri, registrar=registrar.uri, trunk={"register_expires": "2s"}) as line,
+        trunkline(tmp_path, registrar.uri, registrar=registrar.uri, trunk={"register_expires": "3s"}) as line,
     ):
         since = registration(line).since
         requests = await registrar.wait_for("REGISTER", count=4)
