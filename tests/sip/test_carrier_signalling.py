@@ -154,6 +154,7 @@ async def test_each_200_is_acknowledged(tmp_path: Path) -> None:
     async with WithoutRetransmissions("uas-loses-our-ack") as callee, trunkline(tmp_path, callee.uri) as line:
         call = await line.place()
         await callee.wait_for("ACK", count=2)
+        await line.status(call, Status.ANSWERED)
         await line.hang_up(call)
         assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
         assert callee.complaints == []

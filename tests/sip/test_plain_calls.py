@@ -402,6 +402,7 @@ async def test_a_callee_whose_rtp_starts_late_is_received_and_hears_no_break(tmp
             await tap.wait_for_packets(50)
             tap.play(tone(1000))
             await tap.wait_for_packets(100)
+            await line.status(call, Status.ANSWERED)
             await line.hang_up(call)
             record = await line.ended(call)
             assert record.media and record.media["rtp_received"] > 25
