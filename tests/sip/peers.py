@@ -237,7 +237,7 @@ class Baresip(Peer):
             "DIRECTORY": str(self.directory),
             "PORT": str(self.port),
             "CONTROL": str(self._control),
-            "RTP": f"{media}-{media + 64}",
+            "RTP": f"{media}-{media + 3}",
             "RATE": str(self.rate_hz),
             "NUMBER": self._number,
             "CODEC": self._codec,

@@ -23,9 +23,11 @@ from tests.sip import matrix
 _ATTEMPTS = 5
 _START_S = 30.0
 _STOP_S = 3.0
-_PORTS = range(20_000, 32_000, 4)
+_WORKERS = 8
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+_PORTS = range(20_000 + 4 * _WORKER, 32_000, 4 * _WORKERS)
 _NEXT_PORTS = itertools.cycle(_PORTS)
-for _ in range(random.SystemRandom().randrange(len(_PORTS))):  # parallel runs must differ
+for _ in range(random.SystemRandom().randrange(len(_PORTS))):  # another run on this machine must differ
     next(_NEXT_PORTS)
 
 
@@ -36,7 +38,8 @@ class PeerFailed(AssertionError):
 def free_port(*, streams: bool = False, pair: bool = False) -> int:
     """A loopback port that was free just now, for TCP too with ``streams``, with the three after it for ``pair``.
 
-    Outside the range from which the kernel serves port 0: only a peer of another test process could take it meanwhile.
+    Outside the range from which the kernel serves port 0, and another test process of this run has others: only a peer
+    of another run could take it meanwhile.
     """
     kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM) if streams else (socket.SOCK_DGRAM,)
     while True:
