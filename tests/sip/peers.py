@@ -63,6 +63,7 @@ class _Sipp(Peer):
         super().__init__()
         self._scenario, self._rtp, self._rtp_echo, self._hold_ms = scenario, rtp, rtp_echo, hold_ms
         self._fixed_port = port
+        self._media = 0
         self._keys = dict(keys or {})
         self._messages: list[SipMessage] = []
         self._complaints: list[str] = []
@@ -91,6 +92,9 @@ class _Sipp(Peer):
             ]
         return self._complaints
 
+    def _ready(self) -> bool:
+        return super()._ready() and listens(self._media)  # bound last; without it SIPp ends
+
     def _keep(self) -> None:
         _ = self.complaints
         statuses = dict.fromkeys(message.status for message in self.messages if message.status)
@@ -101,9 +105,9 @@ class _Sipp(Peer):
         if self._rtp:
             scenario = scenario.replace("[media_port]", str(self._rtp.port))
         (self.directory / "scenario.xml").write_text(scenario, encoding="latin-1")
-        self.port, media, control = self._fixed_port or free_port(), free_port(pair=True), free_port()
+        self.port, self._media, control = self._fixed_port or free_port(), free_port(pair=True), free_port()
         command = ["sipp", "-sf", "scenario.xml", "-i", "127.0.0.1", "-bind_local", "-p", str(self.port)]
-        command += ["-mi", "127.0.0.1", "-mp", str(media), "-ci", "127.0.0.1", "-cp", str(control), "-nostdin"]
+        command += ["-mi", "127.0.0.1", "-mp", str(self._media), "-ci", "127.0.0.1", "-cp", str(control), "-nostdin"]
         command += ["-trace_msg", "-message_file", "messages.log", "-trace_err", "-error_file", "errors.log"]
         command += ["-d", str(self._hold_ms), *(["-rtp_echo"] if self._rtp_echo else [])]
         return command + [word for key, value in self._keys.items() for word in ("-key", key, value)]
