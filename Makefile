@@ -32,14 +32,17 @@ fmt: install ## format the code and repair what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Each test starts processes: all of them would compile everything anew where bytecode may not be kept.
+test sip-test: export PYTHONDONTWRITEBYTECODE :=
+
 test: install ## every test, real SIP peers included (installs them when missing, by sudo)
 	@.ci/debian-packages $(DEBIAN_PACKAGES)
-	REQUIRE_SIP=1 $(BIN)/pytest -n 2 --dist loadfile --durations 10 -m "not alone"
+	REQUIRE_SIP=1 $(BIN)/pytest -n 3 --dist worksteal --durations 10 -m "not alone"
 	REQUIRE_SIP=1 $(BIN)/pytest --durations 5 -m alone
 
 sip-test: install ## the part of the tests that has real SIP peers, as a table of far ends
 	@.ci/debian-packages $(DEBIAN_PACKAGES)
-	REQUIRE_SIP=1 $(BIN)/pytest -n 2 --dist loadfile -q -m "sip and not alone" --sip-table tests/sip
+	REQUIRE_SIP=1 $(BIN)/pytest -n 3 --dist worksteal -q -m "sip and not alone" --sip-table tests/sip
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -242,7 +242,7 @@ near_calls = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(near_calls | json_values)
 async def test_no_json_value_makes_the_server_fail(client: httpx.AsyncClient, engine: FakeEngine, value: Any) -> None:
     before = len(engine.calls)

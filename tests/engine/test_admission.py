@@ -70,7 +70,7 @@ async def test_time_alone_lets_through_who_waits_for_a_rate() -> None:
     rig.ask("2")
     rig.admission.invite_sent(CallId("1"), asyncio.get_running_loop().time() - 0.95)
     assert rig.admitted == ["1"]
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         while rig.admitted != ["1", "2"]:
             await asyncio.sleep(0.01)
 

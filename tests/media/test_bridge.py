@@ -4,7 +4,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from media.bridge import Bridge
@@ -63,7 +63,6 @@ def test_agent_is_heard_whole_and_then_exact_silence(phone_hz: int, agent_hz: in
     chunks=st.lists(st.integers(1, 4000), max_size=20),
     frames_ms=st.lists(st.integers(5, 50), min_size=1, max_size=5),
 )
-@settings(deadline=None)
 def test_any_chunks_of_agent_audio_and_any_frames_join_to_the_same_sound(
     pair: tuple[int, int], chunks: list[int], frames_ms: list[int]
 ) -> None:

@@ -42,7 +42,7 @@ def test_frame_in_is_a_frame_out_from_the_first_one_on(source_hz: int, target_hz
 @given(
     pair=st.sampled_from(PAIRS), cuts=st.lists(st.integers(0, 2000), max_size=12), seed=st.integers(0, 9)
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_cutting_into_chunks_gives_the_same_samples(pair: tuple[int, int], cuts: list[int], seed: int) -> None:
     pcm = noise(2000, seed)
     whole = Resampler(*pair).process(pcm)

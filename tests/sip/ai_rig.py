@@ -78,7 +78,7 @@ class AiRig:
         """DELETE."""
         await self.engine.hang_up(call.id, Environment.LIVE)
 
-    async def until(self, call: CallRecord, holds: Callable[[CallRecord], bool], *, within_s: float = 15) -> CallRecord:
+    async def until(self, call: CallRecord, holds: Callable[[CallRecord], bool], *, within_s: float = 30) -> CallRecord:
         """The first record for which ``holds`` is true; an error when the call ends without."""
         record = call
         async with asyncio.timeout(within_s):
@@ -87,7 +87,7 @@ class AiRig:
                     return record
         raise AssertionError(f"the call ended before: {record.outcome}")
 
-    async def ended(self, call: CallRecord, *, within_s: float = 15) -> CallRecord:
+    async def ended(self, call: CallRecord, *, within_s: float = 30) -> CallRecord:
         """The final record."""
         return await self.until(call, lambda it: it.status.final, within_s=within_s)
 

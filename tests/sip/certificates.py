@@ -51,7 +51,7 @@ class Authority:
 
 
 def _key(certificate: Certificate) -> tuple[str, ...]:
-    return ("-newkey", "rsa:2048", "-nodes", "-keyout", str(certificate.key))
+    return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(certificate.key))
 
 
 def _openssl(*arguments: str) -> None:

@@ -63,6 +63,7 @@ class _Sipp(Peer):
         super().__init__()
         self._scenario, self._rtp, self._rtp_echo, self._hold_ms = scenario, rtp, rtp_echo, hold_ms
         self._fixed_port = port
+        self._media = 0
         self._keys = dict(keys or {})
         self._messages: list[SipMessage] = []
         self._complaints: list[str] = []
@@ -91,6 +92,9 @@ class _Sipp(Peer):
             ]
         return self._complaints
 
+    def _ready(self) -> bool:
+        return super()._ready() and listens(self._media)  # bound last; without it SIPp ends
+
     def _keep(self) -> None:
         _ = self.complaints
         statuses = dict.fromkeys(message.status for message in self.messages if message.status)
@@ -101,9 +105,9 @@ class _Sipp(Peer):
         if self._rtp:
             scenario = scenario.replace("[media_port]", str(self._rtp.port))
         (self.directory / "scenario.xml").write_text(scenario, encoding="latin-1")
-        self.port, media, control = self._fixed_port or free_port(), free_port(pair=True), free_port()
+        self.port, self._media, control = self._fixed_port or free_port(), free_port(pair=True), free_port()
         command = ["sipp", "-sf", "scenario.xml", "-i", "127.0.0.1", "-bind_local", "-p", str(self.port)]
-        command += ["-mi", "127.0.0.1", "-mp", str(media), "-ci", "127.0.0.1", "-cp", str(control), "-nostdin"]
+        command += ["-mi", "127.0.0.1", "-mp", str(self._media), "-ci", "127.0.0.1", "-cp", str(control), "-nostdin"]
         command += ["-trace_msg", "-message_file", "messages.log", "-trace_err", "-error_file", "errors.log"]
         command += ["-d", str(self._hold_ms), *(["-rtp_echo"] if self._rtp_echo else [])]
         return command + [word for key, value in self._keys.items() for word in ("-key", key, value)]
@@ -148,7 +152,7 @@ class SippUas(_Sipp):
             if m.call_id == call_id
         ]
 
-    async def wait_for(self, method: str, *, count: int = 1, within_s: float = 10) -> list[SipMessage]:
+    async def wait_for(self, method: str, *, count: int = 1, within_s: float = 30) -> list[SipMessage]:
         """The first ``count`` requests of that kind; raises ``TimeoutError``."""
         what = f"{count} {method} at {self._scenario}"
         await wait_until(lambda: len(self.requests(method)) >= count, what, within_s=within_s)
@@ -178,7 +182,7 @@ class SippUac(_Sipp):
         super().__init__(scenario, rtp=rtp, rtp_echo=rtp_echo, hold_ms=hold_ms)
         self._target, self._user, self._password, self._calls = uri.removeprefix("sip:"), user, password, calls
 
-    async def finish(self, *, within_s: float = 20) -> bool:
+    async def finish(self, *, within_s: float = 30) -> bool:
         """Wait for its last call; True when every call went as the scenario says."""
         assert self._process
         return await asyncio.to_thread(self._process.wait, within_s) == 0
@@ -223,7 +227,7 @@ class Baresip(Peer):
 
     def _tell(self, command: str, parameters: str = "") -> None:
         request = json.dumps({"command": command, "params": parameters}).encode()
-        with socket.create_connection(("127.0.0.1", self._control), timeout=5) as control:
+        with socket.create_connection(("127.0.0.1", self._control), timeout=30) as control:
             control.sendall(b"%d:%s," % (len(request), request))
             reply = b""
             while b'"response":true' not in reply:  # events come first
@@ -237,7 +241,7 @@ class Baresip(Peer):
             "DIRECTORY": str(self.directory),
             "PORT": str(self.port),
             "CONTROL": str(self._control),
-            "RTP": f"{media}-{media + 64}",
+            "RTP": f"{media}-{media + 3}",
             "RATE": str(self.rate_hz),
             "NUMBER": self._number,
             "CODEC": self._codec,
@@ -294,8 +298,16 @@ class Kamailio(Peer):
 
     def registered(self) -> bool:
         """Somebody is registered now."""
-        command = ["kamcmd", "-s", self._control, "ul.dump", "brief"]
-        return b"AoR:" in subprocess.run(command, capture_output=True, check=True).stdout
+        asked = self._ask("ul.dump", "brief")
+        asked.check_returncode()
+        return b"AoR:" in asked.stdout
+
+    def _ask(self, *command: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["kamcmd", "-s", self._control, *command], capture_output=True, check=False)
+
+    def _ready(self) -> bool:
+        # It listens before it has processes: one that is told to end then never does.
+        return super()._ready() and self._ask("core.uptime").returncode == 0
 
     @property
     def _control(self) -> str:

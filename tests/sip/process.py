@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -20,11 +21,13 @@ import pytest
 from tests.sip import matrix
 
 _ATTEMPTS = 5
-_START_S = 10.0
+_START_S = 30.0
 _STOP_S = 3.0
-_PORTS = range(20_000, 32_000, 4)
+_WORKERS = 8
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+_PORTS = range(20_000 + 4 * _WORKER, 32_000, 4 * _WORKERS)
 _NEXT_PORTS = itertools.cycle(_PORTS)
-for _ in range(random.SystemRandom().randrange(len(_PORTS))):  # parallel runs must differ
+for _ in range(random.SystemRandom().randrange(len(_PORTS))):  # another run on this machine must differ
     next(_NEXT_PORTS)
 
 
@@ -35,7 +38,8 @@ class PeerFailed(AssertionError):
 def free_port(*, streams: bool = False, pair: bool = False) -> int:
     """A loopback port that was free just now, for TCP too with ``streams``, with the three after it for ``pair``.
 
-    Outside the range from which the kernel serves port 0: only a peer of another test process could take it meanwhile.
+    Outside the range from which the kernel serves port 0, and another test process of this run has others: only a peer
+    of another run could take it meanwhile.
     """
     kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM) if streams else (socket.SOCK_DGRAM,)
     while True:
@@ -116,7 +120,7 @@ class Peer:
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # its children too
             self._process.wait()
         self._process = None
 
@@ -140,6 +144,7 @@ class Peer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                process_group=0,
                 env={**os.environ, "TERM": "dumb"},
             )
         deadline_s = time.monotonic() + _START_S
@@ -173,7 +178,7 @@ class Peer:
         await asyncio.to_thread(self.stop)
 
 
-async def wait_until(holds: Callable[[], bool], what: str, *, within_s: float = 10) -> None:
+async def wait_until(holds: Callable[[], bool], what: str, *, within_s: float = 30) -> None:
     """Raises ``TimeoutError`` naming ``what`` when it does not come to hold."""
     deadline_s = time.monotonic() + within_s
     while not holds():

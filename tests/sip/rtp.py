@@ -164,7 +164,7 @@ class RtpTap:
             else:
                 self.send(payload_type, payload, timestamp=timestamp, marker=marker and index == 0)
 
-    async def wait_for_packets(self, count: int, *, within_s: float = 10) -> list[RtpPacket]:
+    async def wait_for_packets(self, count: int, *, within_s: float = 30) -> list[RtpPacket]:
         """The first ``count`` packets; raises ``TimeoutError`` when there are fewer in that time."""
         await wait_until(lambda: len(self.packets()) >= count, f"{count} RTP packets", within_s=within_s)
         return self.packets()[:count]

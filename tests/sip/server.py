@@ -18,6 +18,7 @@ from tests.sip.process import free_port
 
 ROOT = Path(__file__).parents[2]
 SANDBOX_CALL = {"from": "+15005550100", "to": "+15005550123"}
+BUSY = "+15005550001"
 RINGS_FOREVER = "+15005550002"
 RINGS_5_S = "+15005550005"
 
@@ -33,7 +34,7 @@ class ServerProcess:
         store = f'[store]\nurl = "sqlite:///{folder}/calls.db"\n'
         self.config.write_text(f"[http]\nport = {port}\n{store}[webhooks]\nallow_private = true\n{settings}")
         self.key = ""
-        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
 
     @property
     def database(self) -> Path:
@@ -82,7 +83,7 @@ class ServerProcess:
         assert self._process is not None
         self._process.send_signal(number)
 
-    async def exit_code(self, *, within_s: float = 20) -> int:
+    async def exit_code(self, *, within_s: float = 30) -> int:
         """The code it exits with, of its own."""
         assert self._process is not None
         return await asyncio.to_thread(self._process.wait, within_s)
@@ -101,7 +102,7 @@ class ServerProcess:
 
     async def draining(self) -> None:
         """Returns once it takes no more calls."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await self.client.get("/readyz")).json()["checks"]["engine"] != "shutting down":
                 await asyncio.sleep(0.01)
 
@@ -109,7 +110,7 @@ class ServerProcess:
         record: dict[str, Any] = (await self.client.get(f"/api/voice/{call_id}")).json()
         return record
 
-    async def until(self, call_id: str, *statuses: str, within_s: float = 15) -> dict[str, Any]:
+    async def until(self, call_id: str, *statuses: str, within_s: float = 30) -> dict[str, Any]:
         """The record once its status is one of these."""
         async with asyncio.timeout(within_s):
             while (record := await self.get(call_id))["status"] not in statuses:

@@ -38,7 +38,7 @@ class StackAlone:
     def hang_up(self) -> None:
         self._tell("0")
 
-    async def ended(self, *, within_s: float = 10) -> LegEnd:
+    async def ended(self, *, within_s: float = 30) -> LegEnd:
         """How the leg ended."""
         assert self._process.stdout
         return LegEnd(**json.loads(await asyncio.wait_for(self._process.stdout.readline(), within_s)))

@@ -25,7 +25,7 @@ from tests.sip.process import wait_until
 
 pytestmark = [pytest.mark.sip, pytest.mark.alone]
 
-CALLS, LASTS_S = 40, 60
+CALLS, LASTS_S = 40, 30
 SENTENCE_S, PAUSE_S = 4.0, 2.0
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -98,7 +98,7 @@ async def watch_ticks(pool: WorkerPool, reports: dict[tuple[int, int, float], He
         await asyncio.sleep(0.25)
 
 
-async def test_forty_calls_for_a_minute_lose_nothing_and_leave_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_forty_calls_for_half_a_minute_lose_nothing_and_leave_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     before = leftovers()
     async with (
         SippUas("uas-answers-and-echoes-rtp", rtp_echo=True) as callee,
@@ -171,7 +171,7 @@ async def test_killed_worker_takes_its_own_calls_along_and_no_other(capfd: pytes
         assert 0 < len(lost) < len(calls)
         assert {cause_of(record) for record in lost} == {Cause.WORKER_LOST}
         took_s = [(record.ended_at - killed_at).total_seconds() for record in lost if record.ended_at]
-        assert max(took_s) < 2
+        assert max(took_s) < 5
         following = await rig.place()
         speak(await rig.talking(following), audio.tone(600, 8000, 0.5), "The next call.", then="agent_hangup")
         assert cause_of(await rig.ended(following)) is Cause.AGENT_HANGUP

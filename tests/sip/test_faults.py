@@ -23,7 +23,7 @@ from tests.sip.ai_rig import ai_rig
 from tests.sip.peers import SippUas, tone
 from tests.sip.process import wait_until
 from tests.sip.rtp import RtpTap
-from tests.sip.server import RINGS_5_S, SANDBOX_CALL, ServerProcess
+from tests.sip.server import BUSY, RINGS_5_S, SANDBOX_CALL, ServerProcess
 from tests.sip.torture import TORTURE
 from tests.sip.trunkline import Trunkline, assert_outcome, trunkline
 
@@ -112,9 +112,9 @@ async def torture(port: int) -> None:
     for message in TORTURE.values():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.sendto(message, ("127.0.0.1", port))
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as tcp:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as tcp:
             tcp.sendall(message)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)  # PJSIP's backlog is of five connections: the next SYN would be sent again in 1 s
 
 
 async def test_a_flood_of_noise_at_the_sip_port_leaves_the_call_alone(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ async def test_locked_database_refuses_new_calls_and_keeps_the_live_one_untold_u
         await server.until(call, "ringing")
         with contextlib.closing(sqlite3.connect(server.database, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
-            refused = await server.client.post("/api/voice", json=SANDBOX_CALL, timeout=30)
+            refused = await server.client.post("/api/voice", json=SANDBOX_CALL)
             assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (503, "store-unavailable")
             assert (await server.client.get("/readyz")).status_code == 503
             assert (await server.get(call))["status"] == "ringing"
@@ -263,10 +263,10 @@ async def test_exhausted_descriptors_make_clients_wait_and_harm_no_call(tmp_path
         with ExitStack() as clients:
             address = (server.client.base_url.host, server.client.base_url.port)
             for _ in range(20):
-                clients.enter_context(socket.create_connection(address, timeout=5))
+                clients.enter_context(socket.create_connection(address, timeout=30))
             await wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) >= in_use + 5, "no descriptor left")
             assert (await server.get(call))["status"] == "answered"  # over the connection that was open before
         assert (await server.client.delete(f"/api/voice/{call}")).status_code == 200
         assert (await server.until(call, "completed"))["ended"]["cause"] == "caller-hangup"
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
-        await server.until(await server.place(to="+15005550001"), "failed")
+        await server.until(await server.place(to=BUSY), "failed")

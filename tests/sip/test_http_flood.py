@@ -17,12 +17,11 @@ import pytest
 
 from api.cli.keys import create
 from tests.sip.http_flood import Connection, of_many, post_at_rate
-from tests.sip.server import RINGS_FOREVER, SANDBOX_CALL, ServerProcess
+from tests.sip.server import BUSY, RINGS_FOREVER, SANDBOX_CALL, ServerProcess
 
 POSTS = int(os.environ.get("FLOOD_POSTS", "1000"))
 """10000 for the whole proof."""
 SECONDS = float(os.environ.get("FLOOD_SECONDS", "3"))
-BUSY = "+15005550001"
 RATE, LIMIT = 1000, 10
 
 

@@ -40,7 +40,7 @@ def registration(line: Trunkline) -> RegistrationState:
     return state
 
 
-async def until(line: Trunkline, state: str, *, within_s: float = 10) -> RegistrationState:
+async def until(line: Trunkline, state: str, *, within_s: float = 30) -> RegistrationState:
     await wait_until(lambda: registration(line).state == state, f"the trunk {state}", within_s=within_s)
     return registration(line)
 
@@ -49,7 +49,7 @@ async def test_a_registrar_that_was_stopped_has_us_again_when_it_is_back_and_cal
     tmp_path: Path,
 ) -> None:
     port = free_port()
-    uri, brief = f"sip:127.0.0.1:{port}", {"register_expires": "6s"}
+    uri, brief = f"sip:127.0.0.1:{port}", {"register_expires": "3s"}
     async with (
         SippUas("uas-answers-then-byes") as pstn,
         trunkline(tmp_path, uri, registrar=uri, trunk=brief, until_ready=False) as line,
@@ -57,14 +57,14 @@ async def test_a_registrar_that_was_stopped_has_us_again_when_it_is_back_and_cal
         async with Kamailio(gateway=pstn.uri, port=port):
             await until(line, "registered")
             assert (await line.call()).status is Status.COMPLETED
-        failed = await until(line, "failed", within_s=15)
+        failed = await until(line, "failed")
         assert (failed.code, failed.expires_at) == (408, None)
         assert "registrar" in failed.hint
         assert not line.engine.readiness().ready
         with pytest.raises(TrunkUnavailable, match="registration failed: 408"):
             await line.place()
         async with Kamailio(gateway=pstn.uri, port=port) as registrar:
-            again = await until(line, "registered", within_s=15)
+            again = await until(line, "registered")
             assert again.since > failed.since
             assert registrar.registered()
             assert (await line.call()).status is Status.COMPLETED
@@ -84,7 +84,7 @@ async def test_a_registrar_that_wants_longer_registrations_gets_them(tmp_path: P
 @pytest.mark.parametrize(
     ("scenario", "said"), [("registrar-403", "403 Forbidden"), ("registrar-challenges-401", "401 Unauthorized")]
 )
-async def test_a_refused_account_is_shown_as_failed_with_the_settings_to_look_at_and_not_hammered(
+async def test_a_refused_account_is_shown_as_failed_with_the_settings_to_look_at_takes_no_calls_and_is_not_hammered(
     tmp_path: Path, scenario: str, said: str
 ) -> None:
     async with (
@@ -95,14 +95,17 @@ async def test_a_refused_account_is_shown_as_failed_with_the_settings_to_look_at
         assert f"{state.code} {state.reason}" == said
         assert "username and password" in state.hint
         asked = len(registrar.requests("REGISTER"))
-        await asyncio.sleep(1.5)
+        with pytest.raises(TrunkUnavailable, match=f"registration failed: {said}"):
+            await line.place()
+        await asyncio.sleep(0.5)
         assert len(registrar.requests("REGISTER")) == asked
+        assert registrar.requests("INVITE") == []
 
 
 async def test_a_nonce_that_went_stale_is_replaced_without_a_failure(tmp_path: Path) -> None:
     async with (
         SippUas("registrar-nonce-stale") as registrar,
-        trunkline(tmp_path, registrar.uri, registrar=registrar.uri, trunk={"register_expires": "4s"}) as line,
+        trunkline(tmp_path, registrar.uri, registrar=registrar.uri, trunk={"register_expires": "3s"}) as line,
     ):
         since = registration(line).since
         requests = await registrar.wait_for("REGISTER", count=4)
@@ -161,7 +164,7 @@ def _pid_of_registrar() -> int:
 
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            titled = b"registrar" in (process / "comm").read_bytes() + (process / "cmdline").read_bytes()
+            titled = (process / "cmdline").read_bytes().startswith(b"trunkline: registrar")
             if titled and os.getpid() in ancestors(int(process.name)):
                 return int(process.name)
         except OSError:

@@ -35,7 +35,7 @@ class Trunkline:
         request = CallRequest(from_number=FROM, to_number=to, max_duration_s=max_duration_s)
         return await self.engine.place(request, LIVE)
 
-    async def until(self, call: CallRecord, holds: Callable[[CallRecord], bool], *, within_s: float = 20) -> CallRecord:
+    async def until(self, call: CallRecord, holds: Callable[[CallRecord], bool], *, within_s: float = 30) -> CallRecord:
         """The first record for which ``holds`` is true; an error when the call ends without."""
         record = call
         async with asyncio.timeout(within_s):

@@ -35,6 +35,7 @@ class CallerAudio:
         self._carry = b""
         self._faults = faults
         self._joined_at = joined_at
+        self._unwatched_s = 0.0
 
     @property
     def received_s(self) -> float:
@@ -45,6 +46,7 @@ class CallerAudio:
 
         ``unwatched_s``: how long the simulator itself had not looked; such a time is no gap of the client's.
         """
+        self._unwatched_s += unwatched_s
         self._watch_flow(data, now, unwatched_s)
         self.messages += 1
         self._bytes += len(data)
@@ -60,14 +62,14 @@ class CallerAudio:
             del self.captured[: -self._capture_bytes]
         return data
 
-    def finish(self, now: float) -> None:
-        """The call is over: judge what can only be judged then. Call once."""
+    def finish(self, now: float, *, unwatched_s: float = 0.0) -> None:
+        """The call is over: judge what can only be judged then. ``unwatched_s`` as in ``receive``. Call once."""
         if self.first_at is None:
             if now - self._joined_at > _LATE_START_S:
                 self._faults.note("late-audio", now, "no audio at all")
             return
-        self._gap(now)
-        elapsed_s = now - self.first_at
+        self._gap(now - unwatched_s)
+        elapsed_s = now - self.first_at - self._unwatched_s - unwatched_s
         if elapsed_s > _UNDERFLOW_AFTER_S and self.received_s < _UNDERFLOW_SHARE * elapsed_s:
             self._faults.note("too-little-audio", now, f"{self.received_s:.1f} s of audio in {elapsed_s:.1f} s")
 

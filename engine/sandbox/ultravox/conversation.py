@@ -141,7 +141,7 @@ class Conversation:
 
     def closed(self, code: int | None, now: float) -> None:
         """The connection is gone: after the client's close frame with ``code``, or without one (None). Call once."""
-        self.audio.finish(max(self._now, self.audio.last_at))  # as far as was watched
+        self.audio.finish(max(self._now, self.audio.last_at), unwatched_s=self._unwatched_s)  # as far as was watched
         self.tools.finish(now)
         if self.end_reason is None:
             self.end_reason = "connection_error" if code is None else "hangup"

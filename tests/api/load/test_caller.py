@@ -38,7 +38,7 @@ class Server:
 async def load(server: Server, seconds: float, **settings: Any) -> Caller:
     async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="http://engine") as http:
         caller = Caller(http, **{"plain": False, **settings})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await caller.run(seconds)
             await caller.final_records()
     return caller

@@ -21,7 +21,7 @@ def bound() -> Iterator[socket.socket]:
 def peers() -> Iterator[list[socket.socket]]:
     found = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
     for one in found:
-        one.settimeout(5)
+        one.settimeout(30)
         one.bind(("127.0.0.1", 0))
     yield found
     for one in found:

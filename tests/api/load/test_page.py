@@ -65,7 +65,7 @@ def test_browser_shows_the_plots_without_a_complaint(tmp_path: Path) -> None:
     file.write_text(page(make_report(evidence())))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
     command += ["--enable-logging=stderr", "--window-size=1100,1600", f"--screenshot={shot}", f"file://{file}"]
-    seen = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    seen = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     assert "CONSOLE" not in seen.stderr
     assert shot.read_bytes().startswith(b"\x89PNG")
     assert shot.stat().st_size > 50_000  # an empty page is a tenth of it

@@ -29,7 +29,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 async def call(engine: Engine, number: str, agent: AgentSettings | None = None) -> CallRecord:
     placed = await engine.place(CallRequest(from_number="+15005550100", to_number=number, agent=agent), TEST)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         changes = [record async for record in engine.watch(placed.id, TEST)]
     return changes[-1]
 

@@ -1,16 +1,61 @@
-"""The media clock: when it ticks, when it rests."""
+"""The media clock: when it ticks, when it rests; in a time of the tests' own."""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
 
 import pytest
 
+from engine.sip import clock
 from engine.sip.clock import TICK_S, MediaClock
 
 
+class Timer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.run = callback
+
+    def cancel(self) -> None:
+        self.run = lambda: None
+
+
+class Time:
+    """The event loop's timers and the monotonic clock, both of which move by ``pass_ticks`` alone."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def call_at(self, due_s: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(callback)
+        heapq.heappush(self._timers, (due_s, next(self._order), timer))
+        return timer
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        return self.call_at(self.now_s + delay_s, callback)
+
+    def pass_ticks(self, ticks: float) -> None:
+        until_s = self.now_s + ticks * TICK_S
+        while self._timers and self._timers[0][0] <= until_s:
+            due_s, _, timer = heapq.heappop(self._timers)
+            self.now_s = max(self.now_s, due_s)
+            timer.run()
+        self.now_s = until_s
+
+    def stall(self, ticks: float) -> None:
+        """So long nothing runs that is due."""
+        self.now_s += ticks * TICK_S
+
+
 class Rig:
-    def __init__(self, *, rest_s: float = 0.05) -> None:
+    def __init__(self, time: Time, *, rest_s: float = 0.05) -> None:
+        self.time = time
         self.calls = 0
         self.done: list[str] = []
         self.clock = MediaClock(
@@ -22,23 +67,31 @@ class Rig:
         )
 
 
-async def test_a_busy_clock_polls_plays_polls_and_captures_in_turn() -> None:
-    rig = Rig()
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(clock, "time", time)
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: time)
+    return time
+
+
+def test_a_busy_clock_polls_plays_polls_and_captures_in_turn(time: Time) -> None:
+    rig = Rig(time)
     rig.calls = 1
     rig.clock.start()
-    await asyncio.sleep(TICK_S * 6)
+    time.pass_ticks(6)
     rig.clock.stop()
     turn = ["poll", "play", "poll", "capture"]
     assert rig.done[:12] == turn * 3
     assert rig.clock.meter.take().ticks == rig.done.count("play")
 
 
-async def test_a_thrifty_clock_plays_and_captures_in_one_wake_up() -> None:
-    rig = Rig()
+def test_a_thrifty_clock_plays_and_captures_in_one_wake_up(time: Time) -> None:
+    rig = Rig(time)
     rig.calls = 1
     rig.clock.thrifty = True
     rig.clock.start()
-    await asyncio.sleep(TICK_S * 6)
+    time.pass_ticks(6)
     rig.clock.stop()
     assert rig.done[:2] == ["poll", "play"]  # the far end has sent nothing yet
     assert rig.done[2:12] == [
@@ -56,14 +109,14 @@ async def test_a_thrifty_clock_plays_and_captures_in_one_wake_up() -> None:
     assert rig.clock.meter.take().ticks == rig.done.count("play")
 
 
-async def test_changing_over_to_thrift_and_back_captures_as_often_as_it_plays() -> None:
-    rig = Rig()
+def test_changing_over_to_thrift_and_back_captures_as_often_as_it_plays(time: Time) -> None:
+    rig = Rig(time)
     rig.calls = 1
     rig.clock.start()
     for thrifty in (True, False, True, False):
-        await asyncio.sleep(TICK_S * 4)
+        time.pass_ticks(4)
         rig.clock.thrifty = thrifty
-    await asyncio.sleep(TICK_S * 4)
+    time.pass_ticks(4)
     rig.clock.stop()
     assert rig.done.count("capture") == pytest.approx(rig.done.count("play"), abs=1)
     turns = "".join(step[0] if step != "play" else "P" for step in rig.done)
@@ -71,43 +124,42 @@ async def test_changing_over_to_thrift_and_back_captures_as_often_as_it_plays() 
     assert "PpPpP" not in turns, "two captures must never be left out"
 
 
-async def test_an_idle_clock_only_polls_until_it_is_woken() -> None:
-    rig = Rig(rest_s=60)
+def test_an_idle_clock_only_polls_until_it_is_woken(time: Time) -> None:
+    rig = Rig(time, rest_s=60)
     rig.clock.start()
-    await asyncio.sleep(TICK_S * 3)
+    time.pass_ticks(3)
     assert rig.done == ["poll"]
     rig.calls = 1
     rig.clock.wake()
     rig.clock.wake()
-    await asyncio.sleep(TICK_S * 4)
+    time.pass_ticks(4)
     rig.calls = 0
-    await asyncio.sleep(TICK_S * 3)
+    time.pass_ticks(3)
     played = rig.done.count("play")
     assert played >= 3
-    await asyncio.sleep(TICK_S * 3)
+    time.pass_ticks(3)
     rig.clock.stop()
     assert rig.done.count("play") == played
 
 
-async def test_a_stall_is_caught_up_when_short_and_passed_over_when_long() -> None:
-    rig = Rig()
+def test_a_stall_is_caught_up_when_short_and_passed_over_when_long(time: Time) -> None:
+    rig = Rig(time)
     rig.calls = 1
     rig.clock.start()
-    rig.clock._due_s -= 5 * TICK_S
-    await asyncio.sleep(TICK_S * 4)
-    caught_up = rig.done.count("play")
-    assert caught_up >= 7
-    rig.clock._due_s -= 50 * TICK_S
-    await asyncio.sleep(TICK_S * 4)
+    time.stall(5)
+    time.pass_ticks(4)
+    assert rig.done.count("play") == 1 + 5 + 4
+    time.stall(50)
+    time.pass_ticks(4)
     rig.clock.stop()
-    assert rig.done.count("play") - caught_up < 20
+    assert rig.done.count("play") == 10 + 1 + 4
 
 
-async def test_nothing_ticks_after_stop() -> None:
-    rig = Rig()
+def test_nothing_ticks_after_stop(time: Time) -> None:
+    rig = Rig(time)
     rig.calls = 1
     rig.clock.start()
     rig.clock.stop()
     done = len(rig.done)
-    await asyncio.sleep(TICK_S * 3)
+    time.pass_ticks(3)
     assert len(rig.done) == done

@@ -65,7 +65,7 @@ class Receiver:
 
     async def until(self, count: int) -> list[Received]:
         """The requests, once there are this many."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.received) < count:
                 await asyncio.sleep(0.005)
         return self.received

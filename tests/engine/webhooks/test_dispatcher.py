@@ -54,7 +54,7 @@ async def whole_call(store: Store) -> CallRecord:
 
 
 async def idle(store: Store) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await store.backlogs():
             await asyncio.sleep(0.01)
 
@@ -91,7 +91,7 @@ async def test_endpoint_that_was_away_gets_what_it_missed(url: str) -> None:
         async with receiver.listening():
             webhook = await add_webhook(store, receiver)
         call = await whole_call(store)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not any(each.attempts for each in await store.list_deliveries(webhook.id, 9)):
                 await asyncio.sleep(0.005)
         async with receiver.listening():

@@ -56,7 +56,7 @@ class Caller:
         return self.connection
 
     async def end(self) -> Closed:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self._end.wait()
         await asyncio.sleep(0.01)  # a second call, if there were one, would come now
         assert self.connection is not None
@@ -83,7 +83,7 @@ class Caller:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -115,7 +115,7 @@ async def a_raw_agent(script: RawAgent) -> AsyncIterator[str]:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/calls/{SECRET}"
     finally:
         server.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.gather(*tasks)
 
 

@@ -63,6 +63,14 @@ def test_time_in_which_the_simulator_itself_did_not_look_is_no_gap_of_the_client
     assert caller.faults_at_end() == {}
 
 
+def test_what_comes_in_late_because_nobody_looked_is_not_too_little_audio() -> None:
+    caller = Caller()
+    caller.send(1.5)
+    caller.now += 1
+    caller.audio.finish(caller.now, unwatched_s=1)
+    assert caller.faults.counts == {}
+
+
 def test_odd_byte_is_carried_and_counted() -> None:
     caller = Caller()
     assert caller.audio.receive(b"\1\2\3", 0.0) == b"\1\2"
