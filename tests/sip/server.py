@@ -23,10 +23,14 @@ RINGS_5_S = "+15005550005"
 
 
 class ServerProcess:
-    """One database and one port in ``folder``; may be stopped, killed and started again. Only the sandbox, no trunk."""
+    """One database and one port in ``folder``; may be stopped, killed and started again.
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    Its key is for the sandbox, or for the trunks of ``settings`` when it is ``live``.
+    """
+
+    def __init__(self, folder: Path, settings: str = "", *, live: bool = False) -> None:
         self.folder = folder
+        self._live = live
         self._process: subprocess.Popen[bytes] | None = None
         port = free_port(streams=True)
         self.config = folder / "trunkline.toml"
@@ -51,7 +55,9 @@ class ServerProcess:
     async def start(self) -> None:
         """Returns when it is ready for calls."""
         if not self.key:
-            mint = partial(create, self.config, name="tests", test=True, scopes="*", rate_per_s=10_000, expires=None)
+            mint = partial(
+                create, self.config, name="tests", test=not self._live, scopes="*", rate_per_s=10_000, expires=None
+            )
             self.key = await asyncio.to_thread(mint)
             self.client.headers["Authorization"] = f"Bearer {self.key}"
         self._process = self._launch()
