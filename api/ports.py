@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from engine.ports import IdempotencyClaim, Readiness
-from engine.records import ApiKey, CallRecord, CallRequest, Delivery, Environment, Webhook
+from engine.records import ApiKey, CallFilter, CallRecord, CallRequest, Delivery, Environment, Webhook
 from engine.trunks import TrunkState
 
 
@@ -92,6 +92,10 @@ class Engine(Keys, Protocol):
 
     async def get(self, call_id: str, environment: Environment) -> CallRecord:
         """Raises ``UnknownCall``, also for a call of the other environment."""
+        ...
+
+    async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
+        """The newest of the calls that are meant, newest first, without their transcripts."""
         ...
 
     async def hang_up(self, call_id: str, environment: Environment) -> CallRecord:

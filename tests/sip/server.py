@@ -52,14 +52,18 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
+    async def mint(self) -> None:
+        """Make its key, and with it the database."""
+        mint = partial(
+            create, self.config, name="tests", test=not self._live, scopes="*", rate_per_s=10_000, expires=None
+        )
+        self.key = await asyncio.to_thread(mint)
+        self.client.headers["Authorization"] = f"Bearer {self.key}"
+
     async def start(self) -> None:
         """Returns when it is ready for calls."""
         if not self.key:
-            mint = partial(
-                create, self.config, name="tests", test=not self._live, scopes="*", rate_per_s=10_000, expires=None
-            )
-            self.key = await asyncio.to_thread(mint)
-            self.client.headers["Authorization"] = f"Bearer {self.key}"
+            await self.mint()
         self._process = self._launch()
         async with asyncio.timeout(30):
             while not await self._ready():
