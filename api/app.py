@@ -27,6 +27,7 @@ def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
     app = Starlette(
         routes=[
             Route("/api/voice", guard(VOICE_CALL, voice.place), methods=["POST"]),
+            Route("/api/voice", guard(VOICE_READ, voice.list_all), methods=["GET"]),
             Route("/api/voice/{id}", guard(VOICE_READ, voice.get), methods=["GET"]),
             Route("/api/voice/{id}", guard(VOICE_CALL, voice.hang_up), methods=["DELETE"]),
             Route("/api/voice/{id}/events", guard(VOICE_READ, voice.events), methods=["GET"]),

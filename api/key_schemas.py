@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
 from api import body
 from api.field_errors import describe
 from api.problems import VALIDATION_ERROR
-from api.schemas import Given, Optionally, Word, refused
+from api.schemas import Given, Moment, Optionally, Word, refused
 from engine.keys import EVERYTHING, SCOPES
 from engine.records import Environment
 
@@ -25,19 +25,13 @@ def _known(scope: str) -> str:
     return scope
 
 
-def _to_come(value: object) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value if isinstance(value, str) and "T" in value else "")
-        if moment.tzinfo is not None and moment > datetime.now(UTC):
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise PydanticCustomError("expected", "no time to come")
+def _to_come(moment: datetime) -> datetime:
+    if moment <= datetime.now(UTC):
+        raise PydanticCustomError("expected", "no time to come")
+    return moment
 
 
 Scope = Annotated[str, AfterValidator(_known)]
-Moment = Annotated[datetime, PlainValidator(_to_come), WithJsonSchema({"type": "string", "format": "date-time"})]
-"""RFC 3339."""
 
 
 class KeyRequest(Given):
@@ -56,7 +50,7 @@ class KeyRequest(Given):
     rate_limit: Optionally[Annotated[float, Field(gt=0, le=MAX_RATE)]] = Field(
         default=None, description=f"requests per second: a number above 0, up to {MAX_RATE} (10 when left out)"
     )
-    expires_at: Optionally[Moment] = Field(
+    expires_at: Optionally[Annotated[Moment, AfterValidator(_to_come)]] = Field(
         default=None, description='a time to come with its zone, such as "2030-01-31T00:00:00Z"'
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import problems
+from api.call_list import CallQuery
 from api.key_schemas import KeyRequest
 from api.key_views import KeyCreated, KeyList, KeyRevoked
 from api.problems import Kind, Problem
 from api.schemas import VoiceRequest
 from api.trunks import TrunkList
-from api.views import Alive, CallAccepted, CallEnded, CallView, ReadinessView, TranscriptDeleted
+from api.views import Alive, CallAccepted, CallEnded, CallPage, CallView, ReadinessView, TranscriptDeleted
 from api.webhook_schemas import DEFAULT_LOGS, MAX_LOGS, WebhookRequest
 from api.webhook_views import DeliveryList, WebhookCreated, WebhookDeleted, WebhookList
 from engine.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
@@ -58,6 +59,8 @@ class Operation:
     reads: type[BaseModel] | None = None
     parameters: tuple[Mapping[str, Any], ...] = ()
     """Beside the ``{id}`` of the path."""
+    query: type[BaseModel] | None = None
+    """Whose members are parameters, too."""
     scope: str | None = None
     refuses: tuple[Kind, ...] = ()
 
@@ -70,6 +73,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         parameters=(_IDEMPOTENCY_KEY,),
         scope=VOICE_CALL,
         refuses=(problems.CALL_NOT_ALLOWED, *_BODY_PROBLEMS, *_CAPACITY_PROBLEMS),
+    ),
+    ("/api/voice", "get"): Operation(
+        summary="The calls there are, the newest first, a page at a time and without what was said in them.",
+        answers=CallPage,
+        query=CallQuery,
+        scope=VOICE_READ,
+        refuses=(problems.VALIDATION_ERROR,),
     ),
     ("/api/voice/{id}", "get"): Operation(
         summary="A call: where it is, how it ended, what was said.",
@@ -152,6 +162,7 @@ _HEADERS = {
     429: ("Retry-After", "seconds to wait", "integer"),
     503: ("Retry-After", "seconds to wait", "integer"),
 }
+_REF = "#/components/schemas/{model}"
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
@@ -205,14 +216,14 @@ def _schemas() -> dict[str, Any]:
             modes.append((operation.reads, "validation"))
         if not isinstance(operation.answers, str):
             modes.append((operation.answers, "serialization"))
-    _, definitions = models_json_schema(modes, ref_template="#/components/schemas/{model}", schema_generator=_Schemas)
+    _, definitions = models_json_schema(modes, ref_template=_REF, schema_generator=_Schemas)
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas
 
 
 def _operation(path: str, operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"summary": operation.summary, "responses": _responses(operation)}
-    if parameters := [*([_ID] if "{id}" in path else []), *operation.parameters]:
+    if parameters := [*([_ID] if "{id}" in path else []), *operation.parameters, *_query(operation.query)]:
         described["parameters"] = parameters
     if operation.scope:
         described["security"] = [{"key": []}]
@@ -220,6 +231,12 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     if operation.reads:
         described["requestBody"] = {"required": True, "content": {"application/json": _ref(operation.reads)}}
     return described
+
+
+def _query(model: type[BaseModel] | None) -> Iterator[dict[str, Any]]:
+    schemas = model.model_json_schema(ref_template=_REF, schema_generator=_Schemas) if model else {"properties": {}}
+    for name, schema in schemas["properties"].items():
+        yield {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
@@ -240,4 +257,4 @@ def _responses(operation: Operation) -> dict[str, Any]:
 
 
 def _ref(model: type[BaseModel]) -> dict[str, Any]:
-    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    return {"schema": {"$ref": _REF.format(model=model.__name__)}}

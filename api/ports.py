@@ -8,7 +8,7 @@ from typing import Protocol
 
 from engine.ports import IdempotencyClaim
 from engine.readiness import Readiness
-from engine.records import ApiKey, CallRecord, CallRequest, Delivery, Environment, Webhook
+from engine.records import ApiKey, CallFilter, CallRecord, CallRequest, Delivery, Environment, Webhook
 from engine.trunks import TrunkState
 
 
@@ -93,6 +93,10 @@ class Engine(Keys, Protocol):
 
     async def get(self, call_id: str, environment: Environment) -> CallRecord:
         """Raises ``UnknownCall``, also for a call of the other environment."""
+        ...
+
+    async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
+        """The newest of the calls that are meant, newest first, without their transcripts."""
         ...
 
     async def hang_up(self, call_id: str, environment: Environment) -> CallRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,8 +18,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -68,6 +71,16 @@ def _own_key(key: str) -> str:
     return key
 
 
+def _moment(value: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value if isinstance(value, str) and "T" in value else "")
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("expected", "no time with a zone")
+
+
 def _not_ours(name: str) -> str:
     if name == PRESS_KEYS:
         raise PydanticCustomError("rule", "Expected another name: pressKeys is a tool that Trunkline offers itself.")
@@ -87,6 +100,8 @@ Url = Annotated[
     StringConstraints(pattern=r"^https?://[A-Za-z0-9._~:/@!$&'()*+,;=%{}\[\]-]+$", max_length=2048),
     AfterValidator(_url),
 ]
+Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""RFC 3339, with its zone."""
 ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$"), AfterValidator(_not_ours)]
 MetadataKey = Annotated[Word, StringConstraints(max_length=64), AfterValidator(_own_key)]
 MetadataValue = Annotated[Text, StringConstraints(max_length=4096)]

@@ -96,11 +96,11 @@ class AiView(View):
     end_reason: str | None = Field(default=None, description="the agent service's own word")
 
     @classmethod
-    def of(cls, ai: AiRecord, *, final: bool) -> AiView:
+    def of(cls, ai: AiRecord, *, final: bool, words: bool = True) -> AiView:
         return cls(
             status=ai.status,
-            transcript=_transcript(ai) if final else None,
-            turns=[TurnView.of(line) for line in ai.transcript] if final else None,
+            transcript=_transcript(ai) if final and words else None,
+            turns=[TurnView.of(line) for line in ai.transcript] if final and words else None,
             duration=ai.duration_s,
             end_reason=ai.end_reason if final else None,
         )
@@ -189,7 +189,8 @@ class CallView(View):
     media: dict[str, Any] | None = Field(default=None, description="counters of the audio path, once the call is over")
 
     @classmethod
-    def of(cls, call: CallRecord) -> CallView:
+    def of(cls, call: CallRecord, *, words: bool = True) -> CallView:
+        """``words``: with what was said."""
         asked, final = call.request, call.status.final
         return cls(
             id=call.id,
@@ -205,11 +206,18 @@ class CallView(View):
             answered_at=call.answered_at,
             ended_at=call.ended_at,
             metadata=dict(asked.metadata) or None,
-            ai=AiView.of(call.ai or AiRecord(), final=final) if asked.agent else None,
+            ai=AiView.of(call.ai or AiRecord(), final=final, words=words) if asked.agent else None,
             ended=EndView.of(call.outcome) if final and call.outcome else None,
             attempts=[AttemptView.of(attempt) for attempt in call.attempts] or None,
             media={to_camel(name): value for name, value in call.media.items()} if final and call.media else None,
         )
+
+
+class CallPage(View):
+    """Calls, the newest first, without what was said in them."""
+
+    calls: list[CallView]
+    next_cursor: str | None = Field(default=None, description="`cursor` of the next page; absent when this is the last")
 
 
 def show_call(call: CallRecord) -> Mapping[str, Any]:

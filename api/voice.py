@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body
+from api.call_list import page, read_list
 from api.event_stream import EventStream, event
 from api.ports import Engine
 from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Refusal
@@ -41,6 +42,10 @@ class VoiceCalls:
 
     async def get(self, request: Request, key: ApiKey) -> Response:
         return answer(CallView.of(await self._engine.get(_call_id(request), key.environment)))
+
+    async def list_all(self, request: Request, key: ApiKey) -> Response:
+        which, size = read_list(request.query_params, key.environment)
+        return answer(page(await self._engine.find(which, size + 1), size))
 
     async def hang_up(self, request: Request, key: ApiKey) -> Response:
         await self._engine.hang_up(_call_id(request), key.environment)

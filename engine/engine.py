@@ -26,6 +26,7 @@ from engine.records import (
     AiRecord,
     ApiKey,
     CallChange,
+    CallFilter,
     CallId,
     CallRecord,
     CallRequest,
@@ -164,6 +165,10 @@ class Engine:
         if record is None or record.environment is not environment:
             raise UnknownCall(call_id)
         return record
+
+    async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
+        """The newest of the calls that are meant, newest first, without their transcripts."""
+        return await self._store.find(which, limit)
 
     async def hang_up(self, call_id: str, environment: Environment) -> CallRecord:
         """Have the call ended; on one that is over nothing happens. Raises ``UnknownCall``."""

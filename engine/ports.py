@@ -14,6 +14,7 @@ from engine.pacer import Admitted, Ticket
 from engine.records import (
     ApiKey,
     CallChange,
+    CallFilter,
     CallId,
     CallRecord,
     CallRequest,
@@ -79,6 +80,10 @@ class CallStore(Protocol):
 
     async def live(self) -> Sequence[CallRecord]:
         """Calls that are not final, oldest first: after a start, those that were live when the process died."""
+        ...
+
+    async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
+        """The newest ``limit`` of them, newest first, without their transcripts."""
         ...
 
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:

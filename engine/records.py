@@ -188,6 +188,22 @@ class PlacedCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallFilter:
+    """Which calls are meant: those of ``environment`` for which all that is given holds."""
+
+    environment: Environment
+    status: Status | None = None
+    from_number: str | None = None
+    to_number: str | None = None
+    created_after: datetime | None = None
+    """Then or later."""
+    created_before: datetime | None = None
+    """Earlier than that: with ``created_after`` spans of time meet without a gap and without a call in two."""
+    older_than: tuple[datetime, CallId] | None = None
+    """``created_at`` and ``id`` of the last call seen, when the list goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallChange:
     """One appended row of a call's history. ``kind`` names what happened (``voice.ringing``, ``voice.ai.ended``, …)."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, literal, or_, select, tuple_, update
 
 from engine.outcome import Cause, Outcome, Party
 from engine.records import (
@@ -17,6 +17,7 @@ from engine.records import (
     AiStatus,
     Attempt,
     CallChange,
+    CallFilter,
     CallId,
     CallRecord,
     CallRequest,
@@ -79,6 +80,35 @@ def read_call(conn: Connection, call_id: CallId) -> CallRecord | None:
 def read_live(conn: Connection) -> Sequence[CallRecord]:
     """The calls that are not final, oldest first."""
     return _read(conn, schema.calls.c.status.in_(_LIVE))
+
+
+def read_page(conn: Connection, which: CallFilter, limit: int) -> Sequence[CallRecord]:
+    """The newest of the calls that are meant, without their transcripts."""
+    calls = schema.calls
+    conditions = [calls.c.environment == which.environment.value, *_wanted(which)]
+    if which.created_after:
+        conditions.append(calls.c.created_at >= which.created_after)
+    if which.created_before:
+        conditions.append(calls.c.created_at < which.created_before)
+    if which.older_than:
+        created_at, call_id = which.older_than
+        last = tuple_(literal(created_at, schema.UtcTime), literal(call_id))
+        conditions.append(tuple_(calls.c.created_at, calls.c.id) < last)
+    newest_first = calls.c.created_at.desc(), calls.c.id.desc()
+    rows = conn.execute(select(calls).where(*conditions).order_by(*newest_first).limit(limit)).mappings()
+    return [_call(row, ()) for row in rows]
+
+
+def _wanted(which: CallFilter) -> Iterator[ColumnElement[bool]]:
+    """The columns to compare. SQLite knows nothing of how common a value is and might walk a million calls from our own
+    number to find those to another, so only what likely picks fewest may use its index."""
+    columns = schema.calls.c
+    to, caller = (columns.to_number, which.to_number), (columns.from_number, which.from_number)
+    status = columns.status, which.status
+    live = which.status in _LIVE
+    given = [(column, value) for column, value in (to, *((status, caller) if live else (caller, status))) if value]
+    for place, (column, value) in enumerate(given):
+        yield (column if place == 0 else column.concat("")) == value
 
 
 def read_changes(conn: Connection, call_id: CallId) -> Sequence[CallChange]:

@@ -12,6 +12,7 @@ from engine.ports import IdempotencyClaim, ShowCall
 from engine.records import (
     ApiKey,
     CallChange,
+    CallFilter,
     CallId,
     CallRecord,
     Delivery,
@@ -90,6 +91,22 @@ class MemoryStore:
     async def live(self) -> Sequence[CallRecord]:
         calls = [await self.get(call.id) for call in self._calls.values() if not call.status.final]
         return sorted((call for call in calls if call is not None), key=lambda call: (call.created_at, call.id))
+
+    async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
+        def meant(call: CallRecord) -> bool:
+            asked = call.request
+            return (
+                call.environment is which.environment
+                and which.status in (None, call.status)
+                and which.from_number in (None, asked.from_number)
+                and which.to_number in (None, asked.to_number)
+                and (which.created_after is None or call.created_at >= which.created_after)
+                and (which.created_before is None or call.created_at < which.created_before)
+                and (which.older_than is None or (call.created_at, call.id) < which.older_than)
+            )
+
+        found = sorted(filter(meant, self._calls.values()), key=lambda call: (call.created_at, call.id), reverse=True)
+        return found[:limit]
 
     async def erase_conversation(self, call_id: CallId) -> None:
         call = self._calls[call_id]

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration. Revisions are numbers of four digits, so that a newer one sorts after an older one."""
 
 
@@ -65,7 +65,7 @@ calls = Table(
     Column("id", String(36), primary_key=True),
     Column("sip_call_id", String(64), nullable=False, index=True),
     Column("environment", String(8), nullable=False),
-    Column("status", String(16), nullable=False, index=True),
+    Column("status", String(16), nullable=False),
     Column("from_number", String(32), nullable=False),
     Column("to_number", String(32), nullable=False),
     Column("max_duration_s", Float),
@@ -86,7 +86,11 @@ calls = Table(
     Column("media", Json),
     Column("attempts", Json, comment="the trunks that were tried, and what each said"),
     Column("api_key_id", Text, comment="the key that placed it"),
-    Index(None, "environment", "created_at"),
+    # Each serves a list, the newest first; the one of the statuses also finds the live calls of both environments.
+    Index(None, "environment", "created_at", "id"),
+    Index(None, "status", "environment", "created_at", "id"),
+    Index(None, "environment", "from_number", "created_at", "id"),
+    Index(None, "environment", "to_number", "created_at", "id"),
 )
 
 changes = Table(

@@ -19,6 +19,7 @@ from engine.ports import IdempotencyClaim, ShowCall
 from engine.records import (
     ApiKey,
     CallChange,
+    CallFilter,
     CallId,
     CallRecord,
     Delivery,
@@ -106,6 +107,9 @@ class Store:
 
     async def live(self) -> Sequence[CallRecord]:
         return await self._read(calls.read_live)
+
+    async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
+        return await self._read(lambda conn: calls.read_page(conn, which, limit))
 
     async def erase_conversation(self, call_id: CallId) -> None:
         await self._write(lambda conn: _erase(conn, call_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ from engine.errors import CallIsLive, IdempotencyConflict, UnknownCall
 from engine.key_registry import KeyRegistry
 from engine.ports import IdempotencyClaim
 from engine.readiness import Readiness
-from engine.records import AiRecord, ApiKey, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
+from engine.records import AiRecord, ApiKey, CallFilter, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
 from engine.store import MemoryStore
 from engine.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
@@ -103,6 +103,9 @@ class FakeEngine:
         if call is None or call.environment is not environment:
             raise UnknownCall(call_id)
         return call
+
+    async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
+        return await self.store.find(which, limit)
 
     async def hang_up(self, call_id: str, environment: Environment) -> CallRecord:
         call = await self.get(call_id, environment)

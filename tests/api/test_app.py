@@ -20,7 +20,7 @@ async def test_path_that_is_not_served_answers_404_as_a_problem_and_never_redire
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("GET", "/api/voice", "POST"),
+        ("PUT", "/api/voice", "GET, HEAD, POST"),
         ("PATCH", "/api/voice/x", "DELETE, GET, HEAD"),
         ("POST", "/api/voice/x/events", "GET, HEAD"),
         ("DELETE", "/healthz", "GET, HEAD"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -23,6 +21,7 @@ from engine.sandbox.ultravox import Conversation, Knobs, SimulatedUltravox
 from engine.sandbox.ultravox.call import SimulatedCall
 from engine.sandbox.ultravox.utterance import EndReason, Utterance
 from tests.sip.peers import PASSWORD, USERNAME, SippUas
+from tests.sip.ports import PORTS_IN_BLOCK, port_block
 from tests.sip.process import wait_until
 from tests.sip.rtp import RtpTap
 
@@ -30,9 +29,6 @@ API_KEY: Final = "ultravox-key-of-the-tests"
 FROM, TO = "+15557654321", "+15551234567"
 SILENT: Final = Dialogue(agent=(), callee=())
 """An agent that says only what the test has it say."""
-
-_RANDOM: Final = random.SystemRandom()
-_BLOCK: Final = 1000
 
 
 class AiRig:
@@ -127,7 +123,7 @@ async def ai_rig(
     log = log or LogSettings(level="CRITICAL")
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="ai-rig-"))
-        base = stack.enter_context(_port_block()).getsockname()[1]
+        base = stack.enter_context(port_block()).getsockname()[1]
         async with SimulatedUltravox(api_key=API_KEY, dialogue=dialogue, knobs=knobs, capture_s=capture_s) as ultravox:
             config = Config.model_validate(
                 {
@@ -136,7 +132,7 @@ async def ai_rig(
                         "bind": "127.0.0.1",
                         "port": base + 1,
                         "worker_ports": f"{base + 2}-{base + 60}",
-                        "rtp_ports": f"{base + 100}-{base + _BLOCK - 1}",
+                        "rtp_ports": f"{base + 100}-{base + PORTS_IN_BLOCK - 1}",
                         "max_calls": max_calls,
                         "ring_timeout": ring_timeout,
                     },
@@ -193,18 +189,3 @@ class EarlyMediaTapped(SippUas):
         scenario = re.sub(r"<nop><action><exec rtp_stream=.*</nop>", "", path.read_text(encoding="latin-1"))
         path.write_text(scenario.replace("[rtpstream_audio_port]", str(self._tap.port)), encoding="latin-1")
         return command
-
-
-def _port_block() -> socket.socket:
-    """A guard that holds the first of a thousand loopback ports: those after it are ours until it is closed.
-
-    Below the ports that the kernel and ``process.free_port`` give away.
-    """
-    while True:
-        guard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            guard.bind(("127.0.0.1", _RANDOM.randrange(10_000, 20_000, _BLOCK)))
-        except OSError:
-            guard.close()
-            continue
-        return guard

@@ -24,10 +24,14 @@ RINGS_5_S = "+15005550005"
 
 
 class ServerProcess:
-    """One database and one port in ``folder``; may be stopped, killed and started again. Only the sandbox, no trunk."""
+    """One database and one port in ``folder``; may be stopped, killed and started again.
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    Its key is for the sandbox, or for the trunks of ``settings`` when it is ``live``.
+    """
+
+    def __init__(self, folder: Path, settings: str = "", *, live: bool = False) -> None:
         self.folder = folder
+        self._live = live
         self._process: subprocess.Popen[bytes] | None = None
         port = free_port(streams=True)
         self.config = folder / "trunkline.toml"
@@ -49,12 +53,18 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
+    async def mint(self) -> None:
+        """Make its key, and with it the database."""
+        mint = partial(
+            create, self.config, name="tests", test=not self._live, scopes="*", rate_per_s=10_000, expires=None
+        )
+        self.key = await asyncio.to_thread(mint)
+        self.client.headers["Authorization"] = f"Bearer {self.key}"
+
     async def start(self) -> None:
         """Returns when it is ready for calls."""
         if not self.key:
-            mint = partial(create, self.config, name="tests", test=True, scopes="*", rate_per_s=10_000, expires=None)
-            self.key = await asyncio.to_thread(mint)
-            self.client.headers["Authorization"] = f"Bearer {self.key}"
+            await self.mint()
         self._process = self._launch()
         async with asyncio.timeout(30):
             while not await self._ready():

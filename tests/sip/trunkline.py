@@ -14,9 +14,9 @@ from engine.engine import Engine
 from engine.log import LogSettings
 from engine.outcome import Cause
 from engine.records import CallRecord, CallRequest, Environment, Status
-from tests.sip.ai_rig import _BLOCK, _port_block
 from tests.sip.leftovers import Held
 from tests.sip.peers import PASSWORD, USERNAME
+from tests.sip.ports import PORTS_IN_BLOCK, port_block
 from tests.sip.process import wait_until
 
 FROM, TO = "+15557654321", "+15551234567"
@@ -82,9 +82,9 @@ async def trunkline(
     ``sip`` and ``trunk`` are further settings of theirs, ``others`` further trunks.
     On a good way out no process, descriptor, task or port of it may be left.
     """
-    with _port_block() as guard:
+    with port_block() as guard:
         base = guard.getsockname()[1]
-        ports = range(base + 1, base + _BLOCK)
+        ports = range(base + 1, base + PORTS_IN_BLOCK)
         before = Held.now(ports)
         config = Config.model_validate(
             {

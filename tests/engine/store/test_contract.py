@@ -7,12 +7,24 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.errors import EngineError, IdempotencyConflict
 from engine.outcome import Cause, Outcome, Party
-from engine.records import AiRecord, AiStatus, Attempt, CallId, Environment, PlacedCall, Status
+from engine.records import (
+    AiRecord,
+    AiStatus,
+    Attempt,
+    CallFilter,
+    CallId,
+    CallRecord,
+    CallRequest,
+    Environment,
+    PlacedCall,
+    Status,
+)
 from engine.sip_causes import refusal
 from engine.store import MemoryStore, open_store
 from tests.engine.store.samples import (
@@ -142,6 +154,47 @@ async def test_live_calls_are_those_not_final_oldest_first(store: AnyStore) -> N
     live = await store.live()
     assert [call.status for call in live] == [Status.RINGING, Status.ANSWERED, Status.INITIATED]
     assert [call.ai and call.ai.transcript[0].text for call in live] == ["ringing", "answered", "initiated"]
+
+
+async def test_calls_are_found_by_what_is_given_newest_first_and_never_in_the_other_environment(
+    store: AnyStore,
+) -> None:
+    numbers = ("+14155550101", "+14155550102")
+    calls = [
+        a_call(
+            created_at=NOON + timedelta(minutes=minute),
+            status=Status.RINGING if minute % 2 else Status.COMPLETED,
+            request=CallRequest(from_number=numbers[minute % 3 % 2], to_number=numbers[minute // 3]),
+        )
+        for minute in range(6)
+    ]
+    for call in (*calls, a_call(environment=Environment.LIVE)):
+        await store.add(call, a_change(call), None)
+
+    async def found(**given: Any) -> list[int]:
+        return [calls.index(call) for call in await store.find(CallFilter(environment=Environment.TEST, **given), 9)]
+
+    assert await found() == [5, 4, 3, 2, 1, 0]
+    assert await found(status=Status.RINGING) == [5, 3, 1]
+    assert await found(from_number=numbers[1]) == [4, 1]
+    assert await found(to_number=numbers[1]) == [5, 4, 3]
+    assert await found(to_number=numbers[1], from_number=numbers[1], status=Status.COMPLETED) == [4]
+    assert await found(from_number=numbers[1], status=Status.RINGING) == [1]
+    assert await found(created_after=calls[1].created_at, created_before=calls[3].created_at) == [2, 1]
+    assert await found(older_than=(calls[4].created_at, calls[4].id), status=Status.COMPLETED) == [2, 0]
+    assert await store.find(CallFilter(environment=Environment.TEST), 2) == [calls[5], calls[4]]
+
+
+async def test_pages_hold_each_call_once_though_many_began_at_the_same_moment(store: AnyStore) -> None:
+    calls = {call.id: call for call in (a_call() for _ in range(7))}
+    for call in calls.values():
+        await store.add(call, a_change(call), None)
+    seen: list[CallRecord] = []
+    while page := await store.find(
+        CallFilter(environment=Environment.TEST, older_than=(seen[-1].created_at, seen[-1].id) if seen else None), 3
+    ):
+        seen += page
+    assert [call.id for call in seen] == sorted(calls, reverse=True)
 
 
 async def test_placed_calls_are_told_with_what_a_guard_counts_oldest_first(store: AnyStore) -> None:
