@@ -126,6 +126,6 @@ async def trunkline(
 def assert_outcome(record: CallRecord, status: Status, cause: Cause, *, sip_code: int | None = None) -> None:
     """The call ended so, and nothing else is told of it."""
     assert record.outcome is not None
-    assert (record.status, record.outcome.cause, record.outcome.sip_code) == (status, cause, sip_code)
+    assert (record.status, record.outcome.cause, record.outcome.sip_code) == (status, cause, sip_code), record.outcome
     assert record.outcome.detail.endswith(".")
     assert record.ended_at is not None
