@@ -12,7 +12,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What this process holds at a moment; equal before and after when nothing was left over."""
+    """What this process holds at a moment; after is ``within`` before when nothing was left over."""
 
     children: frozenset[int]
     """Its own. A grandchild that outlived them shows in ``ports``."""
@@ -29,6 +29,11 @@ class Held:
             tasks=len(asyncio.all_tasks()),
             ports=frozenset(ports) & frozenset(_bound_ports()),
         )
+
+    def within(self, before: Self) -> bool:
+        """Nothing is held that was not held before. Of that, the garbage collector may have given some back."""
+        fewer = self.descriptors <= before.descriptors and self.tasks <= before.tasks
+        return fewer and self.children <= before.children and self.ports <= before.ports
 
 
 def _children() -> Iterator[int]:

@@ -118,7 +118,7 @@ async def trunkline(
                 await wait_until(lambda: engine.readiness().ready, "a trunk and a warm worker")
             yield Trunkline(engine, config)
         try:
-            await wait_until(lambda: Held.now(ports) == before, f"all given back, as before: {before}")
+            await wait_until(lambda: Held.now(ports).within(before), f"all given back, as before: {before}")
         except TimeoutError:
             raise AssertionError(f"not given back: {Held.now(ports)}, before: {before}") from None
 

@@ -109,7 +109,7 @@ class SimulatedUltravox:
             await ticking
         self._listener.close()
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Return once ``condition`` holds; raises ``TimeoutError``. For tests."""
         async with asyncio.timeout(timeout_s):
             while not condition():
