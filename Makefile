@@ -1,6 +1,6 @@
 # Everything a new machine needs: `make run` to see it work, `make test` to prove it. Linux, Python 3.11 or 3.12.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo check fmt test sip-test load bench bench-compare lock clean
+.PHONY: help install run demo check fmt test sip-test chaos soak load bench bench-compare lock clean
 
 # SIPp, another user agent, a proxy, a voice, certificates, a browser for the load report
 DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl chromium
@@ -43,6 +43,14 @@ test: install ## every test, real SIP peers included (installs them when missing
 sip-test: install ## the part of the tests that has real SIP peers, as a table of far ends
 	@.ci/debian-packages $(DEBIAN_PACKAGES)
 	REQUIRE_SIP=1 $(BIN)/pytest -n 3 --dist worksteal -q -m "sip and not alone" --sip-table tests/sip
+
+chaos: install ## break one thing after another under 30 live calls, and count what was lost (as root: the disk too)
+	@.ci/debian-packages sip-tester
+	$(BIN)/python -m tests.sip.chaos $(ARGS)
+
+soak: install ## calls that come and go for MINUTES=30, most of them badly; then nothing may be left over or have grown
+	@.ci/debian-packages sip-tester
+	$(BIN)/python -m tests.sip.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -27,7 +27,7 @@ class Held:
             children=frozenset(_children()),
             descriptors=len(os.listdir("/proc/self/fd")),
             tasks=len(asyncio.all_tasks()),
-            ports=frozenset(ports) & frozenset(_bound_ports()),
+            ports=frozenset(ports) & frozenset(bound_ports()),
         )
 
     def within(self, before: Self) -> bool:
@@ -46,7 +46,7 @@ def _children() -> Iterator[int]:
             yield int(stat.parent.name)
 
 
-def _bound_ports() -> Iterator[int]:
+def bound_ports() -> Iterator[int]:
     for protocol in ("udp", "tcp"):
         for line in Path(f"/proc/net/{protocol}").read_text().splitlines()[1:]:
             yield int(line.split()[1].rpartition(":")[2], 16)
