@@ -420,7 +420,9 @@ async def test_a_callee_with_packets_of_another_length_is_sent_the_same_and_hear
         await line.hang_up(call)
         record = await line.ended(call)
         assert record.media and record.media["rtp_lost"] == 0
-        assert record.media["rtp_sent"] == pytest.approx(record.media["rtp_received"], rel=0.3)
+        assert record.answered_at and record.ended_at
+        lasted_ms = (record.ended_at - record.answered_at).total_seconds() * 1000
+        assert record.media["rtp_sent"] * ptime_ms == pytest.approx(lasted_ms, rel=0.4)
         assert set(callee.heard()) == {0, 2}, "silence: baresip decodes the byte 0xFF as 2, whoever sends it"
 
 
@@ -475,7 +477,7 @@ async def test_a_registration_is_refreshed_before_it_expires_and_removed_even_wh
             _, refresh = await registrar.wait_for("REGISTER", count=2)
         assert refresh.header("Expires") == "300"
         assert registrar.requests("REGISTER")[-1].header("Expires") == "0"
-        assert len(registrar.requests("REGISTER")) == 3
+        assert len({request.header("CSeq") for request in registrar.requests("REGISTER")}) == 3
 
 
 async def test_calls_are_refused_while_the_trunk_is_not_registered(tmp_path: Path) -> None:

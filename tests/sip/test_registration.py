@@ -134,7 +134,8 @@ async def test_a_first_registration_that_is_still_on_its_way_is_removed_at_shutd
     async with SlowRegistrar() as registrar:
         async with trunkline(tmp_path, registrar.uri, registrar=registrar.uri, until_ready=False):
             await registrar.wait_for("REGISTER")
-        assert [request.header("Expires") for request in registrar.requests("REGISTER")] == ["300", "0"]
+        asked = {request.header("CSeq"): request.header("Expires") for request in registrar.requests("REGISTER")}
+        assert list(asked.values()) == ["300", "0"]
 
 
 @pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
