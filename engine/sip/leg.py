@@ -30,12 +30,14 @@ _lingering: list[Leg] = []
 """Legs that we hung up, told as ended at once, whose transaction with the far end is not over."""
 
 
-def drop_finished() -> None:
-    """Let go of the legs that are over; to be called after each round of PJSIP's events, outside its callbacks.
+def drop_finished() -> bool:
+    """Let go of the legs that are over, True when there were any; to be called after each round of PJSIP's events,
+    outside its callbacks.
 
     pj.Call's destructor hangs up whatever call is in its slot, so one whose slot has a new call already waits for that
     one's end.
     """
+    waiting = len(_finished)
     if _finished:
         _finished[:] = [leg for leg in _finished if leg.isActive()]
     if _lingering:
@@ -44,6 +46,7 @@ def drop_finished() -> None:
             if leg.getId() not in in_use:
                 _lingering.remove(leg)
                 leg.tell_gone()
+    return len(_finished) < waiting
 
 
 def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:

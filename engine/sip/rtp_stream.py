@@ -16,7 +16,7 @@ _EVENT_REPEATS = 2  # RFC 4733 §2.5.1.4: an event's last packet is sent three t
 _EVENT_EXCESS_MS = 40
 
 
-class _Frame(ctypes.Structure):
+class Frame(ctypes.Structure):
     """``pjmedia_frame`` (pjmedia/frame.h)."""
 
     _fields_ = (
@@ -56,8 +56,8 @@ class RtpStream:
         self._received = ctypes.create_string_buffer(self._size)
         self._sent = ctypes.create_string_buffer(self._size)
         self._sent_view = memoryview(self._sent).cast("B")
-        self._in = _Frame(buf=ctypes.addressof(self._received))
-        self._out = _Frame(buf=ctypes.addressof(self._sent))
+        self._in = Frame(buf=ctypes.addressof(self._received))
+        self._out = Frame(buf=ctypes.addressof(self._sent))
         self._in_address = ctypes.addressof(self._in)
         self._out_address = ctypes.addressof(self._out)
 

@@ -57,7 +57,7 @@ class StackAlone:
         await self._process.wait()
 
 
-class _Clock:
+class Clock:
     """PJLIB's clock, moved on at will: ``pj_gettickcount`` (pj/os.h) jumps here, in this process alone (x86-64)."""
 
     def __init__(self) -> None:
@@ -80,12 +80,17 @@ class _Clock:
         return 0
 
 
-class _Listener:
+class Listener:
+    """Remembers how far the leg is."""
+
     end: LegEnd | None = None
+    answered = False
 
     def on_progress(self, code: int, reason: str) -> None: ...
     def on_media(self, stream: MediaStream | None) -> None: ...
-    def on_answered(self, codec: str) -> None: ...
+    def on_answered(self, codec: str) -> None:
+        self.answered = True
+
     def on_digit(self, digit: str) -> None: ...
     def on_ended(self, end: LegEnd) -> None:
         self.end = end
@@ -96,9 +101,9 @@ class _Listener:
 def main(uri: str) -> None:
     from engine.sip.stack import SipStack
 
-    clock = _Clock()
+    clock = Clock()
     stack = SipStack(StackSettings(bind="127.0.0.1"))
-    listener = _Listener()
+    listener = Listener()
     trunk = TrunkAccount(name="tests", uri=uri, codecs=("PCMU",))
     leg = stack.dial(trunk, listener, from_number="+15557654321", to_number="+15551234567", sip_call_id="alone")
     while listener.end is None:

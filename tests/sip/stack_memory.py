@@ -1,0 +1,69 @@
+"""What is still allocated for each of many answered calls when their transactions are over: a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+import time
+
+from engine.commands import TrunkAccount
+from engine.process_settings import StackSettings
+from tests.sip.stack_alone import Clock, Listener
+
+CALLS = 20
+_TRANSACTIONS_END_S = 40.0
+
+
+class _Allocated(ctypes.Structure):
+    """``struct mallinfo2`` (glibc's malloc.h)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in ["arena", "ordblks", "smblks", "hblks", "mapped", "usmblks", "fsmblks", "used", "free", "keepcost"]
+    )
+
+
+def allocated() -> int:
+    """Bytes in use from malloc."""
+    gc.collect()
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = _Allocated
+    now = mallinfo2()
+    return int(now.used + now.mapped)
+
+
+def main(uri: str) -> None:
+    from engine.sip.stack import SipStack
+
+    clock = Clock()
+    stack = SipStack(StackSettings(bind="127.0.0.1"))
+    trunk = TrunkAccount(name="tests", uri=uri, codecs=("PCMU",))
+
+    def calls(count: int) -> None:
+        for _ in range(count):
+            listener = Listener()
+            call_id = str(time.monotonic_ns())
+            leg = stack.dial(trunk, listener, from_number="+15557654321", to_number="+15551234567", sip_call_id=call_id)
+            while not listener.answered:
+                stack.poll()
+            leg.hang_up()
+            while listener.end is None:
+                stack.poll()
+        until_s = time.monotonic() + 0.2
+        while time.monotonic() < until_s:  # the answers to BYE
+            stack.poll()
+        clock.ahead_s += _TRANSACTIONS_END_S
+        for _ in range(CALLS):
+            stack.poll()
+
+    calls(2)
+    before = allocated()
+    calls(CALLS)
+    print((allocated() - before) // CALLS, flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
