@@ -53,10 +53,10 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
-    async def mint(self) -> None:
+    async def mint(self, scopes: str = "*") -> None:
         """Make its key, and with it the database."""
         mint = partial(
-            create, self.config, name="tests", test=not self._live, scopes="*", rate_per_s=10_000, expires=None
+            create, self.config, name="tests", test=not self._live, scopes=scopes, rate_per_s=10_000, expires=None
         )
         self.key = await asyncio.to_thread(mint)
         self.client.headers["Authorization"] = f"Bearer {self.key}"
