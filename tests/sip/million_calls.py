@@ -123,6 +123,7 @@ def _requests(ids: list[str], calls: int) -> Iterator[tuple[str, Callable[[], st
     def theirs() -> str:
         return their_number(rng.randrange(THEIR_NUMBERS))
 
+    yield "GET /healthz (HTTP alone)", lambda: "/healthz"
     yield "GET a call", lambda: f"/api/voice/{rng.choice(ids)}"
     yield "list: the newest 20", lambda: listing()
     yield "list: the newest 100", lambda: listing(pageSize=100)
