@@ -13,6 +13,7 @@ from engine.commands import Dtmf
 from engine.dtmf import DIGITS, info_digit, offer_events_as_101
 from engine.errors import SipError
 from engine.ports import LegEnd, LegListener
+from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
 from engine.sip.library import accept_in_dialog, lines_in_use
 from engine.sip.rtp_stream import RtpStream
@@ -30,14 +31,12 @@ _lingering: list[Leg] = []
 """Legs that we hung up, told as ended at once, whose transaction with the far end is not over."""
 
 
-def drop_finished() -> bool:
-    """Let go of the legs that are over, True when there were any; to be called after each round of PJSIP's events,
-    outside its callbacks.
+def drop_finished() -> None:
+    """Let go of the legs that are over; to be called after each round of PJSIP's events, outside its callbacks.
 
     pj.Call's destructor hangs up whatever call is in its slot, so one whose slot has a new call already waits for that
     one's end.
     """
-    waiting = len(_finished)
     if _finished:
         _finished[:] = [leg for leg in _finished if leg.isActive()]
     if _lingering:
@@ -46,7 +45,6 @@ def drop_finished() -> bool:
             if leg.getId() not in in_use:
                 _lingering.remove(leg)
                 leg.tell_gone()
-    return len(_finished) < waiting
 
 
 def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
@@ -247,6 +245,7 @@ class Leg(pj.Call):
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+        bridge().stream_ended()
         self._listener.on_media(None)
         self._count_rtp(prm.streamIdx)
 

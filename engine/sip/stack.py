@@ -14,7 +14,7 @@ from engine.identity import addresses
 from engine.outcome import Outcome
 from engine.ports import LegListener
 from engine.process_settings import StackSettings
-from engine.sip.bridge import Bridge
+from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
 from engine.sip.leg import Leg, drop_finished
 from engine.sip.library import line_limit, set_log_level
@@ -105,7 +105,7 @@ class SipStack:
         self.sip_port = self._transports.sip_port
         self._endpoint.libStart()
         remember(settings.hosts)
-        self._bridge = Bridge()
+        bridge()
         self._codec_ids = [str(codec.codecId) for codec in self._endpoint.codecEnum2()]
         if on_incoming is not None:
             self._any_account()
@@ -116,8 +116,8 @@ class SipStack:
         for _ in range(_MAX_POLLS):
             if handle(0) < 16:
                 break
-        if drop_finished():
-            self._bridge.settle()
+        drop_finished()
+        bridge().settle()
 
     def dial(
         self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str

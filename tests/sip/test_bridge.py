@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from engine.records import Status
+from tests import audio
+from tests.sip.ai_rig import ai_rig, speak
 from tests.sip.peers import SippUas
-from tests.sip.rtp import SAMPLES, RtpPacket, RtpTap
+from tests.sip.rtp import FRAME_S, SAMPLES, RtpPacket, RtpTap
 from tests.sip.server import ROOT
-from tests.sip.trunkline import trunkline
 
 pytestmark = pytest.mark.sip
 
@@ -29,21 +28,25 @@ async def test_answered_call_leaves_nothing_behind_in_pjsip() -> None:
     assert int(output) < 4096, "bytes a call"
 
 
-async def test_rtp_of_a_call_runs_on_evenly_while_its_neighbours_in_the_worker_end(tmp_path: Path) -> None:
+async def test_callee_hears_the_agent_without_a_break_while_other_calls_of_the_worker_end() -> None:
     with RtpTap() as tap:
-        async with SippUas(ANSWERS, rtp=tap) as callee, trunkline(tmp_path, callee.uri) as line:
-            stays = await line.place()
-            await line.status(stays, Status.ANSWERED)
-            [first] = {packet.ssrc for packet in await tap.wait_for_packets(5)}
+        async with SippUas(ANSWERS, rtp=tap) as callee, ai_rig(callee.uri) as rig:
+            stays = await rig.place()
+            conversation = await rig.talking(stays)
+            [ssrc] = {packet.ssrc for packet in await tap.wait_for_packets(5)}
+            speak(conversation, audio.tone(607, 8000, 3.0))
             for _ in range(4):
-                brief = await line.place()
-                await line.status(brief, Status.ANSWERED)
-                await line.hang_up(brief)
-                await line.ended(brief)
-            await tap.wait_for_packets(len(tap.packets()) + 5)
-            packets = [packet for packet in tap.packets() if packet.ssrc == first]
-            await line.hang_up(stays)
-            await line.ended(stays)
+                brief = await rig.place()
+                await rig.talking(brief)
+                await rig.hang_up(brief)
+                await rig.ended(brief)
+            await rig.ultravox.until(lambda: conversation.speech.idle)
+            await rig.hang_up(stays)
+            await rig.ended(stays)
+    packets = [packet for packet in tap.packets() if packet.ssrc == ssrc]
+    loud = [index for index, packet in enumerate(packets) if not packet.silent]
+    assert loud == list(range(loud[0], loud[-1] + 1))
+    assert len(loud) >= 3.0 / FRAME_S
     assert {_step(one, other) for one, other in pairwise(packets)} == {(1, SAMPLES, False)}
 
 
