@@ -34,6 +34,10 @@ log = logging.getLogger("trunkline.trunks")
 _REGISTRAR_RESTART_S = 1.0
 _REGISTRAR_SWEEP_S = 1.0
 _UNREGISTER_S = 6.0
+_WORKERS_IN_A_MS = 4
+"""That tick one after the other: all at once they are cheapest, and wait for each other. Measured with 100 calls, CPU
+of a core per call and RTP spacing error p99 at the far end: all at once 0.45 %, 4.1 ms; 4 in each ms 0.46 %, 1.6 ms;
+each at a moment of its own 0.51 %, 1.4 ms."""
 
 
 class LiveRealm:
@@ -168,6 +172,7 @@ class LiveRealm:
             stack=stack,
             log=self._log,
             real_time=self._config.sip.real_time,
+            phase_s=slot // _WORKERS_IN_A_MS / 1000,
             rtp_timeout_s=self._config.sip.rtp_timeout_s,
         )
         return await self._supervisor.start_child("engine.worker", f"worker {slot}", settings, on_event, on_exit)

@@ -32,13 +32,14 @@ class StackSettings:
 class WorkerSettings:
     """A worker's or the registrar's.
 
-    ``real_time``: a worker asks for precedence (``engine.precedence``). ``rtp_timeout_s``: how long a far end may send
-    nothing.
+    ``real_time``: a worker asks for precedence (``engine.precedence``). ``phase_s``: its place in the machine's common
+    tick (``engine.sip.clock``). ``rtp_timeout_s``: how long a far end may send nothing.
     """
 
     stack: StackSettings
     log: LogSettings
     real_time: bool = True
+    phase_s: float = 0.0
     rtp_timeout_s: float = 30.0
 
 

@@ -35,7 +35,7 @@ log = logging.getLogger("trunkline.worker")
 _HEARTBEAT_S = 1.0
 _REST_S = 0.1
 """How often a worker without calls looks at its SIP socket."""
-_BUSY, _AT_EASE = 0.6, 0.4
+_BUSY, _AT_EASE = 0.4, 0.25
 """Shares of the processors' time: above one the clock is thrifty, below the other it is quick again."""
 _RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 _FAREWELL_S = 3.0
@@ -45,10 +45,10 @@ _FAREWELL_S = 3.0
 class Worker:
     """Runs commands, reports events, and ends when it is told to or the control process is gone."""
 
-    def __init__(self, stack: SipStack, tls: ssl.SSLContext, *, real_time: bool, rtp_timeout_s: float) -> None:
+    def __init__(self, stack: SipStack, tls: ssl.SSLContext, settings: WorkerSettings, *, real_time: bool) -> None:
         self._stack = stack
         self._real_time = real_time
-        self._rtp_timeout_s = rtp_timeout_s
+        self._rtp_timeout_s = settings.rtp_timeout_s
         self._tls = tls
         self._lines: dict[CallId, Line] = {}
         self._dials = 0
@@ -56,7 +56,12 @@ class Worker:
         self._idle = asyncio.Event()
         play, capture = (functools.partial(self._each, act) for act in (Line.play, Line.capture))
         self._clock = MediaClock(
-            poll=stack.poll, play=play, capture=capture, busy=lambda: bool(self._lines), rest_s=_REST_S
+            poll=stack.poll,
+            play=play,
+            capture=capture,
+            busy=lambda: bool(self._lines),
+            rest_s=_REST_S,
+            phase_s=settings.phase_s,
         )
         self._pipe: Pipe | None = None
 
@@ -168,7 +173,7 @@ def main(end: socket.socket, settings: WorkerSettings) -> None:
 async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
     stack = SipStack(settings.stack)
     real_time = settings.real_time and take_precedence()
-    await Worker(stack, tls_context(), real_time=real_time, rtp_timeout_s=settings.rtp_timeout_s).serve(end)
+    await Worker(stack, tls_context(), settings, real_time=real_time).serve(end)
 
 
 @functools.cache

@@ -54,17 +54,23 @@ class Time:
 
 
 class Rig:
-    def __init__(self, time: Time, *, rest_s: float = 0.05) -> None:
+    def __init__(self, time: Time, *, rest_s: float = 0.05, phase_s: float = 0.0) -> None:
         self.time = time
+        self.played_at_s: list[float] = []
         self.calls = 0
         self.done: list[str] = []
         self.clock = MediaClock(
             poll=lambda: self.done.append("poll"),
-            play=lambda: self.done.append("play"),
+            play=self._play,
             capture=lambda: self.done.append("capture"),
             busy=lambda: bool(self.calls),
             rest_s=rest_s,
+            phase_s=phase_s,
         )
+
+    def _play(self) -> None:
+        self.done.append("play")
+        self.played_at_s.append(self.time.now_s)
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ def test_a_busy_clock_polls_plays_polls_and_captures_in_turn(time: Time) -> None
     time.pass_ticks(6)
     rig.clock.stop()
     turn = ["poll", "play", "poll", "capture"]
-    assert rig.done[:12] == turn * 3
+    assert rig.done[:13] == ["poll", *turn * 3]
     assert rig.clock.meter.take().ticks == rig.done.count("play")
 
 
@@ -93,8 +99,8 @@ def test_a_thrifty_clock_plays_and_captures_in_one_wake_up(time: Time) -> None:
     rig.clock.start()
     time.pass_ticks(6)
     rig.clock.stop()
-    assert rig.done[:2] == ["poll", "play"]  # the far end has sent nothing yet
-    assert rig.done[2:12] == [
+    assert rig.done[:3] == ["poll", "poll", "play"]  # the far end has sent nothing yet
+    assert rig.done[3:13] == [
         "poll",
         "play",
         "capture",
@@ -142,6 +148,22 @@ def test_an_idle_clock_only_polls_until_it_is_woken(time: Time) -> None:
     assert rig.done.count("play") == played
 
 
+def test_clocks_that_were_woken_at_any_moments_tick_together_each_in_its_phase(time: Time) -> None:
+    rigs = [Rig(time), Rig(time), Rig(time, phase_s=0.003)]
+    for rig in rigs:
+        rig.calls = 1
+        rig.clock.start()
+        time.pass_ticks(0.37)
+    time.pass_ticks(0.5)
+    time.stall(20.1)
+    time.pass_ticks(3)
+    for rig, phase_s in zip(rigs, (0.0, 0.0, 0.003), strict=True):
+        rig.clock.stop()
+        at_ticks = [(at_s - phase_s) / TICK_S for at_s in rig.played_at_s[-2:]]
+        assert at_ticks == pytest.approx([round(at) for at in at_ticks])
+        assert at_ticks[1] - at_ticks[0] == pytest.approx(1)
+
+
 def test_a_stall_is_caught_up_when_short_and_passed_over_when_long(time: Time) -> None:
     rig = Rig(time)
     rig.calls = 1
@@ -149,7 +171,7 @@ def test_a_stall_is_caught_up_when_short_and_passed_over_when_long(time: Time) -
     time.stall(5)
     time.pass_ticks(4)
     assert rig.done.count("play") == 1 + 5 + 4
-    time.stall(50)
+    time.stall(50.5)
     time.pass_ticks(4)
     rig.clock.stop()
     assert rig.done.count("play") == 10 + 1 + 4
