@@ -8,7 +8,19 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from engine.outcome import Cause, Outcome, Party
 from engine.records import (
@@ -33,22 +45,32 @@ from engine.store import schema
 _ERASED = {"system_prompt": "", "tools": []}
 _LIVE = [status.value for status in Status if not status.final]
 
+# The statements of every call are made once: to make one and find its compiled form takes longer than to run it.
+_calls, _changes, _lines = schema.calls.c, schema.changes.c, schema.lines.c
+_INSERT_CALL = insert(schema.calls)
+_UPDATE_CALL = update(schema.calls).where(_calls.id == bindparam("call"))
+_INSERT_CHANGE = insert(schema.changes)
+_SAME_TIME = select(_changes.kind, _changes.at).where(
+    _changes.call_id == bindparam("call"), _changes.at.in_(bindparam("times", expanding=True))
+)
+_INSERT_LINE = insert(schema.lines)
+_DELETE_LINE = delete(schema.lines).where(_lines.call_id == bindparam("call"), _lines.ordinal == bindparam("place"))
+
 
 def insert_call(conn: Connection, call: CallRecord, change: CallChange) -> None:
     """Write a new call and its first change."""
-    conn.execute(insert(schema.calls), _call_row(call))
+    conn.execute(_INSERT_CALL, {**_given(call), **_state(call)})
     _append(conn, change)
 
 
 def update_call(conn: Connection, call: CallRecord, changes: Sequence[CallChange]) -> Sequence[CallChange]:
-    """Replace the call's row and append the changes, which the foreign key refuses when there is no such call.
+    """Write the call's state and append the changes, which the foreign key refuses when there is no such call.
 
     Returns those that are new: the others are there from a commit that failed after it had reached the disk.
     """
-    conn.execute(update(schema.calls).where(schema.calls.c.id == call.id), _call_row(call))
-    table = schema.changes
-    same_time = (table.c.call_id == call.id) & table.c.at.in_([change.at for change in changes])
-    there = {(row.kind, row.at) for row in conn.execute(select(table.c.kind, table.c.at).where(same_time))}
+    conn.execute(_UPDATE_CALL, {"call": call.id, **_state(call)})
+    same_time = {"call": call.id, "times": [change.at for change in changes]}
+    there = {(row.kind, row.at) for row in conn.execute(_SAME_TIME, same_time)}
     new = [change for change in changes if (change.kind, change.at) not in there]
     for change in new:
         _append(conn, change)
@@ -57,8 +79,7 @@ def update_call(conn: Connection, call: CallRecord, changes: Sequence[CallChange
 
 def put_line(conn: Connection, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
     """Write a transcript line in place of the one with its ordinal."""
-    same = (schema.lines.c.call_id == call_id) & (schema.lines.c.ordinal == line.ordinal)
-    conn.execute(delete(schema.lines).where(same))
+    conn.execute(_DELETE_LINE, {"call": call_id, "place": line.ordinal})
     row = {
         "call_id": call_id,
         "ordinal": line.ordinal,
@@ -68,7 +89,7 @@ def put_line(conn: Connection, call_id: CallId, line: TranscriptLine, at: dateti
         "truncated": line.truncated,
         "at": at,
     }
-    conn.execute(insert(schema.lines), row)
+    conn.execute(_INSERT_LINE, row)
 
 
 def read_call(conn: Connection, call_id: CallId) -> CallRecord | None:
@@ -147,7 +168,7 @@ def read_placed(conn: Connection, after: datetime, environment: Environment) -> 
 
 def _append(conn: Connection, change: CallChange) -> None:
     row = {"call_id": change.call_id, "kind": change.kind, "at": change.at, "data": dict(change.data)}
-    conn.execute(insert(schema.changes), row)
+    conn.execute(_INSERT_CHANGE, row)
 
 
 def _read(conn: Connection, which: ColumnElement[bool]) -> list[CallRecord]:
@@ -162,21 +183,30 @@ def _read(conn: Connection, which: ColumnElement[bool]) -> list[CallRecord]:
     return [_call(row, tuple(spoken[row["id"]])) for row in rows]
 
 
-def _call_row(call: CallRecord) -> dict[str, Any]:
-    request, ai = call.request, call.ai
+def _given(call: CallRecord) -> dict[str, Any]:
+    """What a call's row keeps from its first day."""
+    request = call.request
     return {
         "id": call.id,
         "sip_call_id": call.sip_call_id,
         "environment": call.environment.value,
-        "status": call.status.value,
         "from_number": request.from_number,
         "to_number": request.to_number,
         "max_duration_s": request.max_duration_s,
         "metadata": dict(request.metadata),
         "agent": request.agent and asdict(request.agent),
+        "created_at": call.created_at,
+        "api_key_id": call.api_key_id,
+    }
+
+
+def _state(call: CallRecord) -> dict[str, Any]:
+    """What changes in a call's row."""
+    ai = call.ai
+    return {
+        "status": call.status.value,
         "provider": call.provider,
         "trunk": call.trunk,
-        "created_at": call.created_at,
         "ringing_at": call.ringing_at,
         "answered_at": call.answered_at,
         "ended_at": call.ended_at,
@@ -188,7 +218,6 @@ def _call_row(call: CallRecord) -> dict[str, Any]:
         "ai_end_reason": ai and ai.end_reason,
         "media": call.media and dict(call.media),
         "attempts": [_attempt_row(attempt) for attempt in call.attempts] or None,
-        "api_key_id": call.api_key_id,
     }
 
 

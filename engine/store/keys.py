@@ -7,12 +7,15 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select, true, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from engine.records import ApiKey, Environment
 from engine.store import schema
 
 _keys = schema.api_keys
+_ALL = select(_keys).order_by(_keys.c.created_at, _keys.c.id)
+_OF_DIGEST = select(_keys).where(_keys.c.digest == bindparam("wanted"))
+"""Made once: it is asked at every request, and to make it takes longer than to run it."""
 
 
 def insert_key(conn: Connection, key: ApiKey) -> None:
@@ -23,21 +26,22 @@ def insert_key(conn: Connection, key: ApiKey) -> None:
 
 def read_key(conn: Connection, digest: str) -> ApiKey | None:
     """The key with this digest, or None."""
-    found = _read(conn, _keys.c.digest == digest)
-    return found[0] if found else None
+    row = conn.execute(_OF_DIGEST, {"wanted": digest}).one_or_none()
+    return _key(row._asdict()) if row else None
 
 
 def read_keys(conn: Connection) -> Sequence[ApiKey]:
     """Every key, oldest first."""
-    return _read(conn, true())
+    return [_key(row._asdict()) for row in conn.execute(_ALL)]
 
 
 def revoke(conn: Connection, id_or_prefix: str, at: datetime) -> ApiKey | None:
     """Revoke the only key with this id or prefix; one that was revoked before keeps its time."""
-    found = _read(conn, or_(_keys.c.id == id_or_prefix, _keys.c.prefix == id_or_prefix))
+    named = select(_keys).where(or_(_keys.c.id == id_or_prefix, _keys.c.prefix == id_or_prefix))
+    found = conn.execute(named).all()
     if len(found) != 1:
         return None
-    key = found[0]
+    key = _key(found[0]._asdict())
     if key.revoked_at is None:
         key = replace(key, revoked_at=at)
         conn.execute(update(_keys).where(_keys.c.id == key.id).values(revoked_at=at))
@@ -54,11 +58,6 @@ def read_environments(conn: Connection, now: datetime) -> frozenset[Environment]
     unexpired = or_(_keys.c.expires_at.is_(None), _keys.c.expires_at > now)
     query = select(_keys.c.environment).distinct().where(_keys.c.revoked_at.is_(None), unexpired)
     return frozenset(Environment(name) for name in conn.execute(query).scalars())
-
-
-def _read(conn: Connection, which: ColumnElement[bool]) -> list[ApiKey]:
-    rows = conn.execute(select(_keys).where(which).order_by(_keys.c.created_at, _keys.c.id))
-    return [_key(row._asdict()) for row in rows]
 
 
 def _key(row: dict[str, Any]) -> ApiKey:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, func, insert, select, update
 
 from engine.errors import TooManyWebhooks
 from engine.ports import ShowCall
@@ -17,6 +17,12 @@ from engine.subscriptions import EVENTS, MAX_WEBHOOKS, announce, without_words
 
 _webhooks, _deliveries = schema.webhooks, schema.deliveries
 _pending = _deliveries.c.status == DeliveryStatus.PENDING.value
+
+_ALL = select(_webhooks).order_by(_webhooks.c.created_at, _webhooks.c.id)
+_ACTIVE = _ALL.where(_webhooks.c.disabled_at.is_(None), _webhooks.c.environment == bindparam("wanted"))
+_WAITING = select(_deliveries.c.webhook_id).where(_deliveries.c.call_id == bindparam("call"), _pending)
+_INSERT_DELIVERIES = insert(_deliveries)
+"""Made once, for they are needed at every change of a call: to make one takes longer than to run it."""
 
 
 def insert_webhook(conn: Connection, webhook: Webhook) -> None:
@@ -58,15 +64,13 @@ def queue(conn: Connection, call: CallRecord, changes: Iterable[CallChange], sho
     told = [change for change in changes if change.kind in EVENTS]
     if not told:
         return set()
-    active = _webhooks.c.disabled_at.is_(None) & (_webhooks.c.environment == call.environment.value)
-    webhooks = _read(conn, active)
+    webhooks = [_webhook(row) for row in conn.execute(_ACTIVE, {"wanted": call.environment.value}).mappings()]
     if not webhooks:
         return set()
-    earlier = select(_deliveries.c.webhook_id).where(_deliveries.c.call_id == call.id, _pending)
-    waiting = set(conn.execute(earlier).scalars())
+    waiting = set(conn.execute(_WAITING, {"call": call.id}).scalars())
     deliveries = list(announce(call, told, webhooks, waiting=waiting, show=show))
     if deliveries:
-        conn.execute(insert(_deliveries), [{**asdict(each), "status": each.status.value} for each in deliveries])
+        conn.execute(_INSERT_DELIVERIES, [{**asdict(each), "status": each.status.value} for each in deliveries])
     return {delivery.webhook_id for delivery in deliveries}
 
 
@@ -125,11 +129,11 @@ def read_backlogs(conn: Connection) -> Sequence[str]:
 
 
 def _read(conn: Connection, which: ColumnElement[bool]) -> list[Webhook]:
-    rows = conn.execute(select(_webhooks).where(which).order_by(_webhooks.c.created_at, _webhooks.c.id)).mappings()
-    return [
-        Webhook(**{**row, "environment": Environment(row["environment"]), "events": tuple(row["events"])})
-        for row in rows
-    ]
+    return [_webhook(row) for row in conn.execute(_ALL.where(which)).mappings()]
+
+
+def _webhook(row: RowMapping) -> Webhook:
+    return Webhook(**{**row, "environment": Environment(row["environment"]), "events": tuple(row["events"])})
 
 
 def _delivery(row: RowMapping) -> Delivery:
