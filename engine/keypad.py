@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from engine.dtmf import BURST_PAUSE_S, PAUSE_S, PAUSES, Burst, read_keys
 from engine.errors import SipError
-from engine.ports import SipLeg
+from engine.sip_leg import SipLeg
 from media.ultravox.messages import ClientToolResult, UserTextMessage, dump
 from media.ultravox.session import ToolInvoked
 

@@ -31,9 +31,9 @@ from engine.events import (
 )
 from engine.keypad import Keypad
 from engine.outcome import AGENT_HANGUP, AGENT_LOST, Cause, Outcome, agent_failure, engine_error, rtp_timeout
-from engine.ports import LegEnd, LegListener, MediaStream, SipLeg
 from engine.records import Speaker, TranscriptLine
 from engine.sip_causes import ended_by_bye, ended_by_stack, refusal
+from engine.sip_leg import LegEnd, LegListener, MediaStream, SipLeg
 from media.bridge import Bridge
 from media.errors import AgentError
 from media.pcm import silence

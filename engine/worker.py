@@ -22,12 +22,12 @@ from engine.line import Line
 from engine.log import set_up_logging
 from engine.outcome import ENGINE_SHUTDOWN, engine_error
 from engine.pipe import Pipe, open_pipe
-from engine.ports import LegListener, SipLeg
 from engine.precedence import take_precedence
 from engine.process_settings import WorkerSettings
 from engine.records import CallId
 from engine.sip.clock import MediaClock
 from engine.sip.stack import SipStack
+from engine.sip_leg import LegListener, SipLeg
 from media.resampler import Resampler
 
 log = logging.getLogger("trunkline.worker")

@@ -100,6 +100,7 @@ VALUES_ONLY = {
     "engine/process_settings.py",
     "engine/realm.py",
     "engine/records.py",
+    "engine/sip_leg.py",
 }
 """Modules that declare values and promise no behaviour."""
 

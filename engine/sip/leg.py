@@ -12,11 +12,11 @@ import pjsua2 as pj
 from engine.commands import Dtmf
 from engine.dtmf import DIGITS, info_digit, offer_events_as_101
 from engine.errors import SipError
-from engine.ports import LegEnd, LegListener
 from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
 from engine.sip.library import accept_in_dialog, lines_in_use
 from engine.sip.rtp_stream import RtpStream
+from engine.sip_leg import LegEnd, LegListener
 from engine.sip_uri import SipUri, q850_cause, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
@@ -61,7 +61,7 @@ def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
 
 
 class Leg(pj.Call):
-    """A ``SipLeg`` (``engine.ports``) on PJSIP. Whoever holds it must hold it until ``on_ended``."""
+    """A ``SipLeg`` (``engine.sip_leg``) on PJSIP. Whoever holds it must hold it until ``on_ended``."""
 
     def __init__(
         self,

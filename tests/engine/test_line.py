@@ -27,8 +27,8 @@ from engine.events import (
 )
 from engine.line import Line
 from engine.outcome import CALLER_HANGUP, Cause, Outcome, Party
-from engine.ports import LegEnd, LegListener, SipLeg
 from engine.records import CallId
+from engine.sip_leg import LegEnd, LegListener, SipLeg
 from media.errors import AgentUnreachable
 from media.ultravox.connection import Closed
 from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
