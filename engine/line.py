@@ -34,8 +34,9 @@ from engine.records import Speaker, TranscriptLine
 from engine.sip_causes import ended_by_bye, ended_by_stack, refusal
 from engine.sip_leg import LegEnd, LegListener, MediaStream, SipLeg
 from media.errors import AgentError
-from media.ultravox.connection import AgentConnection, Closed, connect
+from media.ultravox.connection import AgentConnection, connect
 from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
+from media.ultravox.wire import Closed
 
 _REFUSED = 487
 _NEVER_SENT = LegEnd(sip_code=0, sip_reason="", q850=None, by_remote=False, confirmed=False, rtp={})

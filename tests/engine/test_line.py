@@ -30,8 +30,8 @@ from engine.outcome import CALLER_HANGUP, Cause, Outcome, Party
 from engine.records import CallId
 from engine.sip_leg import LegEnd, LegListener, SipLeg
 from media.errors import AgentUnreachable
-from media.ultravox.connection import Closed
 from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
+from media.ultravox.wire import Closed
 
 ID = CallId("6f0c")
 TRUNK = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
