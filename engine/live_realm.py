@@ -21,7 +21,8 @@ from engine.events import CallEvent, Event, Probed, Registration
 from engine.log import LogSettings
 from engine.name_resolution import nameservers, static_hosts
 from engine.pacer import Caps, Pacer
-from engine.pool import SILENT_SWEEPS, SPARE_LINES, Child, WorkerPool
+from engine.pool import WorkerPool
+from engine.pooled_worker import SILENT_SWEEPS, Child
 from engine.process_settings import StackSettings, WorkerSettings
 from engine.realm import Realm
 from engine.records import CallId
@@ -70,7 +71,6 @@ class LiveRealm:
             self._start_worker,
             max_calls=config.sip.max_calls,
             slots=self._slots,
-            spare_lines=SPARE_LINES,
             on_event=on_event,
             on_lost=on_lost,
         )

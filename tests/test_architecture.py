@@ -68,6 +68,7 @@ TESTED_ELSEWHERE = {
     "engine/live_realm.py": "tests/sip/test_plain_calls.py",
     "engine/nursery.py": "tests/engine/test_supervisor.py",
     "engine/outcome.py": "tests/engine/test_sip_causes.py",
+    "engine/pooled_worker.py": "tests/engine/test_pool.py",
     "engine/readiness.py": "tests/engine/test_engine.py",
     "engine/recovery.py": "tests/engine/test_engine.py",
     "engine/registrar.py": "tests/sip/test_registration.py",
