@@ -72,6 +72,7 @@ TESTED_ELSEWHERE = {
     "engine/readiness.py": "tests/engine/test_engine.py",
     "engine/recovery.py": "tests/engine/test_engine.py",
     "engine/registrar.py": "tests/sip/test_registration.py",
+    "engine/registrar_process.py": "tests/sip/test_registration.py",
     "engine/sandbox/carrier.py": "tests/engine/sandbox/test_realm.py",
     "engine/sandbox/ultravox/client_effects.py": "tests/engine/sandbox/ultravox/test_conversation.py",
     "engine/sip/bridge.py": "tests/sip/test_bridge.py",
