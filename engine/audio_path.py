@@ -18,7 +18,7 @@ _TAIL_FRAMES = 10
 """Frames sent after the agent's last word, so that the far end's jitter buffer plays it before our BYE."""
 
 
-class Listener(Protocol):
+class Agent(Protocol):
     """What the path needs of a joined agent."""
 
     def send_audio(self, pcm: bytes) -> None: ...
@@ -43,7 +43,7 @@ class AudioPath:
         self._owed_capture = 0
         # the agent's end
         self._bridge: Bridge | None = None
-        self._agent: Listener | None = None
+        self._agent: Agent | None = None
         self._early: deque[bytes] | None = None
         self._spoke = False
         self._tail: int | None = None
@@ -81,7 +81,7 @@ class AudioPath:
         self._bridge = Bridge(self._rate_hz, agent_hz)
         return self._bridge.agent_audio
 
-    def join(self, agent: Listener) -> None:
+    def join(self, agent: Agent) -> None:
         """The agent has joined: it hears what was said since the answer, and what is said from now on."""
         assert self._bridge is not None
         for heard in self._early or ():
