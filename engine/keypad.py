@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from engine.dtmf import BURST_PAUSE_S, PAUSE_S, PAUSES, Burst, read_keys
 from engine.errors import SipError
-from engine.ports import SipLeg
+from engine.sip_leg import SipLeg
 from media.ultravox.messages import ClientToolResult, UserTextMessage, dump
 from media.ultravox.session import ToolInvoked
 
@@ -28,17 +28,26 @@ class Agent(Protocol):
     def send_text(self, text: str) -> None: ...
 
 
+class Voice(Protocol):
+    """What the keypad needs of the agent's audio on its way to the phone."""
+
+    held: bool
+    """Have it wait."""
+
+    @property
+    def playing(self) -> bool: ...
+
+
 class Keypad:
     """``told`` gets the count of each burst and whether the callee pressed it; the agent gets the digits themselves.
 
-    While ``pressing``, the agent's audio must be held back: RTP carries events in place of audio. Keys wait until
-    ``speaking`` is false, as the agent calls its tools when it has spoken.
+    Keys wait until ``voice`` has been played, as the agent calls its tools when it has spoken. While they are pressed
+    it is held: RTP carries events in place of audio.
     """
 
-    def __init__(self, *, told: Callable[[int, bool], None], speaking: Callable[[], bool], with_agent: bool) -> None:
-        self.pressing = False
+    def __init__(self, *, told: Callable[[int, bool], None], voice: Voice, with_agent: bool) -> None:
         self._told = told
-        self._speaking = speaking
+        self._voice = voice
         self._with_agent = with_agent
         self._agent: Agent | None = None
         self._loop = asyncio.get_running_loop()
@@ -110,17 +119,17 @@ class Keypad:
 
     async def _press_keys(self, keys: str, leg: SipLeg) -> None:
         for _ in range(_LOOKS):
-            if not self._speaking():
+            if not self._voice.playing:
                 break
             await asyncio.sleep(_LOOK_S)
-        self.pressing = True
+        self._voice.held = True
         try:
             for key in keys:
                 if key not in PAUSES:
                     leg.press(key, TONE_MS)
                 await asyncio.sleep(PAUSE_S if key in PAUSES else KEY_S)
         finally:
-            self.pressing = False
+            self._voice.held = False
 
     def _finish(self, invocation_id: str, result: str, reaction: Reaction) -> None:
         del self._presses[invocation_id]

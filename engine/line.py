@@ -1,4 +1,4 @@
-"""One call inside a worker: its SIP leg and, for an AI call, the bridge and the agent's session.
+"""One call inside a worker: its SIP leg and, for an AI call, the agent's session, from INVITE to the end of both.
 
 Everything here runs on the worker's one thread: PJSIP's callbacks, the tick, and the WebSocket's events.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Protocol
 
+from engine.audio_path import AudioPath
 from engine.commands import Dial, JoinAgent
 from engine.dtmf import PRESS_KEYS
 from engine.errors import SipError
@@ -31,19 +30,14 @@ from engine.events import (
 )
 from engine.keypad import Keypad
 from engine.outcome import AGENT_HANGUP, AGENT_LOST, Cause, Outcome, agent_failure, engine_error, rtp_timeout
-from engine.ports import LegEnd, LegListener, MediaStream, SipLeg
 from engine.records import Speaker, TranscriptLine
 from engine.sip_causes import ended_by_bye, ended_by_stack, refusal
-from media.bridge import Bridge
+from engine.sip_leg import LegEnd, LegListener, MediaStream, SipLeg
 from media.errors import AgentError
-from media.pcm import silence
-from media.ultravox.connection import AgentConnection, Closed, connect
+from media.ultravox.connection import AgentConnection, connect
 from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
+from media.ultravox.wire import Closed
 
-_EARLY_FRAMES = 25
-"""What the callee says while the agent's socket opens is kept, half a second at most."""
-_TAIL_FRAMES = 10
-"""Frames sent after the agent's last word, so that the far end's jitter buffer plays it before our BYE."""
 _REFUSED = 487
 _NEVER_SENT = LegEnd(sip_code=0, sip_reason="", q850=None, by_remote=False, confirmed=False, rtp={})
 
@@ -58,8 +52,7 @@ class Line:
     """One call from ``Dial`` to ``LegEnded``.
 
     ``emit`` gets each event, ``LegEnded`` exactly once, when leg and agent session are both closed; after it only
-    ``LineFree``, when the far end was slower than we.
-    ``play`` and ``capture`` are each to be called every 20 ms.
+    ``LineFree``, when the far end was slower than we. ``audio`` is to be clocked from the beginning to the end.
     """
 
     def __init__(self, dial: Dial, emit: Callable[[Event], None], tls: ssl.SSLContext) -> None:
@@ -71,10 +64,7 @@ class Line:
         # the leg
         self._leg: SipLeg | None = None
         self._leg_end: LegEnd | None = None
-        self._stream: MediaStream | None = None
-        self._rate_hz = 8_000
-        self._owed_play = 0
-        self._owed_capture = 0
+        self._line_held = False
         self._answered_at_s: float | None = None
         self._outcome: Outcome | None = None
         self._received: int | None = None
@@ -85,12 +75,9 @@ class Line:
         self._agent: AgentConnection | None = None
         self._agent_gone = not dial.with_agent
         self._over = False
-        self._line_held = False
-        self._bridge: Bridge | None = None
-        self._early: deque[bytes] = deque(maxlen=_EARLY_FRAMES)
-        self._spoke = False
-        self._tail: int | None = None
-        self._keypad = Keypad(told=self._digits_told, speaking=self._speaking, with_agent=dial.with_agent)
+        # between the two
+        self.audio = AudioPath(on_first_word=self._on_first_word, on_played_out=self._on_played_out)
+        self._keypad = Keypad(told=self._digits_told, voice=self.audio, with_agent=dial.with_agent)
 
     def dial(self, dialler: Dialler) -> None:
         """Send the INVITE; a refusal by the stack ends the line at once."""
@@ -129,81 +116,20 @@ class Line:
         elif now_s - self._heard_at_s >= limit_s:
             self.hang_up(rtp_timeout(limit_s, ever=received > 0))
 
-    # -- every 20 ms ---------------------------------------------------------------------------------------------------
-
-    def play(self) -> None:
-        """Send 20 ms to the phone, in frames of the codec's packet time: the agent's audio, or silence."""
-        stream, bridge = self._stream, self._bridge
-        if stream is None:
-            if self._tail is not None:
-                self.hang_up(AGENT_HANGUP)  # on hold nobody hears a farewell
-            return
-        samples = stream.samples
-        self._owed_play += stream.rate_hz // 50
-        while self._owed_play >= samples:
-            self._owed_play -= samples
-            if bridge is None or self._keypad.pressing:
-                stream.write(silence(samples))
-                continue
-            if not self._spoke and bridge.playing:
-                self._note_first_word()
-            stream.write(bridge.next_frame(samples))
-        if self._tail is not None:
-            self._finish_farewell()
-
-    def capture(self) -> None:
-        """Take 20 ms from the phone and hand it to the agent; before the answer nobody hears it."""
-        stream = self._stream
-        if stream is None:
-            self._send_to_agent(silence(self._rate_hz // 50))  # on hold: the agent's audio must not pause
-            return
-        samples = stream.samples
-        self._owed_capture += stream.rate_hz // 50
-        while self._owed_capture >= samples:
-            self._owed_capture -= samples
-            self._send_to_agent(stream.read())
-
-    def _send_to_agent(self, heard: bytes) -> None:
-        if self._agent is not None and self._bridge is not None:
-            self._agent.send_audio(self._bridge.caller_frame(heard))
-        elif self._answered_at_s is not None and self._dial.with_agent:
-            self._early.append(heard)
-
-    def _note_first_word(self) -> None:
-        self._spoke = True
-        answered_at_s = self._answered_at_s or self._loop.time()
-        self._emit(
-            AgentSpoke(call_id=self.call_id, after_answer_ms=round((self._loop.time() - answered_at_s) * 1000, 1))
-        )
-
-    def _finish_farewell(self) -> None:
-        assert self._tail is not None
-        if self._bridge is not None and self._bridge.playing:
-            return
-        self._tail -= 1
-        if self._tail <= 0:
-            self._tail = None
-            self.hang_up(AGENT_HANGUP)
-
     # -- LegListener ---------------------------------------------------------------------------------------------------
 
     def on_progress(self, code: int, reason: str) -> None:
-        rate_hz = self._stream.rate_hz if self._stream is not None else None
+        rate_hz = self.audio.codec_rate_hz
         self._emit(Progress(call_id=self.call_id, code=code, reason=reason, codec_rate_hz=rate_hz))
 
     def on_media(self, stream: MediaStream | None) -> None:
-        self._stream = stream
-        self._owed_play = self._owed_capture = 0
-        if stream is None:
-            return
-        self._rate_hz = stream.rate_hz
-        if self._bridge is not None:
-            self._bridge.retune(stream.rate_hz)
+        self.audio.use(stream)
 
     def on_answered(self, codec: str) -> None:
         self._answered_at_s = self._loop.time()
-        rate_hz = self._stream.rate_hz if self._stream is not None else 0
-        self._emit(Answered(call_id=self.call_id, codec=codec, codec_rate_hz=rate_hz))
+        if self._dial.with_agent:
+            self.audio.listen()
+        self._emit(Answered(call_id=self.call_id, codec=codec, codec_rate_hz=self.audio.codec_rate_hz or 0))
         if self._join is not None:
             self._open_agent(self._join)
 
@@ -215,8 +141,7 @@ class Line:
         self._leg_end = end
         self._line_held = end.lingering
         self._leg = None
-        self._stream = None
-        self._tail = None
+        self.audio.end()
         self._close_agent()
         self._finish()
 
@@ -228,14 +153,13 @@ class Line:
     # -- the agent -----------------------------------------------------------------------------------------------------
 
     def _open_agent(self, join: JoinAgent) -> None:
-        self._bridge = Bridge(self._rate_hz, join.sample_rate_hz)
-        self._joining = self._loop.create_task(self._join_agent(join, self._bridge))
+        self._joining = self._loop.create_task(self._join_agent(join, self.audio.bridge_to(join.sample_rate_hz)))
 
-    async def _join_agent(self, join: JoinAgent, bridge: Bridge) -> None:
+    async def _join_agent(self, join: JoinAgent, on_audio: Callable[[bytes], None]) -> None:
         try:
             agent = await connect(
                 join.join_url,
-                on_audio=bridge.agent_audio,
+                on_audio=on_audio,
                 on_event=self._on_agent_event,
                 on_closed=self._on_agent_closed,
                 tls=self._tls,
@@ -245,10 +169,8 @@ class Line:
             self.hang_up(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
             return
         self._joining = None
-        for heard in self._early:
-            agent.send_audio(bridge.caller_frame(heard))
-        self._early.clear()
         self._agent = agent
+        self.audio.join(agent)
         self._emit(AgentJoined(call_id=self.call_id))
 
     def _close_agent(self) -> None:
@@ -264,11 +186,9 @@ class Line:
     def _on_agent_event(self, event: SessionEvent) -> None:
         match event:
             case ClearPlayback():
-                if self._bridge is not None:
-                    self._bridge.clear()
+                self.audio.clear()
             case AgentState():
-                if self._bridge is not None:
-                    self._bridge.agent_turn(event.state == "speaking")
+                self.audio.agent_turn(event.state == "speaking")
             case TurnFinal():
                 speaker = Speaker.AGENT if event.role == "agent" else Speaker.USER
                 line = TranscriptLine(
@@ -287,19 +207,25 @@ class Line:
         elif self._agent is not None:
             self._agent.refuse_tool(invoked.invocation_id)
 
-    def _speaking(self) -> bool:
-        return self._bridge is not None and self._bridge.playing
-
     def _digits_told(self, count: int, by_callee: bool) -> None:
         self._emit(DigitsPressed(call_id=self.call_id, count=count, by_callee=by_callee))
+
+    def _on_first_word(self) -> None:
+        now_s = self._loop.time()
+        after_answer_ms = round((now_s - (self._answered_at_s or now_s)) * 1000, 1)
+        self._emit(AgentSpoke(call_id=self.call_id, after_answer_ms=after_answer_ms))
+
+    def _on_played_out(self) -> None:
+        self.hang_up(AGENT_HANGUP)
 
     def _on_agent_closed(self, closed: Closed) -> None:
         self._agent = None
         self._agent_gone = True
+        self.audio.leave()
         self._emit(AgentLeft(call_id=self.call_id, code=closed.code, by_agent=not closed.by_us))
         if self._outcome is None and self._leg_end is None:
             if closed.clean:
-                self._tail = _TAIL_FRAMES
+                self.audio.play_out()
             else:
                 self.hang_up(AGENT_LOST)
         self._finish()
@@ -311,9 +237,7 @@ class Line:
         if end is None or not self._agent_gone or self._over:
             return
         self._over = True
-        media: dict[str, object] = dict(end.rtp)
-        if self._bridge is not None:
-            media |= asdict(self._bridge.stats())
+        media = {**end.rtp, **self.audio.stats()}
         outcome, held = self._judge(end), self._line_held
         self._emit(LegEnded(call_id=self.call_id, outcome=outcome, media=media, line_held=held))
 

@@ -6,73 +6,22 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from engine.commands import Command, Dial, HangUp, Stop
+from engine.commands import Command, HangUp
 from engine.config import LINES_PER_WORKER
 from engine.errors import EngineError
 from engine.events import Alive, CallEvent, Event, Heartbeat, LegEnded, LineFree, Probed, Ready, Registration
 from engine.outcome import WORKER_LOST
+from engine.pooled_worker import COOLING_S, MAX_COOLING, PooledWorker, StartChild
 from engine.records import CallId
 
 log = logging.getLogger("trunkline.pool")
 
 SPARE_LINES = 8
 """Free lines that are kept warm, so that a call finds one without waiting for a process."""
-_COOLING_S = 0.75
-_MAX_COOLING = 20
-"""PJLIB keeps a closed socket's handle for half a second and asserts, which kills the process, when the build's 64 are
-gone. A worker whose calls end faster than this many in that time (a trunk that refuses everything) rests."""
 _IDLE_S = 60.0
 _STARTS_AT_ONCE = 2
 _RESTART_PAUSE_S = 0.5
-SILENT_SWEEPS = 5
-"""A worker tells something every second. One that tells nothing for this many of our own seconds is killed: by then its
-calls have not been sent audio for as long. Seconds that this process was itself kept waiting are not counted, so that
-a machine without CPU to spare raises no alarm."""
-_STARTING_SWEEPS = 30
-"""The same for a worker that is not ready yet: a fork and PJSIP's start, while everything else starts too."""
-
-
-class Child(Protocol):
-    """A running process as the pool sees it."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def send(self, command: Command) -> None: ...
-
-    def kill(self) -> None:
-        """End it at once, whatever it does."""
-        ...
-
-
-class StartChild(Protocol):
-    """Starts the worker of a slot; its events and its end arrive by the callbacks."""
-
-    async def __call__(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child: ...
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Worker:
-    slot: int
-    child: Child | None = None
-    lines: int = 0
-    calls: dict[CallId, int | None] = field(default_factory=dict)
-    """Those that hold a line, each with the number of its ``Dial`` once that was sent."""
-    dials: int = 0
-    silent: int = 0
-    cooling: int = 0
-    idle_since_s: float = 0.0
-    stopping: bool = False
-    heartbeat: Heartbeat | None = None
-
-    @property
-    def free(self) -> int:
-        if self.stopping or self.cooling >= _MAX_COOLING:
-            return 0
-        return self.lines - len(self.calls)
 
 
 class WorkerPool:
@@ -89,9 +38,9 @@ class WorkerPool:
         *,
         max_calls: int,
         slots: int,
-        spare_lines: int,
         on_event: Callable[[CallEvent], None],
         on_lost: Callable[[CallId], None],
+        spare_lines: int = SPARE_LINES,
     ) -> None:
         self.max_calls = max_calls
         self._start_child = start_child
@@ -99,8 +48,8 @@ class WorkerPool:
         self._spare_lines = spare_lines
         self._on_event = on_event
         self._on_lost = on_lost
-        self._workers: dict[int, _Worker] = {}
-        self._by_call: dict[CallId, _Worker] = {}
+        self._workers: dict[int, PooledWorker] = {}
+        self._by_call: dict[CallId, PooledWorker] = {}
         self._starting = 0
         self._failures = 0
         self._failed_slots: set[int] = set()
@@ -148,12 +97,8 @@ class WorkerPool:
 
     def send(self, call_id: CallId, command: Command) -> None:
         """Give a command to the worker that carries the call; nothing happens when there is none any more."""
-        worker = self._by_call.get(call_id)
-        if worker is not None and worker.child is not None:
-            if isinstance(command, Dial):
-                worker.dials += 1
-                worker.calls[call_id] = worker.dials
-            worker.child.send(command)
+        if (worker := self._by_call.get(call_id)) is not None:
+            worker.send(command)
 
     def carries(self, call_id: CallId) -> bool:
         """Whether the call holds a line."""
@@ -162,11 +107,7 @@ class WorkerPool:
     def sweep(self) -> None:
         """Kill the workers that say nothing any more; to be called once a second. Their end is told as any other."""
         for worker in list(self._workers.values()):
-            worker.silent += 1
-            if worker.child is not None and worker.silent > (SILENT_SWEEPS if worker.lines else _STARTING_SWEEPS):
-                log.error("a worker does not answer; it is killed", extra={"pid": worker.child.pid})
-                worker.child.kill()
-                worker.silent = 0
+            worker.sweep()
 
     def give_back(self, call_id: CallId) -> None:
         """Free a leased line over which nothing was dialled: its worker knows of no call and will tell no end."""
@@ -176,7 +117,7 @@ class WorkerPool:
         """Stop every worker; returns when all are gone."""
         self.closed = True
         for worker in list(self._workers.values()):
-            self._retire(worker)
+            worker.retire()
         try:
             async with asyncio.timeout(timeout_s), self._gone:
                 await self._gone.wait_for(lambda: not self._workers and not self._starting)
@@ -190,7 +131,7 @@ class WorkerPool:
 
     # -- the workers ---------------------------------------------------------------------------------------------------
 
-    def _fullest_with_room(self) -> _Worker | None:
+    def _fullest_with_room(self) -> PooledWorker | None:
         # Packed, so that others stay idle and can go.
         return max((w for w in self._workers.values() if w.free > 0), key=lambda w: len(w.calls), default=None)
 
@@ -207,7 +148,7 @@ class WorkerPool:
             slot = self._next_slot()
             if slot is None:
                 return
-            self._workers[slot] = worker = _Worker(slot=slot)
+            self._workers[slot] = worker = PooledWorker(slot=slot)
             self._starting += 1
             self._spawn(self._start(worker))
         self._shrink(free - target, known)
@@ -222,12 +163,11 @@ class WorkerPool:
         for worker in reversed(list(self._workers.values())):
             if surplus < known:
                 return
-            idle = worker.child is not None and worker.free == worker.lines > 0
-            if idle and now_s - worker.idle_since_s > _IDLE_S:
-                self._retire(worker)
+            if worker.idle and now_s - worker.idle_since_s > _IDLE_S:
+                worker.retire()
                 surplus -= known
 
-    async def _start(self, worker: _Worker) -> None:
+    async def _start(self, worker: PooledWorker) -> None:
         if self._failures:
             await asyncio.sleep(min(10.0, _RESTART_PAUSE_S * 2**self._failures))
         try:
@@ -238,13 +178,8 @@ class WorkerPool:
             log.error("%s", error)
             self._exited(worker)
 
-    def _retire(self, worker: _Worker) -> None:
-        worker.stopping = True
-        if worker.child is not None:
-            worker.child.send(Stop())
-
-    def _receive(self, worker: _Worker, event: Event) -> None:
-        worker.silent = 0
+    def _receive(self, worker: PooledWorker, event: Event) -> None:
+        worker.heard()
         match event:
             case Ready():
                 worker.lines = event.lines
@@ -254,7 +189,7 @@ class WorkerPool:
                 self._failures = 0
                 self._failed_slots.discard(worker.slot)
                 if self.closed:
-                    self._retire(worker)
+                    worker.retire()
                 self._notify()
             case Heartbeat():
                 worker.heartbeat = event
@@ -264,8 +199,8 @@ class WorkerPool:
                 self._on_event(event)
                 if not event.line_held:
                     self._release(event.call_id)
-                elif event.call_id in worker.calls:  # and not one that was nobody's
-                    worker.calls[event.call_id] = None  # over for the worker, and no longer in its table
+                else:
+                    worker.over(event.call_id)
             case LineFree():
                 self._release(event.call_id)
             case Alive() | Registration() | Probed():
@@ -273,17 +208,15 @@ class WorkerPool:
             case _:
                 self._on_event(event)
 
-    def _reconcile(self, worker: _Worker, told: Heartbeat) -> None:
+    def _reconcile(self, worker: PooledWorker, told: Heartbeat) -> None:
         """Compare our table with the worker's own: what only one side knows of is a call that nobody would end."""
-        for call_id in told.calls - worker.calls.keys():
+        for call_id in worker.strays(told):
             log.error("a worker has a call that is nobody's; it is hung up", extra={"call": call_id})
-            if worker.child is not None:
-                worker.child.send(HangUp(call_id=call_id, outcome=WORKER_LOST))
-        for call_id, dial in list(worker.calls.items()):
-            if dial is not None and dial <= told.dials and call_id not in told.calls:
-                log.error("a worker lost a call", extra={"call": call_id})
-                self._release(call_id)
-                self._on_lost(call_id)
+            worker.send(HangUp(call_id=call_id, outcome=WORKER_LOST))
+        for call_id in worker.missing(told):
+            log.error("a worker lost a call", extra={"call": call_id})
+            self._release(call_id)
+            self._on_lost(call_id)
 
     def _release(self, call_id: CallId) -> None:
         """The one place where a line becomes free."""
@@ -293,16 +226,16 @@ class WorkerPool:
             worker.calls.pop(call_id, None)
             worker.idle_since_s = loop.time()
             worker.cooling += 1
-            loop.call_later(_COOLING_S, self._cooled, worker)
+            loop.call_later(COOLING_S, self._cooled, worker)
             self._on_free(call_id)
             self._notify()
 
-    def _cooled(self, worker: _Worker) -> None:
+    def _cooled(self, worker: PooledWorker) -> None:
         worker.cooling -= 1
-        if worker.cooling == _MAX_COOLING - 1:
+        if worker.cooling == MAX_COOLING - 1:
             self._notify()
 
-    def _exited(self, worker: _Worker) -> None:
+    def _exited(self, worker: PooledWorker) -> None:
         if not worker.lines:
             self._starting -= 1
             self._failures += 1

@@ -18,7 +18,7 @@ class Readiness:
 
 
 def judge(realm: Realm, *, used: int, refusals: Counter[str], writable: bool, draining: bool) -> Readiness:
-    """Of the environment that ``realm`` is, ``used`` of whose lines are taken."""
+    """Judge one environment. ``used``: its lines that are taken; ``refusals``: calls turned away, by rule."""
     pool, health = realm.pool, realm.trunks.health()
     checks = {f"trunk {name}": str(state) for name, state in health.items()}
     checks["lines"] = f"{used} of {pool.max_calls} in use" + ("" if pool.ready else ", none warm")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import uvloop
 
+from engine.audio_path import AudioPath
 from engine.commands import Command, Dial, HangUp, JoinAgent, Stop
 from engine.events import Event, Heartbeat, LegEnded, Ready
 from engine.host_load import HostLoad
@@ -22,12 +23,12 @@ from engine.line import Line
 from engine.log import set_up_logging
 from engine.outcome import ENGINE_SHUTDOWN, engine_error
 from engine.pipe import Pipe, open_pipe
-from engine.ports import LegListener, SipLeg
 from engine.precedence import take_precedence
 from engine.process_settings import WorkerSettings
 from engine.records import CallId
 from engine.sip.clock import MediaClock
 from engine.sip.stack import SipStack
+from engine.sip_leg import LegListener, SipLeg
 from media.resampler import Resampler
 
 log = logging.getLogger("trunkline.worker")
@@ -54,7 +55,7 @@ class Worker:
         self._dials = 0
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
-        play, capture = (functools.partial(self._each, act) for act in (Line.play, Line.capture))
+        play, capture = (functools.partial(self._each, act) for act in (AudioPath.play, AudioPath.capture))
         self._clock = MediaClock(
             poll=stack.poll,
             play=play,
@@ -82,10 +83,10 @@ class Worker:
         self._clock.stop()
         self._pipe.close()
 
-    def _each(self, act: Callable[[Line], None]) -> None:
+    def _each(self, act: Callable[[AudioPath], None]) -> None:
         for line in list(self._lines.values()):
             try:
-                act(line)
+                act(line.audio)
             except Exception:  # noqa: BLE001 - `_failed` logs it
                 self._failed(line)
 
@@ -100,26 +101,22 @@ class Worker:
                 self._dials += 1
                 self._lines[command.call_id] = Line(command, self._emit, self._tls)
                 self._clock.wake()
-                self._run(command)
-            case JoinAgent() | HangUp():
-                self._run(command)
+                self._act(command.call_id, lambda line: line.dial(self._send_invite))
+            case JoinAgent():
+                self._act(command.call_id, lambda line: line.join(command))
+            case HangUp():
+                self._act(command.call_id, lambda line: line.hang_up(command.outcome))
             case Stop():
                 self._stopping.set()
             case _:
                 raise TypeError(f"a worker cannot run {type(command).__name__}")
 
-    def _run(self, command: Dial | JoinAgent | HangUp) -> None:
-        line = self._lines.get(command.call_id)
+    def _act(self, call_id: CallId, act: Callable[[Line], None]) -> None:
+        line = self._lines.get(call_id)
         if line is None:
             return  # the call ended while the command was on its way
         try:
-            match command:
-                case Dial():
-                    line.dial(self._send_invite)
-                case JoinAgent():
-                    line.join(command)
-                case HangUp():
-                    line.hang_up(command.outcome)
+            act(line)
         except Exception:  # noqa: BLE001 - `_failed` logs it
             self._failed(line)
 
@@ -146,7 +143,8 @@ class Worker:
             await asyncio.sleep(_HEARTBEAT_S)
             load = machine.take()
             self._clock.thrifty = load > (_AT_EASE if self._clock.thrifty else _BUSY)
-            self._each(lambda line: line.watch(self._rtp_timeout_s))
+            for call_id in list(self._lines):
+                self._act(call_id, lambda line: line.watch(self._rtp_timeout_s))
             report = self._clock.meter.take()
             usage = resource.getrusage(resource.RUSAGE_SELF)
             self._emit(

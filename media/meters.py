@@ -32,24 +32,21 @@ class BridgeStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickReport:
-    """How late the ticks since the last report were. ``late_count``: those late by more than half a period."""
+    """How late the ticks since the last report were."""
 
     ticks: int
     late_p99_ms: float
     late_max_ms: float
-    late_count: int
 
 
 class TickMeter:
     """Lateness as a histogram in fixed memory: p99 exact to 0.1 ms below 10 ms, 1 ms below 110, 10 ms below 1.1 s."""
 
-    __slots__ = ("_counts", "_late_count", "_late_from_s", "_max_s", "_ticks")
+    __slots__ = ("_counts", "_max_s", "_ticks")
 
-    def __init__(self, period_ms: int = 20) -> None:
-        self._late_from_s = period_ms / 2000
+    def __init__(self) -> None:
         self._counts: list[int]
         self._ticks: int
-        self._late_count: int
         self._max_s: float
         self._start()
 
@@ -58,8 +55,6 @@ class TickMeter:
         self._ticks += 1
         if late_s > self._max_s:
             self._max_s = late_s
-        if late_s > self._late_from_s:
-            self._late_count += 1
         self._counts[_bucket(late_s)] += 1
 
     def take(self) -> TickReport:
@@ -69,14 +64,13 @@ class TickMeter:
             ticks=self._ticks,
             late_p99_ms=min(max_ms, self._p99_ms()),
             late_max_ms=max_ms,
-            late_count=self._late_count,
         )
         self._start()
         return report
 
     def _start(self) -> None:
         self._counts = [0] * (3 * _FINE_STEPS)
-        self._ticks = self._late_count = 0
+        self._ticks = 0
         self._max_s = 0.0
 
     def _p99_ms(self) -> float:

@@ -17,7 +17,8 @@ from engine.events import CallEvent, Event, Ready
 from engine.log import LogSettings
 from engine.outcome import Outcome
 from engine.pacer import Caps, Pacer
-from engine.pool import SPARE_LINES, Child, WorkerPool
+from engine.pool import WorkerPool
+from engine.pooled_worker import Child
 from engine.ports import AgentSession
 from engine.process_settings import (
     CarrierSettings,
@@ -100,7 +101,6 @@ class Sandbox:
             self._start_pair,
             max_calls=max_calls,
             slots=max_calls + SPARE_WORKERS,
-            spare_lines=SPARE_LINES,
             on_event=on_event,
             on_lost=on_lost,
         )

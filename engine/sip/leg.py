@@ -12,11 +12,13 @@ import pjsua2 as pj
 from engine.commands import Dtmf
 from engine.dtmf import DIGITS, info_digit, offer_events_as_101
 from engine.errors import SipError
-from engine.ports import LegEnd, LegListener
 from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
-from engine.sip.library import accept_in_dialog, lines_in_use
+from engine.sip.ended_legs import hold
+from engine.sip.library import accept_in_dialog
+from engine.sip.rtp_counters import RtpCounters, arrivals
 from engine.sip.rtp_stream import RtpStream
+from engine.sip_leg import LegEnd, LegListener
 from engine.sip_uri import SipUri, q850_cause, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
@@ -25,26 +27,6 @@ T = TypeVar("T")
 _ADDRESS_IN_USE = 120_000 + errno.EADDRINUSE  # PJLIB's PJ_STATUS_FROM_OS
 _MAX_REDIRECTS = 5
 _NO_MEDIA = (pj.PJSUA_CALL_MEDIA_NONE, pj.PJSUA_CALL_MEDIA_ERROR)
-
-_finished: list[Leg] = []
-_lingering: list[Leg] = []
-"""Legs that we hung up, told as ended at once, whose transaction with the far end is not over."""
-
-
-def drop_finished() -> None:
-    """Let go of the legs that are over; to be called after each round of PJSIP's events, outside its callbacks.
-
-    pj.Call's destructor hangs up whatever call is in its slot, so one whose slot has a new call already waits for that
-    one's end.
-    """
-    if _finished:
-        _finished[:] = [leg for leg in _finished if leg.isActive()]
-    if _lingering:
-        in_use = lines_in_use()
-        for leg in _lingering.copy():
-            if leg.getId() not in in_use:
-                _lingering.remove(leg)
-                leg.tell_gone()
 
 
 def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
@@ -61,7 +43,7 @@ def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
 
 
 class Leg(pj.Call):
-    """A ``SipLeg`` (``engine.ports``) on PJSIP. Whoever holds it must hold it until ``on_ended``."""
+    """A ``SipLeg`` (``engine.sip_leg``) on PJSIP. Whoever holds it must hold it until ``on_ended``."""
 
     def __init__(
         self,
@@ -78,7 +60,7 @@ class Leg(pj.Call):
         self._hung_up = False
         self._hanging_up = False
         self._over = False
-        self._rtp: dict[str, int] = {}
+        self._rtp = RtpCounters()
         self._dtmf: Dtmf = "auto"
         self._takes_events = False
         self._event_at: int | None = None
@@ -247,7 +229,7 @@ class Leg(pj.Call):
             self._stream = None
         bridge().stream_ended()
         self._listener.on_media(None)
-        self._count_rtp(prm.streamIdx)
+        self._rtp.add(self.getStreamStat(prm.streamIdx))
 
     @property
     def received(self) -> int | None:
@@ -256,8 +238,7 @@ class Leg(pj.Call):
         info = self.getInfo()  # by name: what is inside it goes with it
         for media in info.media:
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
-                stat = self.getStreamStat(media.index)
-                return int(stat.rtcp.rxStat.pkt + stat.rtcp.txStat.updateCount)
+                return arrivals(self.getStreamStat(media.index))
         return None
 
     def _codec(self, info: pj.CallInfo) -> str:
@@ -266,33 +247,14 @@ class Leg(pj.Call):
                 return str(self.getStreamInfo(media.index).codecName)
         return ""
 
-    def _count_rtp(self, stream_index: int) -> None:
-        stat = self.getStreamStat(stream_index)
-        received, sent, buffered = stat.rtcp.rxStat, stat.rtcp.txStat, stat.jbuf
-        for name, value in (
-            ("rtp_received", received.pkt),
-            ("rtp_lost", received.loss),
-            ("rtp_late", received.discard),
-            ("rtp_reordered", received.reorder),
-            ("rtp_duplicated", received.dup),
-            ("rtp_sent", sent.pkt),
-            ("rtp_lost_there", sent.loss),
-            ("rtcp_received", sent.updateCount),
-            ("jitter_buffer_empty", buffered.empty),
-        ):
-            self._rtp[name] = self._rtp.get(name, 0) + value
-        self._rtp["jitter_max_us"] = max(self._rtp.get("jitter_max_us", 0), received.jitterUsec.max)
-
     def _finish(self, info: pj.CallInfo, event: pj.SipEvent) -> None:
         self._over = True
         message = _received_message(event)
         # What ends a call from here is the response to our BYE, PJSIP's own included.
         by_remote = bool(message) and not (message.startswith("SIP/2.0") and event.body.tsxState.tsx.method == "BYE")
-        _finished.append(self)
         # PJSIP tells the end of a leg from inside `hangup`, though CANCEL or BYE still wait for their answers; before
         # any response CANCEL itself waits (RFC 3261 §9.1), for up to 32 s.
-        if self._hanging_up:
-            _lingering.append(self)
+        hold(self, lingering=self._hanging_up)
         self._listener.on_ended(
             LegEnd(
                 sip_code=info.lastStatusCode,
@@ -302,7 +264,7 @@ class Leg(pj.Call):
                 by_remote=by_remote,
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
-                rtp=self._rtp,
+                rtp=self._rtp.total,
                 refused=self._demands.refusal(info.lastReason) if self._demands else None,
             )
         )

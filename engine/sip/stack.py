@@ -12,14 +12,15 @@ import pjsua2 as pj
 from engine.commands import Srtp, TrunkAccount
 from engine.identity import addresses
 from engine.outcome import Outcome
-from engine.ports import LegListener
 from engine.process_settings import StackSettings
 from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
-from engine.sip.leg import Leg, drop_finished
+from engine.sip.ended_legs import let_go
+from engine.sip.leg import Leg
 from engine.sip.library import line_limit, set_log_level
 from engine.sip.name_cache import remember
 from engine.sip.transports import Endpoint, Transports, mark
+from engine.sip_leg import LegListener
 from engine.sip_uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
@@ -116,7 +117,7 @@ class SipStack:
         for _ in range(_MAX_POLLS):
             if handle(0) < 16:
                 break
-        drop_finished()
+        let_go()
         bridge().settle()
 
     def dial(

@@ -43,9 +43,9 @@ class AudioFrames:
 class FrameSplitter:
     """Cuts what a server sends into whole frames, fed in pieces of any size.
 
-    ``on_audio`` gets the payload of each binary message that is one frame, ``on_other`` every other frame as it came,
-    in their order. A frame of more than ``bound`` bytes, or a masked one, which a server may not send, is no longer
-    waited for: it goes to ``on_other`` in pieces, with all that follows it.
+    ``on_audio`` gets the payload, if any, of each binary message that is one frame, ``on_other`` every other frame as
+    it came, in their order. A frame of more than ``bound`` bytes, or a masked one, which a server may not send, is no
+    longer waited for: it goes to ``on_other`` in pieces, with all that follows it.
     """
 
     __slots__ = ("_bound", "_on_audio", "_on_other", "_rest", "_through", "_wanted")
@@ -76,7 +76,7 @@ class FrameSplitter:
                 self._rest += data[start:]
                 self._wanted = end - start
                 return
-            if data[start] == _WHOLE_BINARY:
+            if data[start] == _WHOLE_BINARY and payload < end:
                 self._on_audio(data[payload:end])
             else:
                 self._on_other(data[start:end])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,17 +30,24 @@ class FakeLeg:
 
 
 class Rig:
-    """A keypad whose agent and phone the test is."""
+    """A keypad whose agent, voice and phone the test is; the agent's last word ends after ``words`` looks."""
 
-    def __init__(self, *, with_agent: bool = True, speaking: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, *, with_agent: bool = True, words: int = 0) -> None:
+        self.held = False
+        self.words = words
         self.counts: list[tuple[int, bool]] = []
         self.sent: list[dict[str, Any]] = []
         self.leg = FakeLeg()
         self.keypad = Keypad(
             told=lambda count, by_callee: self.counts.append((count, by_callee)),
-            speaking=speaking,
+            voice=self,
             with_agent=with_agent,
         )
+
+    @property
+    def playing(self) -> bool:
+        self.words -= 1
+        return self.words >= 0
 
     def send_text(self, text: str) -> None:
         self.sent.append(json.loads(text))
@@ -99,14 +105,14 @@ async def test_keys_are_pressed_in_order_and_the_agent_then_listens() -> None:
     rig.keypad.attach(rig)
     rig.press("1w2#")
     await asyncio.sleep(0)
-    assert rig.keypad.pressing
+    assert rig.held
     (answer,) = await rig.until_sent(1)
     assert rig.leg.pressed == ["1", "2", "#"]
     assert answer == {
         "type": "client_tool_result", "invocationId": "i", "result": "Pressed 1w2#.", "agentReaction": "listens"
     }  # fmt: skip
     assert rig.counts == [(3, False)]
-    assert not rig.keypad.pressing
+    assert not rig.held
 
 
 async def test_two_invocations_do_not_mix_their_keys() -> None:
@@ -119,12 +125,11 @@ async def test_two_invocations_do_not_mix_their_keys() -> None:
 
 
 async def test_keys_wait_for_the_agents_last_word() -> None:
-    speaking = [True] * 3
-    rig = Rig(speaking=lambda: bool(speaking and speaking.pop()))
+    rig = Rig(words=3)
     rig.keypad.attach(rig)
     rig.press("1")
     await asyncio.sleep(0)
-    assert not rig.keypad.pressing
+    assert not rig.held
     await rig.until_sent(1)
     assert rig.leg.pressed == ["1"]
 
@@ -139,7 +144,7 @@ async def test_what_cannot_be_pressed_is_answered_with_why_and_the_agent_speaks(
     assert answer["agentReaction"] == "speaks"
     assert (error or "No key was pressed") in answer["result"]
     assert (rig.leg.pressed, rig.counts) == ([], [])
-    assert not rig.keypad.pressing
+    assert not rig.held
 
 
 async def test_the_calls_end_stops_the_keys_and_leaves_no_invocation_unanswered() -> None:

@@ -27,11 +27,11 @@ from engine.events import (
 )
 from engine.line import Line
 from engine.outcome import CALLER_HANGUP, Cause, Outcome, Party
-from engine.ports import LegEnd, LegListener, SipLeg
 from engine.records import CallId
+from engine.sip_leg import LegEnd, LegListener, SipLeg
 from media.errors import AgentUnreachable
-from media.ultravox.connection import Closed
 from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
+from media.ultravox.wire import Closed
 
 ID = CallId("6f0c")
 TRUNK = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
@@ -131,8 +131,8 @@ class Rig:
 
     def tick(self, count: int = 1) -> None:
         for _ in range(count):
-            self.line.play()
-            self.line.capture()
+            self.line.audio.play()
+            self.line.audio.capture()
 
     def kinds(self) -> list[type]:
         return [type(event) for event in self.events]
@@ -342,28 +342,6 @@ async def test_an_invite_that_pjsip_refuses_ends_the_line_at_once(monkeypatch: p
     rig.line.dial(dialler)
     assert rig.outcome().cause is Cause.ENGINE_ERROR
     assert "no transport" in rig.outcome().detail
-
-
-@pytest.mark.parametrize(("ptime_ms", "frames"), [(10, 20), (20, 10), (30, 6), (40, 5)])
-async def test_any_packet_time_gets_its_audio_at_the_right_pace(
-    monkeypatch: pytest.MonkeyPatch, ptime_ms: int, frames: int
-) -> None:
-    rig = Rig(monkeypatch, with_agent=False)
-    rig.stream.samples = 8 * ptime_ms
-    rig.dial()
-    rig.answer()
-    rig.tick(10)
-    assert len(rig.stream.sent) == frames
-    assert {len(frame) for frame in rig.stream.sent} == {16 * ptime_ms}
-
-
-async def test_on_hold_the_agent_hears_silence_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = Rig(monkeypatch)
-    await rig.talk()
-    rig.tick()
-    rig.line.on_media(None)
-    rig.tick(2)
-    assert rig.agent.heard == [rig.stream.heard, bytes(320), bytes(320)]
 
 
 async def test_a_farewell_on_hold_does_not_keep_the_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from engine import pool as pool_module
 from engine.commands import Command, Dial, HangUp, Stop, TrunkAccount
 from engine.events import CallEvent, Event, Heartbeat, LegEnded, LineFree, Ready
 from engine.outcome import CALLEE_HANGUP
-from engine.pool import SILENT_SWEEPS, WorkerPool
+from engine.pool import WorkerPool
+from engine.pooled_worker import SILENT_SWEEPS
 from engine.records import CallId
 
 
@@ -154,7 +155,7 @@ async def test_a_dead_workers_calls_are_lost_once_and_its_slot_is_filled_again()
 
 
 async def test_a_worker_whose_calls_end_too_fast_rests_and_another_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "_COOLING_S", 60)
+    monkeypatch.setattr(pool_module, "COOLING_S", 60)
     rig = Rig(max_calls=4, spare_lines=0)
     slots = []
     for number in range(25):
@@ -165,7 +166,7 @@ async def test_a_worker_whose_calls_end_too_fast_rests_and_another_takes_over(mo
 
 
 async def test_a_rested_worker_takes_calls_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "_COOLING_S", 0.01)
+    monkeypatch.setattr(pool_module, "COOLING_S", 0.01)
     rig = Rig(max_calls=4, slots=1, spare_lines=0)
     for number in range(50):
         assert await rig.lease(CallId(str(number))) == 0

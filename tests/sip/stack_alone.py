@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Self
 
 from engine.commands import TrunkAccount
-from engine.ports import LegEnd, MediaStream
 from engine.process_settings import StackSettings
+from engine.sip_leg import LegEnd, MediaStream
 
 _ROOT = Path(__file__).parents[2]
 _POLLS_BEFORE = 20

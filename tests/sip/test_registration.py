@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import live_realm
+from engine import registrar_process
 from engine.errors import TrunkUnavailable
 from engine.records import Status
 from engine.trunk_health import RegistrationState
@@ -142,7 +142,7 @@ async def test_a_first_registration_that_is_still_on_its_way_is_removed_at_shutd
 async def test_a_registrar_process_that_died_or_hangs_is_replaced_and_registers_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: signal.Signals
 ) -> None:
-    monkeypatch.setattr(live_realm, "SILENT_SWEEPS", 2)
+    monkeypatch.setattr(registrar_process, "SILENT_SWEEPS", 2)
     async with (
         SippUas("registrar-200") as registrar,
         trunkline(tmp_path, registrar.uri, registrar=registrar.uri) as line,

@@ -13,6 +13,7 @@ from typing import Any, Final
 from engine.sandbox.dialogue import Dialogue
 from engine.sandbox.ultravox.agent_speech import AgentSpeech
 from engine.sandbox.ultravox.caller_audio import CallerAudio
+from engine.sandbox.ultravox.client_effects import obey
 from engine.sandbox.ultravox.client_messages import read_message
 from engine.sandbox.ultravox.faults import ClientFaults
 from engine.sandbox.ultravox.knobs import CallKnobs
@@ -56,13 +57,13 @@ class Conversation:
         self.settings = settings
         self.knobs = knobs
         self.joined_at = now
+        self.faults = faults
         self.wire = Wire(settings.messages)
         self.audio = CallerAudio(settings.input_hz, faults, joined_at=now, capture_s=capture_s)
         self.transcript = Transcript(self.wire, knobs, now)
         self.speech = AgentSpeech(self.wire, self.transcript, knobs, settings.client_buffer_ms)
         self.tools = ToolCalls(self.wire, settings.tools, faults)
         self._voice = voice
-        self._faults = faults
         # For tests to set.
         self.echo_mode = knobs.echo
         self.on_audio: Callable[[bytes, float], None] | None = None
@@ -70,12 +71,12 @@ class Conversation:
         # Where the conversation stands.
         self.end_reason: EndReason | None = None
         self.started = False
-        self._now = now
+        self.now = now
+        self.reply_owed = False
         self._unwatched_s = 0.0
         self._script = Script(_NOTHING if knobs.quiet else dialogue)
         self._mischief = deque(sorted(knobs.mischief, key=lambda it: it.after_s))
         self._user_speaking = False
-        self._reply_owed = False
         self._fallback_at: float | None = None
         self._quiet_since = now
         self._prompted = 0
@@ -95,8 +96,8 @@ class Conversation:
 
     def clear(self) -> None:
         """Stop speaking at once, as after a barge-in, and listen."""
-        self.speech.interrupt(self._now)
-        self._quiet_since = self._now
+        self.speech.interrupt(self.now)
+        self._quiet_since = self.now
 
     def hang_up(self, text: str = "") -> None:
         """End as the agent does, saying ``text`` first."""
@@ -107,7 +108,7 @@ class Conversation:
 
     def invoke_tool(self, name: str, parameters: dict[str, Any]) -> str:
         """Ask the client to run its tool; the answer will be in ``tools.results`` by the returned id."""
-        return self.tools.invoke(name, parameters, self._now)
+        return self.tools.invoke(name, parameters, self.now)
 
     def end(self, reason: EndReason, code: int = _NORMAL_CODE) -> None:
         """Close the socket; the call is over."""
@@ -134,14 +135,14 @@ class Conversation:
         if self.on_text is not None:
             self.on_text(text, now)
         if not self.started:
-            self._faults.note("text-before-call-started", now, text)
-        message = read_message(text, self._faults, now)
+            self.faults.note("text-before-call-started", now, text)
+        message = read_message(text, self.faults, now)
         if message is not None and self.end_reason is None:
-            self._obey(message)
+            obey(message, self)
 
     def closed(self, code: int | None, now: float) -> None:
         """The connection is gone: after the client's close frame with ``code``, or without one (None). Call once."""
-        self.audio.finish(max(self._now, self.audio.last_at), unwatched_s=self._unwatched_s)  # as far as was watched
+        self.audio.finish(max(self.now, self.audio.last_at), unwatched_s=self._unwatched_s)  # as far as was watched
         self.tools.finish(now)
         if self.end_reason is None:
             self.end_reason = "connection_error" if code is None else "hangup"
@@ -163,9 +164,9 @@ class Conversation:
 
     def _look(self, now: float) -> None:
         """It is ``now``. When that is long after the last time, the simulator was held up, and the client was not."""
-        if now - self._now > _HELD_UP_S:
-            self._unwatched_s += now - self._now
-        self._now = now
+        if now - self.now > _HELD_UP_S:
+            self._unwatched_s += now - self.now
+        self.now = now
 
     def _start(self) -> None:
         self.started = True
@@ -175,10 +176,10 @@ class Conversation:
             self.speech.enter("speaking")
         elif first.agent and not self.knobs.quiet:
             self.speech.enter("thinking")
-            self._open(self._now + (self.knobs.greeting_delay_s if first.delay_s is None else first.delay_s))
+            self._open(self.now + (self.knobs.greeting_delay_s if first.delay_s is None else first.delay_s))
         else:
             self.speech.enter("listening")
-            self._fallback_at = None if first.delay_s is None else self._now + first.delay_s
+            self._fallback_at = None if first.delay_s is None else self.now + first.delay_s
 
     def _open(self, at: float) -> None:
         """The agent's first words: what the request says, or the script's opening."""
@@ -188,10 +189,10 @@ class Conversation:
             self._say_line(opening, at, uninterruptible=first.uninterruptible)
 
     def _speak(self) -> None:
-        spoken = self.speech.poll(self._now)
+        spoken = self.speech.poll(self.now)
         if spoken is None:
             return
-        self._quiet_since = self._now
+        self._quiet_since = self.now
         if spoken.ends_call is not None:
             self.end(spoken.ends_call)
         elif self.speech.idle:
@@ -200,13 +201,13 @@ class Conversation:
             self.invoke_tool(spoken.calls_tool, {})
 
     def _reply(self) -> None:
-        if not self._reply_owed or not self.speech.idle or self.tools.awaited(self._now):
+        if not self.reply_owed or not self.speech.idle or self.tools.awaited(self.now):
             return
-        self._reply_owed = False
+        self.reply_owed = False
         line = self._script.next_line()
         if line is not None:
             self.speech.enter("thinking")
-            self._say_line(line, self._now + self.knobs.thinking_s)
+            self._say_line(line, self.now + self.knobs.thinking_s)
 
     def _say_line(self, line: Line, at: float, *, uninterruptible: bool = False) -> None:
         utterance = self._utterance(line.text)
@@ -228,18 +229,18 @@ class Conversation:
         """Speak into the user's silence: the fallback of a user who was to speak first, or an inactivity message."""
         if not self.speech.idle or self._user_speaking:
             return
-        if self._fallback_at is not None and self._now >= self._fallback_at:
+        if self._fallback_at is not None and self.now >= self._fallback_at:
             self._fallback_at = None
-            self._open(self._now)
+            self._open(self.now)
         elif self._prompted < len(self.settings.inactivity):
             prompt = self.settings.inactivity[self._prompted]
-            if self._now >= self._quiet_since + prompt.after_s:
+            if self.now >= self._quiet_since + prompt.after_s:
                 self._prompted += 1
                 ends_call: EndReason | None = "agent_hangup" if prompt.hangs_up else None
                 self.say(prompt.text, uninterruptible=prompt.strict, ends_call=ends_call)
 
     def _watch_limits(self) -> None:
-        settings, now = self.settings, self._now
+        settings, now = self.settings, self.now
         if settings.media_idle_s is not None and now - self.audio.last_at > settings.media_idle_s:
             self.end("connection_error", _MEDIA_IDLE_CODE)
         elif now >= self.joined_at + settings.max_duration_s and not self._time_exceeded:
@@ -257,7 +258,7 @@ class Conversation:
         ears, vad = self.audio.ears, self.settings.vad
         if ears.speech and not self._user_speaking:
             self._user_speaking = True
-            self._note_activity()
+            self.user_acted()
             self.wire.send("user_started_speaking")
         if self.speech.interruptible and ears.silent_ms == 0 and ears.voiced_ms >= vad.minimum_interruption_ms:
             self.clear()
@@ -268,45 +269,11 @@ class Conversation:
             self.wire.send("user_stopped_speaking")
             # What is said over words that may not be interrupted, or while the answer is on its way, is no turn.
             if voiced_ms > _CLICK_MS and voiced_ms >= vad.minimum_turn_ms and self.speech.idle:
-                self.transcript.user(self._script.heard(), "voice", self._now)
-                self._reply_owed = True
+                self.transcript.user(self._script.heard(), "voice", self.now)
+                self.reply_owed = True
 
-    def _note_activity(self) -> None:
-        self._quiet_since = self._now
+    def user_acted(self) -> None:
+        """The user is there: what is said into silence waits anew."""
+        self._quiet_since = self.now
         self._prompted = 0
         self._fallback_at = None
-
-    def _obey(self, message: dict[str, Any]) -> None:
-        match message["type"]:
-            case "ping":
-                self.wire.send("pong", timestamp=message["timestamp"])
-            case "user_text_message" | "input_text_message":
-                self._read_user_text(message)
-            case "forced_agent_message":
-                if message.get("urgency") == "immediate" and self.speech.interruptible:
-                    self.clear()
-                self.say(message.get("content") or "", uninterruptible=bool(message.get("uninterruptible")))
-            case "hang_up":
-                if not self.speech.idle:
-                    self.clear()
-                self.hang_up(message.get("message") or "")
-            case "client_tool_result":
-                self._take_result(message)
-            case "data_connection_tool_result":
-                self._faults.note("wrong-socket", self._now, "data_connection_tool_result on the call's socket")
-
-    def _read_user_text(self, message: dict[str, Any]) -> None:
-        self._note_activity()
-        if message.get("urgency") == "immediate" and self.speech.interruptible:
-            self.clear()
-        if message["text"]:
-            self.transcript.user(message["text"], "text", self._now)
-            self._reply_owed |= message.get("urgency") != "later" and not message.get("deferResponse")
-
-    def _take_result(self, result: dict[str, Any]) -> None:
-        if not self.tools.answered(result, self._now):
-            return
-        if result.get("responseType") == "hang-up":
-            self.end("agent_hangup")
-        elif result.get("agentReaction", "speaks") != "listens":
-            self._reply_owed = True

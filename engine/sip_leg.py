@@ -1,0 +1,91 @@
+"""A SIP leg as a call sees it: what it does, what it tells, the audio it carries; PJSIP's own is ``engine.sip.leg``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.outcome import Outcome
+
+
+class MediaStream(Protocol):
+    """One negotiated stream's PCM: 16-bit mono at ``rate_hz``, ``samples`` a frame. Neither method blocks or raises."""
+
+    @property
+    def rate_hz(self) -> int: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    def read(self) -> bytes:
+        """The next frame of what the far end sends; silence for what is missing."""
+        ...
+
+    def write(self, pcm: bytes) -> None:
+        """Send exactly one frame."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegEnd:
+    """How a SIP leg ended, as the wire told it.
+
+    ``sip_code`` is the final response to our INVITE (0 when none came), or the stack's own reason to end a leg that was
+    ``confirmed``; ``by_remote`` that the far end's response or BYE ended it; ``q850`` the cause of its Reason header;
+    ``retry_after_s`` its Retry-After; ``rtp`` counters of the streams it had. ``refused``: why we would not have this
+    trunk's signalling or media, when that ended the leg.
+    """
+
+    sip_code: int
+    sip_reason: str
+    q850: int | None
+    retry_after_s: int | None = None
+    by_remote: bool
+    confirmed: bool
+    lingering: bool = False
+    """We hung up, and the far end has not confirmed yet: the line is not free before ``on_gone``."""
+    rtp: dict[str, int]
+    refused: Outcome | None = None
+
+
+class LegListener(Protocol):
+    """What a leg tells; called on the worker's thread, from inside PJSIP: take note and return."""
+
+    def on_progress(self, code: int, reason: str) -> None: ...
+
+    def on_media(self, stream: MediaStream | None) -> None:
+        """The leg's stream from now on (early media too; again after each renegotiation), or None between two."""
+        ...
+
+    def on_answered(self, codec: str) -> None:
+        """A 2xx came and its ACK is sent (RFC 3261 §13.2.2.4). Once."""
+        ...
+
+    def on_digit(self, digit: str) -> None:
+        """The far end pressed a key (0-9 * # A-D), told once by RTP event (RFC 4733) or INFO (RFC 6086)."""
+        ...
+
+    def on_ended(self, end: LegEnd) -> None:
+        """The leg is over. Once, and last but for ``on_gone``."""
+        ...
+
+    def on_gone(self) -> None:
+        """The line of a leg that ended ``lingering`` is free. Once."""
+        ...
+
+
+class SipLeg(Protocol):
+    """One call leg."""
+
+    @property
+    def received(self) -> int | None:
+        """RTP packets and RTCP reports that came over the present stream; None without one, and on hold."""
+        ...
+
+    def hang_up(self, code: int = 0) -> None:
+        """CANCEL, BYE or refuse, whichever its state asks for; harmless when it is over. ``on_ended`` follows."""
+        ...
+
+    def press(self, digit: str, duration_ms: int) -> None:
+        """Send one key as the trunk takes them; raises ``SipError`` when that cannot be. RTP carries it from now on."""
+        ...
