@@ -34,7 +34,7 @@ from engine.records import Speaker, TranscriptLine
 from engine.sip_causes import ended_by_bye, ended_by_stack, refusal
 from engine.sip_leg import LegEnd, LegListener, MediaStream, SipLeg
 from media.errors import AgentError
-from media.ultravox.connection import AgentConnection, connect
+from media.ultravox.connection import AgentConnection, Approach
 from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 from media.ultravox.wire import Closed
 
@@ -70,7 +70,8 @@ class Line:
         self._received: int | None = None
         self._heard_at_s = 0.0
         # the agent
-        self._join: JoinAgent | None = None
+        self._approach: Approach | None = None
+        self._agent_rate_hz = 0
         self._joining: asyncio.Task[None] | None = None
         self._agent: AgentConnection | None = None
         self._agent_gone = not dial.with_agent
@@ -91,10 +92,17 @@ class Line:
             self._emit(InviteSent(call_id=self.call_id, at_s=time.monotonic()))  # the loop's time is its round's begin
 
     def join(self, command: JoinAgent) -> None:
-        """Join the agent's session once the callee has answered."""
-        self._join = command
-        if self._answered_at_s is not None and self._leg_end is None and self._outcome is None:
-            self._open_agent(command)
+        """Join the agent's session once the callee has answered; until then be ready to."""
+        if self._leg_end is not None or self._outcome is not None:
+            return
+        try:
+            self._approach = Approach(command.join_url, tls=self._tls)
+        except AgentError as error:
+            self._agent_failed(error)
+            return
+        self._agent_rate_hz = command.sample_rate_hz
+        if self._answered_at_s is not None:
+            self._open_agent(self._approach)
 
     def hang_up(self, outcome: Outcome) -> None:
         """End both sides; ``outcome`` stands unless the far end was first."""
@@ -130,8 +138,8 @@ class Line:
         if self._dial.with_agent:
             self.audio.listen()
         self._emit(Answered(call_id=self.call_id, codec=codec, codec_rate_hz=self.audio.codec_rate_hz or 0))
-        if self._join is not None:
-            self._open_agent(self._join)
+        if self._approach is not None:
+            self._open_agent(self._approach)
 
     def on_digit(self, digit: str) -> None:
         if self._answered_at_s is not None and self._outcome is None:
@@ -152,26 +160,26 @@ class Line:
 
     # -- the agent -----------------------------------------------------------------------------------------------------
 
-    def _open_agent(self, join: JoinAgent) -> None:
-        self._joining = self._loop.create_task(self._join_agent(join, self.audio.bridge_to(join.sample_rate_hz)))
+    def _open_agent(self, approach: Approach) -> None:
+        on_audio = self.audio.bridge_to(self._agent_rate_hz)
+        self._joining = self._loop.create_task(self._join_agent(approach, on_audio))
 
-    async def _join_agent(self, join: JoinAgent, on_audio: Callable[[bytes], None]) -> None:
+    async def _join_agent(self, approach: Approach, on_audio: Callable[[bytes], None]) -> None:
         try:
-            agent = await connect(
-                join.join_url,
-                on_audio=on_audio,
-                on_event=self._on_agent_event,
-                on_closed=self._on_agent_closed,
-                tls=self._tls,
+            agent = await approach.join(
+                on_audio=on_audio, on_event=self._on_agent_event, on_closed=self._on_agent_closed
             )
         except AgentError as error:
             self._joining = None
-            self.hang_up(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
+            self._agent_failed(error)
             return
         self._joining = None
         self._agent = agent
         self.audio.join(agent)
         self._emit(AgentJoined(call_id=self.call_id))
+
+    def _agent_failed(self, error: AgentError) -> None:
+        self.hang_up(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
 
     def _close_agent(self) -> None:
         self._keypad.close()
@@ -182,6 +190,8 @@ class Line:
             self._agent.close()
         else:
             self._agent_gone = True
+            if self._approach is not None:
+                self._approach.leave()
 
     def _on_agent_event(self, event: SessionEvent) -> None:
         match event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -22,60 +23,84 @@ _KERNEL_BYTES = 32 * 2**10
 _WRITE_HIGH, _WRITE_LOW = 16 * 2**10, 4 * 2**10
 """How much of the caller's audio may wait below the uplink: what is late by seconds is worth nothing."""
 _DEAD_MS = 10_000
+_PREPARE_S = 10.0
 _CLOSE_S = 1.0
 """How long the far end has to finish once a close frame is on its way."""
 
 _audio_frames = AudioFrames()
 
 
-async def connect(
-    join_url: str,
-    *,
-    on_audio: Callable[[bytes], None],
-    on_event: Callable[[SessionEvent], None],
-    on_closed: Callable[[Closed], None],
-    tls: ssl.SSLContext,
-    timeout_s: float = 5.0,
-) -> AgentConnection:
-    """Join a session. Raises ``AgentUnreachable``; then no callback is ever called.
+class Approach:
+    """The way to one session. TCP and TLS are made ready at once, while the phone still rings; nothing is asked for
+    before ``join``.
 
-    No callback is called before this has returned. ``on_audio`` gets PCM in pieces of any size, odd ones too.
-    ``on_closed`` is called exactly once and last, when the socket is gone. ``tls`` is for wss; it is made ahead because
-    making one takes many ticks. ``timeout_s`` is for TCP, TLS and the WebSocket together.
+    ``tls`` is for wss; it is made ahead because making one takes many ticks. Raises ``AgentUnreachable`` for a URL that
+    is none.
     """
-    connection = AgentConnection(join_url, on_audio, on_event, on_closed)
-    uri = connection._wire.uri
-    failure = "did not open"
-    try:
-        async with asyncio.timeout(timeout_s):
-            addresses = await look_up(uri.host, uri.port)
-            context = tls if uri.secure else None
-            await reach(connection, addresses, tls=context, host=uri.host, timeout_s=timeout_s)
-            failure = await connection._shake_hands()
-    except OSError as error:
-        failure = why(error)
-    finally:
-        if failure:
-            connection._abort()
-    if failure:  # raised out here, so that no foreign exception, which may quote the URL, hangs on it
-        raise _unreachable(failure)
-    return connection
 
+    def __init__(self, join_url: str, *, tls: ssl.SSLContext) -> None:
+        self._join_url = join_url
+        self._tls = tls
+        self._connection = AgentConnection(join_url)
+        self._preparing = asyncio.create_task(self._prepare())
 
-class AgentConnection(asyncio.BufferedProtocol):
-    """A joined session, made by ``connect``. No method blocks; after the end all of them do nothing."""
-
-    def __init__(
+    async def join(
         self,
-        join_url: str,
+        *,
         on_audio: Callable[[bytes], None],
         on_event: Callable[[SessionEvent], None],
         on_closed: Callable[[Closed], None],
-    ) -> None:
-        self._on_event = on_event
-        self._on_closed = on_closed
+        timeout_s: float = 5.0,
+    ) -> AgentConnection:
+        """Join the session. Raises ``AgentUnreachable``; then no callback is ever called.
+
+        No callback is called before this has returned. ``on_audio`` gets PCM in pieces of any size, odd ones too.
+        ``on_closed`` is called exactly once and last, when the socket is gone. ``timeout_s`` is for TCP, TLS and the
+        WebSocket together.
+        """
+        failure = "did not open"
+        try:
+            async with asyncio.timeout(timeout_s):
+                failure = await self._open(timeout_s)
+        except OSError as error:
+            failure = why(error)
+        finally:
+            if failure:
+                self.leave()
+        if failure:  # raised out here, so that no foreign exception, which may quote the URL, hangs on it
+            raise _unreachable(failure)
+        self._connection.listen(on_audio, on_event, on_closed)
+        return self._connection
+
+    def leave(self) -> None:
+        """There is nothing to join any more, or the joined session is to be dropped."""
+        self._preparing.cancel()
+        self._connection.abort()
+
+    async def _prepare(self) -> None:
+        with contextlib.suppress(OSError):  # what fails now may be well when it is needed
+            await self._connection.connect(self._tls, _PREPARE_S)
+
+    async def _open(self, timeout_s: float) -> str:
+        """Why there is no WebSocket, or nothing."""
+        await self._preparing
+        if self._connection.reached:
+            failure = await self._connection.shake_hands()
+            if not self._connection.hung_up:
+                return failure
+        self._connection = AgentConnection(self._join_url)  # the far end did not wait for us
+        await self._connection.connect(self._tls, timeout_s)
+        return await self._connection.shake_hands()
+
+
+class AgentConnection(asyncio.BufferedProtocol):
+    """A session, joined by an ``Approach``. No method blocks; after the end all of them do nothing."""
+
+    def __init__(self, join_url: str) -> None:
+        self._on_event: Callable[[SessionEvent], None]
+        self._on_closed: Callable[[Closed], None]
         self._loop = asyncio.get_running_loop()
-        self._wire = Wire(join_url, on_audio, self._receive_text)
+        self._wire = Wire(join_url)
         self._session = Session()
         self._uplink = Uplink()
         self._bite = memoryview(bytearray(_BITE))  # a view: asyncio's TLS reads into slices of it
@@ -123,23 +148,48 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     # -- opening -------------------------------------------------------------------------------------------------------
 
-    async def _shake_hands(self) -> str:
+    async def connect(self, tls: ssl.SSLContext, timeout_s: float) -> None:
+        """TCP, and TLS if the URL wants it. Raises ``OSError``."""
+        uri = self._wire.uri
+        addresses = await look_up(uri.host, uri.port)
+        await reach(self, addresses, tls=tls if uri.secure else None, host=uri.host, timeout_s=timeout_s)
+
+    @property
+    def reached(self) -> bool:
+        """Whether TCP and TLS are ready."""
+        return self._transport is not None and not self._lost
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the far end left without a word."""
+        return self._wire.answered and not self._wire.heard
+
+    async def shake_hands(self) -> str:
         """Why the WebSocket did not open, or nothing."""
         self._wire.ask()
         self._send()
         await self._answered
-        refusal = self._wire.refusal
-        if not refusal:
-            self._loop.call_soon(self._join)
-        return refusal
+        return self._wire.refusal
 
-    def _join(self) -> None:
-        self._wire.listen()
+    def listen(
+        self,
+        on_audio: Callable[[bytes], None],
+        on_event: Callable[[SessionEvent], None],
+        on_closed: Callable[[Closed], None],
+    ) -> None:
+        """Tell what has come since the handshake, and what comes, from the loop's next turn on."""
+        self._on_event = on_event
+        self._on_closed = on_closed
+        self._loop.call_soon(self._listen, on_audio)
+
+    def _listen(self, on_audio: Callable[[bytes], None]) -> None:
+        self._wire.listen(on_audio, self._receive_text)
         self._advance()
         if self._lost:
             self._finish()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Drop the connection without a word."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -47,21 +47,21 @@ class Closed:
 
 
 class Wire:
-    """``on_audio`` gets PCM in pieces of any size, ``on_text`` each text message, both only after ``listen``.
-
-    After each method, unless ``receive`` says it need not be, send what ``data_to_send`` gives. Raises
+    """After each method, unless ``receive`` says it need not be, send what ``data_to_send`` gives. Raises
     ``AgentUnreachable`` for a URL that is none.
     """
 
-    def __init__(self, join_url: str, on_audio: Callable[[bytes], None], on_text: Callable[[str], None]) -> None:
+    def __init__(self, join_url: str) -> None:
         self.uri = _parse(join_url)
         self.open = False
         """Whether the handshake is over and the closing has not begun."""
+        self.heard = False
+        """Whether anything has come."""
         self.listening = False
-        self._on_audio = on_audio
-        self._on_text = on_text
+        self._on_audio: Callable[[bytes], None]
+        self._on_text: Callable[[str], None]
         self._protocol = ClientProtocol(self.uri, max_size=_MAX_MESSAGE, logger=_SILENT)
-        self._frames = FrameSplitter(on_audio, self._receive_other, _MAX_MESSAGE)
+        self._frames: FrameSplitter
         self._text: bytearray | None = None
         """The text message that is being received."""
         self._answer = bytearray()
@@ -90,8 +90,11 @@ class Wire:
             case _:
                 return "did not answer as a WebSocket"
 
-    def listen(self) -> None:
-        """Tell what has come since the handshake, and from now on what comes."""
+    def listen(self, on_audio: Callable[[bytes], None], on_text: Callable[[str], None]) -> None:
+        """Tell what has come since the handshake, and from now on what comes: PCM in pieces of any size, and each text
+        message."""
+        self._on_audio, self._on_text = on_audio, on_text
+        self._frames = FrameSplitter(on_audio, self._receive_other, _MAX_MESSAGE)
         self.listening = True
         self._frames.feed(bytes(self._answer))
         if self._ended:
@@ -118,6 +121,7 @@ class Wire:
 
     def _take_answer(self, data: bytes) -> None:
         """The library reads the response and no more: what follows is frames, told once somebody listens."""
+        self.heard = True
         self._answer += data
         while self._protocol.state is State.CONNECTING and self._answer:
             size = self._answer.find(b"\r\n\r\n") + 4

@@ -98,11 +98,18 @@ class Rig:
         self.leg, self.agent, self.stream = FakeLeg(), FakeAgent(), FakeStream()
         self.joins = 0
         self.join_error: AgentUnreachable | None = None
-        monkeypatch.setattr(line_module, "connect", self.connect)
+        self.left = False
+        monkeypatch.setattr(line_module, "Approach", self.approach)
         dial = Dial(call_id=ID, sip_call_id="CA1", trunk=TRUNK, from_number="+1", to_number="+2", with_agent=with_agent)
         self.line = Line(dial, self.events.append, ssl.create_default_context())
 
-    async def connect(self, join_url: str, **callbacks: Any) -> FakeAgent:
+    def approach(self, join_url: str, *, tls: ssl.SSLContext) -> Rig:
+        return self
+
+    def leave(self) -> None:
+        self.left = True
+
+    async def join(self, **callbacks: Any) -> FakeAgent:
         self.joins += 1
         if self.join_error is not None:
             raise self.join_error
@@ -290,17 +297,20 @@ async def test_an_agent_that_cannot_be_reached_ends_the_call(monkeypatch: pytest
     assert rig.outcome().detail == "Ultravox did not answer."
 
 
+@pytest.mark.parametrize("answered", [True, False])
 async def test_a_call_that_ends_while_the_agent_is_being_joined_leaves_nothing_open(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, answered: bool
 ) -> None:
     rig = Rig(monkeypatch)
     rig.dial()
     rig.line.join(JOIN)
-    rig.answer()
-    rig.line.on_ended(ended())
+    if answered:
+        rig.answer()
+    rig.line.on_ended(ended(confirmed=answered))
     await asyncio.sleep(0)
-    assert rig.outcome().cause is Cause.CALLEE_HANGUP
+    assert rig.kinds()[-1] is LegEnded
     assert AgentJoined not in rig.kinds()
+    assert rig.left
 
 
 @pytest.mark.parametrize(

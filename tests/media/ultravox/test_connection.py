@@ -20,7 +20,7 @@ from websockets.utils import accept_key
 
 from media.errors import AgentUnreachable
 from media.ultravox import connection as module
-from media.ultravox.connection import AgentConnection, connect
+from media.ultravox.connection import AgentConnection, Approach
 from media.ultravox.session import AgentState, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 from media.ultravox.wire import Closed
 
@@ -50,9 +50,11 @@ class Caller:
         self._end = asyncio.Event()
 
     async def join(self, url: str, **options: Any) -> AgentConnection:
-        options.setdefault("tls", UNUSED_TLS)
-        self.connection = await connect(
-            url, on_audio=self._on_audio, on_event=self._on_event, on_closed=self._on_closed, **options
+        return await self.enter(Approach(url, tls=options.pop("tls", UNUSED_TLS)), **options)
+
+    async def enter(self, approach: Approach, **options: Any) -> AgentConnection:
+        self.connection = await approach.join(
+            on_audio=self._on_audio, on_event=self._on_event, on_closed=self._on_closed, **options
         )
         return self.connection
 
@@ -423,6 +425,64 @@ async def test_request_carries_no_more_than_the_handshake_needs() -> None:
         "sec-websocket-key",
         "sec-websocket-version",
     }
+
+
+async def test_tcp_is_ready_before_the_session_is_asked_for() -> None:
+    came, requests = asyncio.Event(), []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set()
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+
+    async with a_raw_agent(script) as url:
+        approach = Approach(url, tls=UNUSED_TLS)
+        async with asyncio.timeout(30):
+            await came.wait()
+        await asyncio.sleep(0.05)
+        assert requests == []
+        with pytest.raises(AgentUnreachable, match="503"):
+            await Caller().enter(approach)
+    assert len(requests) == 1  # an answer is an answer
+
+
+@pytest.mark.parametrize("when", ["before it is asked", "when it is asked"])
+async def test_far_end_that_does_not_wait_with_an_open_connection_is_connected_to_again(when: str) -> None:
+    visits: list[asyncio.Event] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append(left := asyncio.Event())
+        if len(visits) > 1:
+            await shake_hands(reader, writer, close_frame(1000))
+            await reader.read()
+        elif when == "when it is asked":
+            await reader.readuntil(b"\r\n\r\n")
+        left.set()
+
+    caller = Caller()
+    async with a_raw_agent(script) as url:
+        approach = Approach(url, tls=UNUSED_TLS)
+        await until(lambda: bool(visits))
+        if when == "before it is asked":
+            await visits[0].wait()
+            await asyncio.sleep(0.05)
+        await caller.enter(approach)
+        assert (await caller.end()).code == 1000
+    assert len(visits) == 2
+
+
+async def test_approach_that_is_left_leaves_no_connection() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        with tolerated():
+            assert await reader.read() == b""
+
+    arrived = asyncio.Event()
+    async with a_raw_agent(script) as url:  # waits for the script's end
+        approach = Approach(url, tls=UNUSED_TLS)
+        await arrived.wait()
+        await asyncio.sleep(0.01)
+        approach.leave()
 
 
 async def test_what_comes_with_the_handshake_is_told_after_connect_has_returned() -> None:

@@ -21,7 +21,7 @@ class Far:
     def __init__(self) -> None:
         self.told: list[bytes | str] = []
         self.server = ServerProtocol(logger=logging.Logger("far end", 60))
-        self.wire = Wire(URL, self.told.append, self.told.append)
+        self.wire = Wire(URL)
 
     def answer(self, status: int = 101) -> bytes:
         """Its answer to the request, not yet received."""
@@ -33,12 +33,15 @@ class Far:
         self.server.send_response(response)
         return self.said()
 
+    def listen(self) -> None:
+        self.wire.listen(self.told.append, self.told.append)
+
     def said(self) -> bytes:
         return b"".join(self.server.data_to_send())
 
     def open(self) -> None:
         self.wire.receive(self.answer())
-        self.wire.listen()
+        self.listen()
 
 
 def test_frames_that_came_with_the_response_are_told_when_somebody_listens_and_not_before() -> None:
@@ -49,7 +52,7 @@ def test_frames_that_came_with_the_response_are_told_when_somebody_listens_and_n
     for byte in answer + far.said():
         assert far.wire.receive(bytes([byte]))
     assert (far.wire.answered, far.wire.refusal, far.told) == (True, "", [])
-    far.wire.listen()
+    far.listen()
     assert far.told == ["hello", b"\x01\x02"]
 
 
@@ -108,6 +111,6 @@ def test_an_end_without_a_close_frame_is_1006_and_not_clean() -> None:
 @pytest.mark.parametrize("url", ["https://ultravox.example", "nonsense", "ws://a\u2024b..c/"])
 def test_a_join_url_that_is_none_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(AgentUnreachable) as caught:
-        Wire(url, lambda _: None, lambda _: None)
+        Wire(url)
     assert url not in str(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None
