@@ -26,7 +26,7 @@ from engine.pipe import Pipe, open_pipe
 from engine.precedence import take_precedence
 from engine.process_settings import WorkerSettings
 from engine.records import CallId
-from engine.sip.clock import MediaClock
+from engine.sip.clock import TICK_S, MediaClock
 from engine.sip.stack import SipStack
 from engine.sip_leg import LegListener, SipLeg
 from media.resampler import Resampler
@@ -70,6 +70,7 @@ class Worker:
         """Work until stopped; afterwards every call is hung up."""
         self._pipe = await open_pipe(end, self._on_command, self._stopping.set)
         self._clock.start()
+        self._heed_sip()
         self._emit(Ready(lines=self._stack.lines, sip_port=self._stack.sip_port, real_time=self._real_time))
         heart = asyncio.create_task(self._beat())
         await self._stopping.wait()
@@ -94,6 +95,16 @@ class Worker:
         """An error of one call ends that call, never its neighbours; called while the error is handled."""
         log.exception("a call failed in its worker; it is ended", extra={"call": line.call_id})
         line.hang_up(engine_error("An internal error ended the call."))
+
+    def _heed_sip(self) -> None:
+        """Serve the next SIP message when it comes, not at the next tick: an answered callee waits for nothing."""
+        asyncio.get_running_loop().add_reader(self._stack.udp_socket, self._on_sip)
+
+    def _on_sip(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._stack.udp_socket)
+        loop.call_later(TICK_S, self._heed_sip)  # one in a tick: a flood of messages has to wait, not the audio
+        self._stack.poll()
 
     def _on_command(self, command: Command) -> None:
         match command:

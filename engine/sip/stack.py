@@ -103,7 +103,7 @@ class SipStack:
         self.lines = min(line_limit(), _MAX_LINES)
         self._endpoint.libInit(self._endpoint_config())
         self._transports = Transports(self._endpoint, settings)
-        self.sip_port = self._transports.sip_port
+        self.sip_port, self.udp_socket = self._transports.sip_port, self._transports.udp_socket
         self._endpoint.libStart()
         remember(settings.hosts)
         bridge()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
+import os
+import socket
 
 import pjsua2 as pj
 
@@ -16,6 +19,7 @@ from engine.sip_uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
 
+_UDP = [(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6)]
 _MADE_BY_US = (b"tcpc", b"tlsc")
 """How the name of a connection that we made begins (``obj_name``, the first field of ``pjsip_transport``)."""
 _NOT_VERIFIED = "PJSIP_TLS_ECERTVERIF"
@@ -88,6 +92,8 @@ class Transports:
         self._tls: dict[TlsSettings, int] = {}
         address = str(endpoint.transportGetInfo(self._udp).localName)
         self.sip_port = int(address.rpartition(":")[2])
+        self.udp_socket = _udp_socket(self.sip_port)
+        """Its file descriptor, to wait for; reading is PJSIP's."""
 
     def bind(self, config: pj.AccountConfig, first_hop: SipUri, tls: TlsSettings) -> None:
         """Have the account reach ``first_hop`` by the transport it asks for and no other. Raises ``SipError``."""
@@ -125,6 +131,18 @@ class Transports:
         config.publicAddress = self._settings.public_address
         mark(config, self._settings.dscp_sip)
         return config
+
+
+def _udp_socket(port: int) -> int:
+    """The process's socket on that port: PJSIP keeps it to itself."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # no socket
+            one = socket.socket(fileno=fd)
+            kind, name = (one.family, one.type), one.getsockname()
+            one.detach()
+            if kind in _UDP and name[1] == port:
+                return fd
+    raise RuntimeError(f"no UDP socket is bound to port {port}")
 
 
 def mark(config: pj.TransportConfig, dscp: int) -> None:
