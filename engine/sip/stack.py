@@ -16,6 +16,7 @@ from engine.process_settings import StackSettings
 from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
 from engine.sip.ended_legs import let_go
+from engine.sip.inspection import Inspection
 from engine.sip.leg import Leg
 from engine.sip.library import line_limit, set_log_level
 from engine.sip.name_cache import remember
@@ -102,6 +103,7 @@ class SipStack:
         self._endpoint.libCreate()
         self.lines = min(line_limit(), _MAX_LINES)
         self._endpoint.libInit(self._endpoint_config())
+        self._inspection = Inspection(takes_calls=on_incoming is not None)
         self._transports = Transports(self._endpoint, settings)
         self.sip_port, self.udp_socket = self._transports.sip_port, self._transports.udp_socket
         self._endpoint.libStart()
