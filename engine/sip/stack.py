@@ -6,10 +6,12 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from weakref import WeakSet
 
 import pjsua2 as pj
 
 from engine.commands import Srtp, TrunkAccount
+from engine.errors import SipError
 from engine.identity import addresses
 from engine.outcome import Outcome
 from engine.process_settings import StackSettings
@@ -28,6 +30,8 @@ log = logging.getLogger("trunkline.sip")
 
 _MAX_LINES = 64
 """A site's own PJSIP build may say thousands; past this many a process would be more to lose than to gain."""
+MAX_ACCOUNTS = 8
+"""PJSUA_MAX_ACC of every build that does not say otherwise; PJSIP aborts the process at one more."""
 _MAX_POLLS = 200
 _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trace: 4 shows every message, unmasked
 _FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
@@ -54,6 +58,8 @@ class IncomingAccount(pj.Account):
     def __init__(self, on_incoming: Callable[[Leg, str], LegListener] | None) -> None:
         super().__init__()
         self._on_incoming = on_incoming
+        self.legs: WeakSet[Leg] = WeakSet()
+        """Those that PJSIP is not through with: it looks their account up by its place."""
 
     def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
         listener = _Refused()
@@ -96,7 +102,7 @@ class SipStack:
 
     def __init__(self, settings: StackSettings, on_incoming: Callable[[Leg, str], LegListener] | None = None) -> None:
         self._settings = settings
-        self._accounts: dict[str, pj.Account] = {}
+        self._accounts: dict[str, IncomingAccount] = {}
         self._on_incoming = on_incoming
         set_log_level(_LOG_LEVEL)
         self._endpoint = Endpoint()
@@ -129,13 +135,15 @@ class SipStack:
         target = self.reachable(SipUri.parse(trunk.uri))
         home = SipUri.parse(trunk.registrar) if trunk.registrar else target
         said = addresses(trunk.identity, target=target, home=home, from_number=from_number, to_number=to_number)
-        self._offer(trunk.codecs)
         demands = Demands(
             self.reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0])),
             srtp_required=trunk.srtp is Srtp.REQUIRED,
             refusal_of=self.refusal,
         )
-        leg = Leg(self._account(trunk), listener, demands=demands)
+        self._offer(trunk.codecs)
+        account = self._account(trunk)
+        leg = Leg(account, listener, demands=demands)
+        account.legs.add(leg)
         leg.dial(
             said.to,
             sip_call_id=sip_call_id,
@@ -192,12 +200,18 @@ class SipStack:
         known = uri.port is None and uri.host.lower() in self._settings.hosts
         return replace(uri, port=5061 if uri.transport == "tls" else 5060) if known else uri
 
-    def _account(self, trunk: TrunkAccount) -> pj.Account:
-        account = self._accounts.get(trunk.name)
+    def _account(self, trunk: TrunkAccount) -> IncomingAccount:
+        """The trunk's account, the last in the table; the one that was not used for longest makes room for it."""
+        account = self._accounts.pop(trunk.name, None)
         if account is None:
+            if len(self._accounts) >= MAX_ACCOUNTS:
+                idle = next((name for name, one in self._accounts.items() if not one.legs), None)
+                if idle is None:
+                    raise SipError(f"PJSIP holds {MAX_ACCOUNTS} trunks at once, and each has a call")
+                self._accounts.pop(idle).shutdown()
             account = IncomingAccount(None)
             account.create(self.account_config(trunk, trunk.uri))
-            self._accounts[trunk.name] = account
+        self._accounts[trunk.name] = account
         return account
 
     def _any_account(self) -> None:
