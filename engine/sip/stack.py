@@ -15,6 +15,7 @@ from engine.errors import SipError
 from engine.identity import addresses
 from engine.outcome import Outcome
 from engine.process_settings import StackSettings
+from engine.sdp import CODECS
 from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
 from engine.sip.ended_legs import let_go
@@ -115,7 +116,9 @@ class SipStack:
         self._endpoint.libStart()
         remember(settings.hosts)
         bridge()
-        self._codec_ids = [str(codec.codecId) for codec in self._endpoint.codecEnum2()]
+        for codec in self._endpoint.codecEnum2():
+            name = str(codec.codecId).partition("/")[0]
+            self._endpoint.codecSetPriority(codec.codecId, _FIRST - CODECS.index(name) if name in CODECS else 0)
         if on_incoming is not None:
             self._any_account()
 
@@ -140,9 +143,8 @@ class SipStack:
             srtp_required=trunk.srtp is Srtp.REQUIRED,
             refusal_of=self.refusal,
         )
-        self._offer(trunk.codecs)
         account = self._account(trunk)
-        leg = Leg(account, listener, demands=demands)
+        leg = Leg(account, listener, demands=demands, codecs=trunk.codecs)
         account.legs.add(leg)
         leg.dial(
             said.to,
@@ -218,12 +220,6 @@ class SipStack:
         account = self._accounts[""] = IncomingAccount(self._on_incoming)
         nobody = TrunkAccount(name="", uri=f"sip:{self._settings.bind}", codecs=())
         account.create(self.account_config(nobody, nobody.uri), True)
-
-    def _offer(self, codecs: tuple[str, ...]) -> None:
-        # Priorities belong to the process, the order to the trunk: set before each offer is made (RFC 3264 §5.1).
-        for codec_id in self._codec_ids:
-            name = codec_id.partition("/")[0]
-            self._endpoint.codecSetPriority(codec_id, _FIRST - codecs.index(name) if name in codecs else 0)
 
     def _endpoint_config(self) -> pj.EpConfig:
         config = pj.EpConfig()
