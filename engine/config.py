@@ -28,6 +28,9 @@ LINES_PER_WORKER = 4
 SPARE_WORKERS = 2
 """Beyond what ``max_calls`` needs: for the spare lines, and for a process that is still ending."""
 
+_MAX_WATCHED = 8
+"""Trunks that one process registers or probes: PJSUA_MAX_ACC of the stock build, which aborts at one more."""
+
 
 class HttpConfig(Section):
     """Where the API listens."""
@@ -149,10 +152,15 @@ class Config(Section):
 
     @field_validator("trunks")
     @classmethod
-    def _trunk_names_are_unique(cls, trunks: tuple[TrunkConfig, ...]) -> tuple[TrunkConfig, ...]:
+    def _trunks_can_be_told_apart_and_watched(cls, trunks: tuple[TrunkConfig, ...]) -> tuple[TrunkConfig, ...]:
         names = [trunk.name for trunk in trunks]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"every trunk needs a name of its own; {', '.join(map(repr, twice))} is used twice")
+        watched = [trunk.name for trunk in trunks if trunk.registrar or trunk.probe_interval_s]
+        if len(watched) > _MAX_WATCHED:
+            raise ValueError(
+                f"{len(watched)} trunks have a registrar or a probe_interval; PJSIP has accounts for {_MAX_WATCHED}"
+            )
         return trunks
 
     def redacted(self) -> dict[str, Any]:

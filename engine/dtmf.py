@@ -49,22 +49,6 @@ PRESS_KEYS_TOOL: Final[Mapping[str, Any]] = {
 }
 """How the tool is offered to the model. The time-out outlasts the longest press."""
 
-_EVENT = re.compile(r"^a=rtpmap:(\d+) telephone-event/", re.MULTILINE)
-_EVENT_TYPE: Final = "101"
-
-
-def offer_events_as_101(sdp: str) -> str:
-    """``sdp`` with 101 for its telephone-event's payload type.
-
-    The far end is to send events under the type of our offer (RFC 3264 §6.1), but many send 101 whatever was offered.
-    """
-    event = _EVENT.search(sdp)
-    if event is None or re.search(rf"^a=rtpmap:{_EVENT_TYPE} ", sdp, re.MULTILINE):
-        return sdp
-    uses = rf"^(m=audio \d+ \S+(?: \d+)*? |a=(?:rtpmap|fmtp):){event[1]}\b"
-    return re.sub(uses, rf"\g<1>{_EVENT_TYPE}", sdp, flags=re.MULTILINE)
-
-
 _INFO = re.compile(r"^(?:Content-Type|c)\s*:\s*application/dtmf(?:-relay)?\s*[;\r\n]", re.IGNORECASE | re.MULTILINE)
 _SIGNAL = re.compile(r"(?:\A|^Signal\s*=)\s*([*#A-D]|1[0-5]|[0-9])\s*$", re.IGNORECASE | re.MULTILINE)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.outcome import NOT_ENCRYPTED, Outcome
-from engine.sip.library import Text, pjlib
+from engine.sip.library import find_dialog, header_list, pjlib
 from engine.sip_uri import SipUri
 
 _PLAIN_RTP = re.compile(r"^m=audio [0-9]+ RTP/AVPF? ", re.MULTILINE)
@@ -72,41 +72,11 @@ def _in_reach(uri: str, *, tls: bool) -> bool:
     return wanted in (("tls",) if tls else ("udp", "tcp"))
 
 
-class _ListHead(ctypes.Structure):
-    """``pj_list`` (pj/list.h)."""
-
-    _fields_ = (("prev", ctypes.c_void_p), ("next", ctypes.c_void_p))
-
-
-_find_dialog = pjlib.pjsip_ua_find_dialog
-_find_dialog.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-_find_dialog.restype = ctypes.c_void_p
 _set_route_set = pjlib.pjsip_dlg_set_route_set
 _set_route_set.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
-_create_pool = pjlib.pjsua_pool_create
-_create_pool.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t)
-_create_pool.restype = ctypes.c_void_p
-_release_pool = pjlib.pj_pool_release
-_release_pool.argtypes = (ctypes.c_void_p,)
-_parse_header = pjlib.pjsip_parse_hdr
-_parse_header.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p)
-_parse_header.restype = ctypes.c_void_p
 
 
 def _set_route(call_id: str, local_tag: str, remote_tag: str, routes: str) -> None:
-    names = [Text.of(text) for text in (call_id, local_tag, remote_tag)]
-    dialog = _find_dialog(*(ctypes.addressof(name) for name in names), 0)
-    if not dialog:
-        return
-    pool = _create_pool(b"route", 1024, 1024)
-    try:
-        text, name = ctypes.create_string_buffer(routes.encode()), Text.of("Route")
-        parsed = _parse_header(pool, ctypes.addressof(name), text, len(text.value), None)
-        if parsed:
-            first = _ListHead.from_address(parsed)
-            head = _ListHead(prev=first.prev, next=parsed)
-            _ListHead.from_address(first.prev).next = ctypes.addressof(head)
-            first.prev = ctypes.addressof(head)
-            _set_route_set(dialog, ctypes.addressof(head))  # copies it
-    finally:
-        _release_pool(pool)
+    if dialog := find_dialog(call_id, local_tag, remote_tag):
+        with header_list(("Route", routes)) as headers:
+            _set_route_set(dialog, headers)  # copies it

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import pjsua2 as pj
 
 from engine.commands import Dtmf
-from engine.dtmf import DIGITS, info_digit, offer_events_as_101
+from engine.dtmf import DIGITS, info_digit
 from engine.errors import SipError
+from engine.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
 from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
 from engine.sip.ended_legs import hold
@@ -51,9 +52,11 @@ class Leg(pj.Call):
         listener: LegListener,
         call_id: int = pj.PJSUA_INVALID_ID,
         demands: Demands | None = None,
+        codecs: Sequence[str] = CODECS,
     ) -> None:
         super().__init__(account, call_id)
         self._demands = demands
+        self._codecs = codecs
         self._listener = listener
         self._stream: RtpStream | None = None
         self._confirmed = False
@@ -150,8 +153,8 @@ class Leg(pj.Call):
 
     @_shielded
     def onCallSdpCreated(self, prm: pj.OnCallSdpCreatedParam) -> None:
-        if not prm.remSdp.wholeSdp:  # an offer
-            prm.sdp.wholeSdp = offer_events_as_101(prm.sdp.wholeSdp)
+        sdp = with_codecs(prm.sdp.wholeSdp, self._codecs)
+        prm.sdp.wholeSdp = sdp if prm.remSdp.wholeSdp else offer_events_as_101(sdp)
 
     @_shielded
     def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
@@ -197,6 +200,11 @@ class Leg(pj.Call):
             self._listener.on_answered(self._codec(info))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self._finish(info, prm.e)
+
+    @_shielded
+    def onCallRxOffer(self, prm: pj.OnCallRxOfferParam) -> None:
+        if not has_codec(prm.offer.wholeSdp, self._codecs):
+            prm.statusCode = 488  # PJSIP would say 500
 
     def onCallRedirected(self, prm: pj.OnCallRedirectedParam) -> int:
         try:

@@ -6,16 +6,20 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from weakref import WeakSet
 
 import pjsua2 as pj
 
 from engine.commands import Srtp, TrunkAccount
+from engine.errors import SipError
 from engine.identity import addresses
 from engine.outcome import Outcome
 from engine.process_settings import StackSettings
+from engine.sdp import CODECS
 from engine.sip.bridge import bridge
 from engine.sip.demands import Demands
 from engine.sip.ended_legs import let_go
+from engine.sip.inspection import Inspection
 from engine.sip.leg import Leg
 from engine.sip.library import line_limit, set_log_level
 from engine.sip.name_cache import remember
@@ -27,6 +31,8 @@ log = logging.getLogger("trunkline.sip")
 
 _MAX_LINES = 64
 """A site's own PJSIP build may say thousands; past this many a process would be more to lose than to gain."""
+MAX_ACCOUNTS = 8
+"""PJSUA_MAX_ACC of every build that does not say otherwise; PJSIP aborts the process at one more."""
 _MAX_POLLS = 200
 _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trace: 4 shows every message, unmasked
 _FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
@@ -53,6 +59,8 @@ class IncomingAccount(pj.Account):
     def __init__(self, on_incoming: Callable[[Leg, str], LegListener] | None) -> None:
         super().__init__()
         self._on_incoming = on_incoming
+        self.legs: WeakSet[Leg] = WeakSet()
+        """Those that PJSIP is not through with: it looks their account up by its place."""
 
     def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
         listener = _Refused()
@@ -95,19 +103,22 @@ class SipStack:
 
     def __init__(self, settings: StackSettings, on_incoming: Callable[[Leg, str], LegListener] | None = None) -> None:
         self._settings = settings
-        self._accounts: dict[str, pj.Account] = {}
+        self._accounts: dict[str, IncomingAccount] = {}
         self._on_incoming = on_incoming
         set_log_level(_LOG_LEVEL)
         self._endpoint = Endpoint()
         self._endpoint.libCreate()
         self.lines = min(line_limit(), _MAX_LINES)
         self._endpoint.libInit(self._endpoint_config())
+        self._inspection = Inspection(takes_calls=on_incoming is not None)
         self._transports = Transports(self._endpoint, settings)
         self.sip_port, self.udp_socket = self._transports.sip_port, self._transports.udp_socket
         self._endpoint.libStart()
         remember(settings.hosts)
         bridge()
-        self._codec_ids = [str(codec.codecId) for codec in self._endpoint.codecEnum2()]
+        for codec in self._endpoint.codecEnum2():
+            name = str(codec.codecId).partition("/")[0]
+            self._endpoint.codecSetPriority(codec.codecId, _FIRST - CODECS.index(name) if name in CODECS else 0)
         if on_incoming is not None:
             self._any_account()
 
@@ -127,13 +138,14 @@ class SipStack:
         target = self.reachable(SipUri.parse(trunk.uri))
         home = SipUri.parse(trunk.registrar) if trunk.registrar else target
         said = addresses(trunk.identity, target=target, home=home, from_number=from_number, to_number=to_number)
-        self._offer(trunk.codecs)
         demands = Demands(
             self.reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0])),
             srtp_required=trunk.srtp is Srtp.REQUIRED,
             refusal_of=self.refusal,
         )
-        leg = Leg(self._account(trunk), listener, demands=demands)
+        account = self._account(trunk)
+        leg = Leg(account, listener, demands=demands, codecs=trunk.codecs)
+        account.legs.add(leg)
         leg.dial(
             said.to,
             sip_call_id=sip_call_id,
@@ -190,24 +202,24 @@ class SipStack:
         known = uri.port is None and uri.host.lower() in self._settings.hosts
         return replace(uri, port=5061 if uri.transport == "tls" else 5060) if known else uri
 
-    def _account(self, trunk: TrunkAccount) -> pj.Account:
-        account = self._accounts.get(trunk.name)
+    def _account(self, trunk: TrunkAccount) -> IncomingAccount:
+        """The trunk's account, the last in the table; the one that was not used for longest makes room for it."""
+        account = self._accounts.pop(trunk.name, None)
         if account is None:
+            if len(self._accounts) >= MAX_ACCOUNTS:
+                idle = next((name for name, one in self._accounts.items() if not one.legs), None)
+                if idle is None:
+                    raise SipError(f"PJSIP holds {MAX_ACCOUNTS} trunks at once, and each has a call")
+                self._accounts.pop(idle).shutdown()
             account = IncomingAccount(None)
             account.create(self.account_config(trunk, trunk.uri))
-            self._accounts[trunk.name] = account
+        self._accounts[trunk.name] = account
         return account
 
     def _any_account(self) -> None:
         account = self._accounts[""] = IncomingAccount(self._on_incoming)
         nobody = TrunkAccount(name="", uri=f"sip:{self._settings.bind}", codecs=())
         account.create(self.account_config(nobody, nobody.uri), True)
-
-    def _offer(self, codecs: tuple[str, ...]) -> None:
-        # Priorities belong to the process, the order to the trunk: set before each offer is made (RFC 3264 §5.1).
-        for codec_id in self._codec_ids:
-            name = codec_id.partition("/")[0]
-            self._endpoint.codecSetPriority(codec_id, _FIRST - codecs.index(name) if name in codecs else 0)
 
     def _endpoint_config(self) -> pj.EpConfig:
         config = pj.EpConfig()

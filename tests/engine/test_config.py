@@ -184,6 +184,9 @@ PAGE = {
     },
     "[[trunks]]": {"trunks[0].name": "is missing", "trunks[0].uri": "is missing"},
     TRUNK + 'pasword = "hunter2"': {"trunks[0].pasword": "is no setting; did you mean password?"},
+    "\n".join(f'[[trunks]]\nname = "{n}"\nuri = "sip:c.example"\nprobe_interval = "9s"' for n in range(9)): {
+        "trunks": "9 trunks have a registrar or a probe_interval; PJSIP has accounts for 8"
+    },
     TRUNK + TRUNK: {"trunks": "every trunk needs a name of its own; 'main' is used twice"},
     TRUNK + 'registrar = "sip:carrier.example"': {"trunks[0].registrar": "registering needs a username beside it"},
     TRUNK + 'username = "50%off"': {"trunks[0].username": "has characters that cannot stand there"},

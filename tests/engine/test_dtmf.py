@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dtmf import DIGITS, MAX_KEYS, PAUSES, Burst, info_digit, offer_events_as_101, read_keys
+from engine.dtmf import DIGITS, MAX_KEYS, PAUSES, Burst, info_digit, read_keys
 
 
 @given(st.text(DIGITS, max_size=3 * MAX_KEYS))
@@ -74,26 +74,6 @@ def test_whatever_is_asked_for_only_keys_and_pauses_are_pressed(digits: object) 
         return
     assert 1 <= len(keys) <= MAX_KEYS
     assert set(keys) <= set(DIGITS + PAUSES)
-
-
-def offer(event: int, formats: str) -> str:
-    return (
-        f"v=0\r\nm=audio 120 RTP/AVP {formats}\r\na=rtpmap:0 PCMU/8000\r\n"
-        f"a=rtpmap:{event} telephone-event/8000\r\na=fmtp:{event} 0-16\r\na=ssrc:120 cname:x\r\n"
-    )
-
-
-def test_the_offers_telephone_event_is_101_and_nothing_else_changes() -> None:
-    assert offer_events_as_101(offer(120, "0 8 120")) == offer(101, "0 8 101")
-    assert offer_events_as_101(offer(96, "96 0")) == offer(101, "101 0")
-    assert offer_events_as_101(offer(101, "0 101")) == offer(101, "0 101")
-
-
-@pytest.mark.parametrize(
-    "sdp", ["", "v=0\r\nm=audio 4000 RTP/AVP 0\r\n", offer(120, "0 101 120") + "a=rtpmap:101 opus/48000/2\r\n"]
-)
-def test_an_offer_without_events_or_with_another_101_is_left_alone(sdp: str) -> None:
-    assert offer_events_as_101(sdp) == sdp
 
 
 def info(body: str, content_type: str = "application/dtmf-relay", *, method: str = "INFO") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -244,3 +246,46 @@ async def test_a_session_that_the_far_end_forgets_to_refresh_is_ended_before_its
         assert (end.sip_code, end.by_remote, end.confirmed) == (408, False, True), "the cause session-expired"
         assert len(await callee.wait_for("BYE")) == 1
         assert callee.complaints == []
+
+
+async def test_what_is_not_spoken_is_refused_and_the_call_goes_on_without_another(tmp_path: Path) -> None:
+    async with SippUas("uas-asks-for-what-is-not-spoken") as callee, trunkline(tmp_path, callee.uri) as line:
+        await talk(line, callee, "> 488 INVITE")
+        [invite] = callee.requests("INVITE")
+        spoken = "INVITE, ACK, CANCEL, BYE, UPDATE, PRACK, INFO, OPTIONS"
+        assert set((invite.header("Allow") or "").split(", ")) == set(spoken.split(", "))
+        assert set((invite.header("Supported") or "").split(", ")) == {"100rel", "timer"}
+        assert [answer.header("Allow") for answer in callee.responses("REFER")] == [spoken]
+        assert [answer.header("Unsupported") for answer in callee.responses("UPDATE")] == ["x-carrier"]
+        assert callee.complaints == []
+
+
+async def test_a_call_from_outside_is_refused_also_when_it_is_to_replace_one_of_ours(tmp_path: Path) -> None:
+    async with SippUas("uas-answers-and-echoes-rtp") as callee, trunkline(tmp_path, callee.uri) as line:
+        call = await line.place()
+        await line.status(call, Status.ANSWERED)
+        [ack] = await callee.wait_for("ACK")
+        ours, theirs = ((ack.header(name) or "").partition("tag=")[2] for name in ("From", "To"))
+        contact = (callee.requests("INVITE")[0].header("Contact") or "").strip("<>")
+        port = int(contact.rpartition(":")[2])
+        replaces = f"Replaces: {ack.call_id};to-tag={ours};from-tag={theirs}\r\n"
+        for replacing in ("", replaces):
+            assert await asyncio.to_thread(invite_at, port, replacing) == "SIP/2.0 403 Forbidden"
+        await line.hang_up(call)
+        assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
+        assert callee.complaints == []
+
+
+def invite_at(port: int, header: str) -> str:
+    """The status line that an INVITE from nobody gets there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(30)
+        udp.connect(("127.0.0.1", port))
+        here = f"127.0.0.1:{udp.getsockname()[1]}"
+        udp.send(
+            f"INVITE sip:anybody@127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {here};branch=z9hG4bK{len(header)}\r\n"
+            "Max-Forwards: 70\r\nFrom: <sip:nobody@127.0.0.1>;tag=1\r\nTo: <sip:anybody@127.0.0.1>\r\n"
+            f"Call-ID: outside{len(header)}\r\nCSeq: 1 INVITE\r\nContact: <sip:{here}>\r\n{header}"
+            "Content-Length: 0\r\n\r\n".encode()
+        )
+        return udp.recv(65_535).decode().split("\r\n")[0]

@@ -17,11 +17,11 @@ from engine.outcome import Cause, Party
 from engine.records import Status
 from tests.sip.ai_rig import ai_rig
 from tests.sip.certificates import Authority, Certificate
-from tests.sip.peers import SecureBaresip, SippUas
+from tests.sip.peers import PASSWORD, USERNAME, SecureBaresip, SippUas
 from tests.sip.process import listens
 from tests.sip.rtp import RtpTap
 from tests.sip.test_ai_audio import CALLEE_HZ, exchange_tones
-from tests.sip.trunkline import assert_outcome, trunkline
+from tests.sip.trunkline import TO, assert_outcome, trunkline
 from tests.sip.wire import Wire
 
 pytestmark = pytest.mark.sip
@@ -91,6 +91,45 @@ async def test_a_dialog_stays_on_tls_when_the_trunks_contact_would_leave_it(
         assert ack.header("Route") == f"<sip:{HOST}:{wire.port};transport=tls;lr>"
         assert callee.complaints == []
         assert bytes(wire.passed).count(b"ACK sip:") == 1
+
+
+async def test_a_registration_over_tls_is_challenged_renewed_and_removed_on_one_connection(
+    tmp_path: Path, authority: Authority, server: Certificate
+) -> None:
+    async with (
+        SippUasOverTcp("registrar-challenges-401") as registrar,
+        Wire(registrar.port, as_server(server)) as wire,
+    ):
+        uri = f"sip:{HOST}:{wire.port};transport=tls"
+        settings = {"tls": trusting(authority), "register_expires": "2s"}
+        async with trunkline(tmp_path, uri, registrar=uri, trunk=settings):
+            await registrar.wait_for("REGISTER", count=3)
+        sent = registrar.requests("REGISTER")
+        assert [one.answers_challenge(USERNAME, PASSWORD) for one in sent[:2]] == [False, True]
+        assert all(";transport=tls" in (one.header("Contact") or "") for one in sent)
+        assert sent[-1].header("Expires") == "0"
+        assert wire.connections == 1
+        assert registrar.complaints == []
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+async def test_calls_go_through_an_outbound_proxy_on_a_connection(
+    tmp_path: Path, authority: Authority, server: Certificate, transport: str
+) -> None:
+    async with (
+        SippUasOverTcp("uas-answers-then-byes", hold_ms=100) as proxy,
+        Wire(proxy.port, as_server(server) if transport == "tls" else None) as wire,
+    ):
+        route = f"sip:{HOST}:{wire.port};transport={transport}"
+        tls = {"tls": trusting(authority)}
+        async with trunkline(tmp_path, "sip:carrier.example", outbound_proxy=[route], trunk=tls) as line:
+            assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
+        [invite] = proxy.requests("INVITE")
+        assert invite.uri == f"sip:{TO}@carrier.example"
+        assert invite.header("Route") == f"<{route};lr>"
+        assert f";transport={transport}" in (invite.header("Contact") or "")
+        assert wire.connections == 1
+        assert proxy.complaints == []
 
 
 @pytest.mark.parametrize(

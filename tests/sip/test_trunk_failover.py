@@ -198,3 +198,12 @@ async def twenty(line: Trunkline) -> Counter[str]:
             *failed, (trunk, _, cause) = said(record)
             went[" → ".join([*(f"{name} {code or why}" for name, code, why in failed), f"{trunk}: {cause}"])] += 1
     return went
+
+
+async def test_more_trunks_than_pjsip_has_accounts_take_turns_in_a_worker(tmp_path: Path) -> None:
+    async with SippUas("uas-unavailable-503-without-retry-after") as full, SippUas("uas-answers-then-byes") as last:
+        others = [backup(full, name=f"full-{number}") for number in range(9)]
+        async with trunkline(tmp_path, full.uri, others=(*others, backup(last))) as line:
+            record = await line.call()
+            assert_outcome(record, Status.COMPLETED, Cause.CALLEE_HANGUP)
+            assert [code for _, code, _ in said(record)] == [503] * 10 + [None]

@@ -17,6 +17,8 @@ class Wire:
         self._tls = tls
         self.passed = bytearray()
         """What went through, both ways, as the two ends see it: with ``tls`` it is deciphered."""
+        self.connections = 0
+        """How many were made to it."""
         self.client_names: list[str] = []
         """Whom the certificates of TLS clients named."""
         self._connections: set[asyncio.Task[None]] = set()
@@ -40,6 +42,7 @@ class Wire:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        self.connections += 1
         certificate = writer.get_extra_info("peercert") or {}
         self.client_names += [value for ((key, value),) in certificate.get("subject", ()) if key == "commonName"]
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._far_port)

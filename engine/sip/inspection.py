@@ -1,0 +1,177 @@
+"""Which requests of the far end reach PJSIP (RFC 3261 §8.2.1, §8.2.2): those of the calls that are.
+
+PJSIP by itself serves more than is spoken here: it dials what a REFER names and hands a call over to an INVITE with
+Replaces. It also leaves unanswered, or answers with 500, what it has no module for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import re
+from collections.abc import Callable
+from typing import Final
+
+from engine.dtmf import info_digit
+from engine.sip.library import Text, find_dialog, header_list, new_pool, pjlib
+
+log = logging.getLogger("trunkline.sip")
+
+METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "UPDATE", "PRACK", "INFO", "OPTIONS")
+EXTENSIONS: Final = ("100rel", "timer")
+
+Headers = tuple[tuple[str, str], ...]
+Answer = tuple[int, Headers]
+
+_ALLOW = ("Allow", ", ".join(METHODS))
+_ABLE: Headers = (_ALLOW, ("Accept", "application/sdp"), ("Supported", ", ".join(EXTENSIONS)))
+_KEYS: Headers = (("Accept", "application/dtmf-relay, application/dtmf"),)
+
+_HEADER = re.compile(r"^([^:\s]+)[ \t]*:[ \t]*(.*?)[ \t]*\r?$", re.MULTILINE)
+_FOLD = re.compile(r"\r?\n[ \t]+")
+_LONG = {"f": "from", "t": "to", "i": "call-id", "c": "content-type"}  # RFC 3261 §7.3.3
+_TAG = re.compile(r";\s*tag\s*=\s*([^;\s]+)", re.IGNORECASE)
+
+
+def answer_to(request: str, *, takes_calls: bool, in_dialog: Callable[[str, str, str], bool]) -> Answer | None:
+    """The status and headers that ``request`` gets at once; None when it is PJSIP's to serve.
+
+    ``in_dialog`` is told a Call-ID, our tag and theirs.
+    """
+    head, _, body = request.partition("\r\n\r\n")
+    headers: dict[str, str] = {}
+    for name, value in _HEADER.findall(_FOLD.sub(" ", head)):
+        long = _LONG.get(name.lower(), name.lower())
+        headers[long] = f"{headers[long]}, {value}" if long in headers else value
+    method = head.partition(" ")[0]
+    if method not in METHODS:
+        return 405, (_ALLOW,)
+    if method in ("ACK", "CANCEL"):
+        return None
+    required = [option for part in headers.get("require", "").split(",") if (option := part.strip())]
+    if unknown := [option for option in required if option.lower() not in EXTENSIONS]:
+        return 420, (("Unsupported", ", ".join(unknown)),)
+    ours, theirs = (found[1] if (found := _TAG.search(headers.get(one, ""))) else "" for one in ("to", "from"))
+    if method == "INVITE":
+        return (403, ()) if not takes_calls and (not ours or "replaces" in headers) else None
+    if method in ("OPTIONS", "INFO"):
+        if (ours or method == "INFO") and not in_dialog(headers.get("call-id", ""), ours, theirs):
+            return 481, ()
+        if method == "OPTIONS":
+            return 200, _ABLE
+        if not body:
+            return 200, ()  # RFC 2976 §2.2: to see whether we are still there
+        if not headers.get("content-type", "").lower().startswith("application/dtmf"):
+            return 415, _KEYS
+        return None if info_digit(request) else (400, ())
+    return None
+
+
+# -- in front of PJSIP -------------------------------------------------------------------------------------------------
+
+_H_ALLOW, _H_SUPPORTED = 4, 36  # pjsip_hdr_e
+_PRIORITY = 24  # between PJSIP's transactions (16) and its dialogs (32)
+_ON_REQUEST = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+
+
+class _Module(ctypes.Structure):
+    """``pjsip_module`` (pjsip/sip_module.h)."""
+
+    _fields_ = (
+        ("prev", ctypes.c_void_p),
+        ("next", ctypes.c_void_p),
+        ("name", Text),
+        ("id", ctypes.c_int),
+        ("priority", ctypes.c_int),
+        ("life", ctypes.c_void_p * 4),
+        ("on_rx_request", _ON_REQUEST),
+        ("others", ctypes.c_void_p * 4),
+    )
+
+
+class _MessageInfo(ctypes.Structure):
+    """How ``msg_info`` of ``pjsip_rx_data`` (pjsip/sip_transport.h) begins."""
+
+    _fields_ = (("text", ctypes.c_void_p), ("length", ctypes.c_int), ("message", ctypes.c_void_p))
+
+
+class _Capability(ctypes.Structure):
+    """How ``pjsip_generic_array_hdr`` (pjsip/sip_msg.h) begins."""
+
+    _fields_ = (
+        ("list", ctypes.c_void_p * 2),
+        ("type", ctypes.c_int),
+        ("name", Text),
+        ("short_name", Text),
+        ("functions", ctypes.c_void_p),
+        ("count", ctypes.c_uint),
+        ("values", ctypes.c_size_t * 2 * 32),  # pj_str_t: their texts are only passed on
+    )
+
+
+for _function in (pjlib.pjsua_get_pjsip_endpt, pjlib.pjsip_parse_rdata, pjlib.pjsip_endpt_get_capability):
+    _function.restype = ctypes.c_void_p
+pjlib.pjsip_endpt_get_capability.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+pjlib.pjsip_parse_rdata.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+pjlib.pjsip_endpt_register_module.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+pjlib.pjsip_endpt_respond_stateless.argtypes = (
+    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int),
+    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+)
+
+
+class Inspection:
+    """In front of the process's endpoint, from its making on and as long as the process lives.
+
+    ``takes_calls``: an INVITE that makes a call is let through, not refused with 403.
+    """
+
+    def __init__(self, *, takes_calls: bool) -> None:
+        self._takes_calls = takes_calls
+        self._endpoint = pjlib.pjsua_get_pjsip_endpt()
+        self._message_info = _offset_of_message_info()
+        for kind, spoken in ((_H_ALLOW, METHODS), (_H_SUPPORTED, EXTENSIONS)):
+            self._announce(kind, spoken)
+        self._module = _Module(
+            name=Text.of("inspection"), id=-1, priority=_PRIORITY, on_rx_request=_ON_REQUEST(self._on_request)
+        )
+        if pjlib.pjsip_endpt_register_module(self._endpoint, ctypes.addressof(self._module)) != 0:
+            raise RuntimeError("PJSIP took no module in front of its own")
+
+    def _announce(self, kind: int, spoken: tuple[str, ...]) -> None:
+        """Of what PJSIP says in Allow or Supported, leave what is spoken."""
+        header = _Capability.from_address(pjlib.pjsip_endpt_get_capability(self._endpoint, kind, None))
+        values = [tuple(value) for value in header.values[: header.count]]
+        kept = [value for value in values if ctypes.string_at(*value).decode() in spoken]
+        header.values[: len(kept)], header.count = [*kept], len(kept)
+
+    def _on_request(self, rdata: int) -> int:
+        try:
+            received = _MessageInfo.from_address(rdata + self._message_info)
+            request = ctypes.string_at(received.text, received.length).decode("utf-8", "replace")
+            answer = answer_to(request, takes_calls=self._takes_calls, in_dialog=_in_dialog)
+            if answer is not None:
+                self._respond(rdata, *answer)
+            return answer is not None
+        except Exception:
+            log.exception("a request could not be inspected; it is dropped")
+            return True
+
+    def _respond(self, rdata: int, status: int, fields: Headers) -> None:
+        with header_list(*fields) as headers:
+            pjlib.pjsip_endpt_respond_stateless(self._endpoint, rdata, status, None, headers, None)
+
+
+def _in_dialog(call_id: str, ours: str, theirs: str) -> bool:
+    return bool(find_dialog(call_id, ours, theirs))
+
+
+def _offset_of_message_info() -> int:
+    """Where ``msg_info`` stands in a ``pjsip_rx_data``: it depends on how long a packet the build takes."""
+    text = b"ACK sip:a SIP/2.0\r\nCall-ID: a\r\n\r\n"
+    with new_pool() as pool:
+        rdata, packet = ctypes.create_string_buffer(1 << 18), ctypes.create_string_buffer(text)
+        ctypes.c_void_p.from_buffer(rdata).value = pool
+        message = pjlib.pjsip_parse_rdata(packet, len(text), rdata)
+        place = rdata.raw.find(message.to_bytes(8, "little"))
+    return place - _MessageInfo.message.offset

@@ -1,0 +1,69 @@
+"""Which requests PJSIP gets to see, and what the others are answered, by table."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.sip.inspection import answer_to
+
+OURS = "To: <sip:us@here>;tag=ours"
+NOBODYS = "To: <sip:us@here>"
+
+
+def answered(method: str, *headers: str, body: str = "", takes_calls: bool = False) -> int | None:
+    """The status at once, None when it is PJSIP's to answer; the only dialog is with the tags ours and theirs."""
+    lines = [f"{method} sip:us@here SIP/2.0", "Call-ID: call", "f: <sip:far@there>;tag=theirs", *headers]
+    answer = answer_to(
+        "\r\n".join([*lines, "", body]),
+        takes_calls=takes_calls,
+        in_dialog=lambda *names: names == ("call", "ours", "theirs"),
+    )
+    return answer[0] if answer else None
+
+
+@pytest.mark.parametrize("method", ["REFER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH", "REGISTER", "FOO", "invite"])
+@pytest.mark.parametrize("to", [OURS, NOBODYS])
+def test_a_method_that_is_not_spoken_is_405(method: str, to: str) -> None:
+    assert answered(method, to) == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("INVITE", [OURS], None),
+        ("INVITE", ["t : <sip:us@here>\r\n ;\r\n\ttag = ours"], None),
+        ("INVITE", [NOBODYS], 403),
+        ("INVITE", [OURS, "rePLAces : call;to-tag=ours;from-tag=theirs"], 403),
+        ("INVITE", [NOBODYS, "Require: join"], 420),
+        ("UPDATE", [OURS, "Require: 100REL, timer"], None),
+        ("UPDATE", [OURS, "Require: timer", "require: gruu"], 420),
+        ("BYE", [OURS, "Require: foo"], 420),
+        ("ACK", [OURS, "Require: foo"], None),
+        ("CANCEL", [NOBODYS, "Require: foo"], None),
+        ("BYE", ["To: <sip:us@here>;tag=gone"], None),
+        ("OPTIONS", [OURS], 200),
+        ("OPTIONS", [NOBODYS], 200),
+        ("OPTIONS", ["To: <sip:us@here>;tag=gone"], 481),
+        ("INFO", [OURS], 200),
+        ("INFO", [NOBODYS], 481),
+    ],
+)
+def test_a_request_is_refused_or_left_to_pjsip(method: str, headers: list[str], status: int | None) -> None:
+    assert answered(method, *headers) == status
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("application/dtmf-relay", "Signal=5", None),
+        ("application/dtmf", "5", None),
+        ("application/dtmf-relay", "Signal=flash", 400),
+        ("application/media_control+xml", "<x/>", 415),
+    ],
+)
+def test_an_info_that_tells_no_key_is_refused(content_type: str, body: str, status: int | None) -> None:
+    assert answered("INFO", OURS, f"c: {content_type}", body=body) == status
+
+
+def test_a_stack_that_takes_calls_gets_them() -> None:
+    assert answered("INVITE", NOBODYS, takes_calls=True) is None
