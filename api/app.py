@@ -22,7 +22,7 @@ from engine.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
     """The API in front of ``engine``, which the caller has started and will stop."""
     guard = guard or Guard(engine)
-    voice, webhooks = VoiceCalls(engine), WebhookResource(engine.webhooks)
+    voice, webhooks = VoiceCalls(engine, guard.still_good), WebhookResource(engine.webhooks)
     keys, health = KeyResource(engine.keys), Health(engine)
     app = Starlette(
         routes=[

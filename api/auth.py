@@ -20,6 +20,7 @@ from starlette.responses import Response
 from api.ports import Keys
 from api.problems import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED, Refusal
 from engine import keys
+from engine.errors import EngineError
 from engine.records import ApiKey
 
 Handler = Callable[[Request, ApiKey], Awaitable[Response]]
@@ -78,6 +79,14 @@ class Guard:
             return await handler(request, key)
 
         return guarded
+
+    async def still_good(self, key: ApiKey) -> bool:
+        """Whether a key that was found good is so still, for answers that take their time. Not when nobody can tell."""
+        try:
+            found = await self._store.find_key(key.digest)
+        except EngineError:
+            return False
+        return found is not None and keys.usable(found, self._now())
 
     async def _authenticate(self, request: Request) -> ApiKey:
         given = request.headers.getlist("authorization")

@@ -1,10 +1,10 @@
-"""A stream of server-sent events (WHATWG HTML §9.2) that ends with its source, or with its reader."""
+"""A stream of server-sent events (WHATWG HTML §9.2) that ends with its source, its reader, or its reader's leave."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from starlette.responses import Response
@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 HEARTBEAT_S = 15.0
 """After this long without an event a comment is sent, so that no proxy takes the connection for dead."""
 HEARTBEAT = ": still here\n\n"
+LOOK_S = 1.0
+"""How often a stream without an event looks whether its reader may still listen."""
 
 
 def event(name: str, json_text: str) -> str:
@@ -21,16 +23,29 @@ def event(name: str, json_text: str) -> str:
 
 
 class EventStream(Response):
-    """Sends ``first`` and what follows from ``source``, then closes ``source``, whoever ends first."""
+    """Sends ``first`` and what follows from ``source``, then closes ``source``, whoever ends first.
+
+    ``allowed`` is asked before each event and each second; once it says no, nothing more is sent.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: str, source: AsyncGenerator[str, None], *, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self,
+        first: str,
+        source: AsyncGenerator[str, None],
+        *,
+        allowed: Callable[[], Awaitable[bool]],
+        heartbeat_s: float = HEARTBEAT_S,
+        look_s: float = LOOK_S,
+    ) -> None:
         self.status_code = 200
         self.background = None
         self._first = first
         self._source = source
+        self._allowed = allowed
         self._heartbeat_s = heartbeat_s
+        self._look_s = look_s
         # X-Accel-Buffering: nginx would hold events back until its buffer is full.
         self.init_headers({"X-Accel-Buffering": "no"})
 
@@ -45,11 +60,17 @@ class EventStream(Response):
         text: str | None = self._first
         gone = asyncio.ensure_future(_disconnection(receive))
         following = asyncio.ensure_future(anext(self._source, None))
+        loop = asyncio.get_running_loop()
+        heartbeat_at_s = 0.0
         try:
             while text is not None and not gone.done():
-                await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-                await asyncio.wait({gone, following}, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
-                text = HEARTBEAT
+                if text:
+                    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+                    heartbeat_at_s = loop.time() + self._heartbeat_s
+                await asyncio.wait({gone, following}, timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED)
+                if not await self._allowed():
+                    return
+                text = HEARTBEAT if loop.time() >= heartbeat_at_s else ""
                 if following.done():
                     text = following.result()
                     following = asyncio.ensure_future(anext(self._source, None))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,8 +28,9 @@ _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
 class VoiceCalls:
     """The resource's operations. Each takes a request that a key was found good for."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, still_good: Callable[[ApiKey], Awaitable[bool]]) -> None:
         self._engine = engine
+        self._still_good = still_good
 
     async def place(self, request: Request, key: ApiKey) -> Response:
         call_request, digest = read_call(await body.read(request))
@@ -58,7 +60,7 @@ class VoiceCalls:
     async def events(self, request: Request, key: ApiKey) -> Response:
         events = _events(self._engine.watch(_call_id(request), key.environment))
         first = await anext(events)  # before the answer begins: an unknown call is a 404, not a broken stream
-        return EventStream(first, events)
+        return EventStream(first, events, allowed=partial(self._still_good, key))
 
 
 async def _events(calls: AsyncGenerator[CallRecord, None]) -> AsyncGenerator[str, None]:

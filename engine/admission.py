@@ -40,9 +40,9 @@ class Admission:
             return ""
         return self._pacer.leave(leg)
 
-    def send(self, leg: CallId, command: Command) -> None:
-        """Give a command to the worker that carries the leg; nothing happens when there is none any more."""
-        self._pool.send(leg, command)
+    def send(self, leg: CallId, command: Command) -> bool:
+        """Give a command to the worker that carries the leg; False when there is none any more."""
+        return self._pool.send(leg, command)
 
     def invite_sent(self, leg: CallId, at_s: float) -> None:
         """The attempt's INVITE left, by the monotonic clock."""

@@ -205,7 +205,7 @@ class Call:
             case _End():
                 self._hang_up(happened.outcome)
             case _Lost():
-                if self._dialing.current(happened.leg):
+                if self._dialing.current(happened.leg) and not self._dialing.waiting:
                     self._outcome = WORKER_LOST
             case _ if self._dialing.current(happened.call_id):
                 await self._hear(happened)
@@ -276,7 +276,9 @@ class Call:
     def _dial(self, admitted: Admitted) -> None:
         trunk = self._trunks.get(admitted.trunk)
         try:
-            self._dialing.send_invite(admitted)
+            if not self._dialing.send_invite(admitted):
+                self._queue_up()  # nobody's phone has rung: another worker may dial
+                return
         except TrunkUnavailable as error:
             self._outcome = replace(engine_error(str(error)), cause=Cause.TRUNK_UNAVAILABLE)
             return

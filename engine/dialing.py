@@ -61,33 +61,36 @@ class Dialing:
         new_session = self._record.request.agent is not None and not self.attempts
         self._lines.ask(Ticket(leg=self.leg, route=self._route, new_session=new_session), self._admitted)
 
-    def send_invite(self, admitted: Admitted) -> None:
-        """Dial over the line that was given. Raises ``TrunkUnavailable``, and the line is given back."""
+    def send_invite(self, admitted: Admitted) -> bool:
+        """Dial over the line that was given; False when its worker has died since, so that no INVITE was sent.
+
+        Raises ``TrunkUnavailable``, and the line is given back.
+        """
         request, ordinal = self._record.request, len(self.attempts) + 1
         account = self._trunks.account(admitted.trunk, admitted.slot)
         self._waiting = False
-        self._route = tuple(name for name in self._route if name != admitted.trunk)
         sip_call_id = self._record.sip_call_id + (f"-{ordinal}" if ordinal > 1 else "")
-        attempt = Attempt(trunk=admitted.trunk, sip_call_id=sip_call_id, started_at=datetime.now(UTC))
-        self.attempts += (attempt,)
-        self.send(
-            Dial(
-                call_id=self.leg,
-                sip_call_id=sip_call_id,
-                trunk=account,
-                from_number=request.from_number,
-                to_number=request.to_number,
-                with_agent=request.agent is not None,
-            )
+        dial = Dial(
+            call_id=self.leg,
+            sip_call_id=sip_call_id,
+            trunk=account,
+            from_number=request.from_number,
+            to_number=request.to_number,
+            with_agent=request.agent is not None,
         )
+        if not self.send(dial):
+            return False
+        self._route = tuple(name for name in self._route if name != admitted.trunk)
+        self.attempts += (Attempt(trunk=admitted.trunk, sip_call_id=sip_call_id, started_at=datetime.now(UTC)),)
+        return True
 
     def invite_sent(self, at_s: float) -> None:
         """The attempt's INVITE left, by the monotonic clock."""
         self._lines.invite_sent(self.leg, at_s)
 
-    def send(self, command: Command) -> None:
-        """Give the current attempt's worker a command."""
-        self._lines.send(self.leg, command)
+    def send(self, command: Command) -> bool:
+        """Give the current attempt's worker a command; False when there is none any more."""
+        return self._lines.send(self.leg, command)
 
     def fails_over(self, outcome: Outcome) -> bool:
         """Note how the attempt ended; True when another trunk is to be tried for it."""

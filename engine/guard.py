@@ -133,7 +133,7 @@ class Guard:
             raise GuardRefused("guard.blocked_types", f"No {to.kind} number is called (guard.blocked_types).")
         if not may_call_from(config.callers, request.from_number):
             raise GuardRefused("guard.callers", "The from number is none that may call (guard.callers).")
-        allowed = frozenset(config.countries) or look_up(request.from_number).countries
+        allowed = frozenset(config.countries or filter(None, [look_up(request.from_number).country]))
         if ANYWHERE not in allowed and allowed.isdisjoint(to.countries):
             where = "/".join(sorted(to.countries)) or "no country"
             places = ", ".join(sorted(allowed)) or "none"

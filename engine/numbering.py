@@ -56,9 +56,11 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbered:
-    """``countries``: the one the number belongs to; for a toll-free one all that share its plan; or none."""
+    """``country``: the one whose people have such a number, if any has; ``countries``: where a call to it can go, for a
+    toll-free number all that share its plan."""
 
     kind: NumberKind
+    country: str | None = None
     countries: frozenset[str] = frozenset()
 
 
@@ -84,8 +86,8 @@ def look_up(number: str) -> Numbered:
             return Numbered(kind=NumberKind.INVALID)
     kind = _kind(parsed, national)
     shared = kind is NumberKind.TOLL_FREE
-    countries = frozenset(phonenumbers.region_codes_for_country_code(plan) if shared else (country,))
-    return Numbered(kind=kind, countries=countries & COUNTRIES)
+    countries = COUNTRIES & frozenset(phonenumbers.region_codes_for_country_code(plan) if shared else (country,))
+    return Numbered(kind=kind, country=country if country in COUNTRIES else None, countries=countries)
 
 
 def load() -> None:

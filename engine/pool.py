@@ -95,10 +95,12 @@ class WorkerPool:
         self._refill()
         return worker.slot
 
-    def send(self, call_id: CallId, command: Command) -> None:
-        """Give a command to the worker that carries the call; nothing happens when there is none any more."""
-        if (worker := self._by_call.get(call_id)) is not None:
-            worker.send(command)
+    def send(self, call_id: CallId, command: Command) -> bool:
+        """Give a command to the worker that carries the call; False when there is none any more."""
+        if (worker := self._by_call.get(call_id)) is None:
+            return False
+        worker.send(command)
+        return True
 
     def carries(self, call_id: CallId) -> bool:
         """Whether the call holds a line."""

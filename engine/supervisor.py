@@ -22,6 +22,12 @@ from engine.pipe import Pipe, open_pipe
 
 log = logging.getLogger("trunkline.supervisor")
 
+_BIRTH_S = 10.0
+"""How long the nursery may take to fork; its own start, of about a second, is in it."""
+_READY_S = 30.0
+_LEAVE_S = 12.0
+"""How long the nursery may take to leave after its children, which it gives ten seconds."""
+
 
 class ChildProcess:
     """A forked process and the control process's end of its pipe."""
@@ -65,7 +71,7 @@ class Supervisor:
     ) -> ChildProcess:
         """Fork a process that runs ``module.main``. ``on_exit`` is called once, when its end of the pipe is closed.
 
-        Raises ``EngineError`` when the nursery or a descriptor cannot be had.
+        Raises ``EngineError`` when the nursery or a descriptor cannot be had. A nursery that hangs is killed.
         """
         try:
             ours, theirs = socket.socketpair()
@@ -78,12 +84,16 @@ class Supervisor:
                 born = self._born[token] = asyncio.get_running_loop().create_future()
                 spawn = Spawn(token=token, module=module, title=title)
                 socket.send_fds(control, [pickle.dumps(spawn)], [theirs.fileno()])
-            pid = await born
+            pid = await asyncio.wait_for(born, _BIRTH_S)
         except BaseException as error:
             ours.close()
-            if isinstance(error, OSError):
-                raise EngineError(f"The process {title!r} could not be started: {error}.") from error
-            raise
+            if not isinstance(error, OSError):
+                raise
+            reason: object = error
+            if isinstance(error, TimeoutError):
+                self._kill_nursery()
+                reason = "the nursery hangs, it is killed"
+            raise EngineError(f"The process {title!r} could not be started: {reason}.") from error
         finally:
             self._born.pop(token, None)
 
@@ -120,7 +130,13 @@ class Supervisor:
             on_exit()
 
         child = await self.start_child(module, title, settings, hear, gone)
-        return child, await first
+        try:
+            return child, await asyncio.wait_for(first, _READY_S)
+        except BaseException as error:
+            child.kill()
+            if isinstance(error, TimeoutError):
+                raise EngineError(f"The process {title!r} was not ready in {_READY_S:g} s; it is killed.") from error
+            raise
 
     async def close(self) -> None:
         """Let the children go, then the nursery, which leaves when they have."""
@@ -131,7 +147,12 @@ class Supervisor:
             self._control.close()
             self._control = None
         if self._nursery is not None:
-            await self._nursery.wait()
+            try:
+                await asyncio.wait_for(self._nursery.wait(), _LEAVE_S)
+            except TimeoutError:
+                log.error("the nursery does not leave; it is killed")
+                self._kill_nursery()
+                await self._nursery.wait()
             self._nursery = None
 
     async def _ensure_nursery(self) -> socket.socket:
@@ -155,6 +176,12 @@ class Supervisor:
                 asyncio.get_running_loop().add_reader(control, self._hear, control)
                 self._control = control
             return self._control
+
+    def _kill_nursery(self) -> None:
+        """End it at once; its end is noticed as any other, and its children live on."""
+        assert self._nursery is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._nursery.kill()
 
     def _hear(self, control: socket.socket) -> None:
         try:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from unittest.mock import AsyncMock
 
 import pytest
 from starlette.types import Message, Scope
@@ -51,10 +52,16 @@ def scope(method: str = "GET") -> Scope:
     return {"type": "http", "method": method}
 
 
-async def started(heartbeat_s: float = 60.0) -> tuple[EventStream, Source]:
+async def always() -> bool:
+    return True
+
+
+async def started(
+    heartbeat_s: float = 60.0, allowed: Callable[[], Awaitable[bool]] = always
+) -> tuple[EventStream, Source]:
     source = Source()
     stream = source.stream()
-    return EventStream(await anext(stream), stream, heartbeat_s=heartbeat_s), source
+    return EventStream(await anext(stream), stream, allowed=allowed, heartbeat_s=heartbeat_s, look_s=0.001), source
 
 
 def test_event_is_framed_for_event_source() -> None:
@@ -92,6 +99,19 @@ async def test_reader_that_leaves_ends_the_source() -> None:
     await reader.has.get()
     reader.gone.set()
     await serving
+    assert source.closed
+
+
+@pytest.mark.parametrize("event_waits", [True, False])
+async def test_reader_that_may_listen_no_longer_hears_nothing_more(event_waits: bool) -> None:
+    response, source = await started(allowed=AsyncMock(side_effect=[True, True, False]))
+    reader = Reader()
+    serving = asyncio.create_task(response(scope(), reader.receive, reader.send))
+    if event_waits:
+        for text in ("second", "third", "fourth"):
+            source.put.put_nowait(text)
+    await serving
+    assert reader.text == ("firstsecondthird" if event_waits else "first")
     assert source.closed
 
 

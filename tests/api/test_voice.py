@@ -19,7 +19,7 @@ from engine.records import (
     Status,
     TranscriptLine,
 )
-from tests.api.fakes import TEST_KEY, FakeEngine, a_call
+from tests.api.fakes import NOW, TEST_KEY, FakeEngine, a_call
 
 BODY = {"from": "+14155559876", "to": "+14155551234"}
 AS_TESTER = {"Authorization": f"Bearer {TEST_KEY}"}
@@ -169,6 +169,18 @@ async def test_events_tell_each_status_and_turn_once_and_end_with_the_final_stat
         ("status", "completed"),
     ]
     assert events[-1][1] == (await client.get(f"/api/voice/{call.id}")).json()
+    assert not engine.watchers
+
+
+async def test_events_end_when_their_key_is_revoked(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    call = a_call()
+    engine.calls[call.id] = call
+    reading = asyncio.create_task(client.get(f"/api/voice/{call.id}/events"))
+    await engine.watched.wait()
+    engine.api_keys[:] = [replace(key, revoked_at=NOW) for key in engine.api_keys]
+    engine.publish(replace(call, status=Status.RINGING))
+    response = await asyncio.wait_for(reading, 10)
+    assert [data["status"] for _, data in events_of(response.text)] == ["initiated"]
     assert not engine.watchers
 
 

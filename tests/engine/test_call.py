@@ -52,6 +52,7 @@ class FakeLines:
     def __init__(self, *, full: bool = False) -> None:
         self.commands: list[Command] = []
         self.full = full
+        self.dead_workers = 0
         self.asked: list[Ticket] = []
         self.withdrawn: list[CallId] = []
         self.sent_at_s: dict[CallId, float] = {}
@@ -65,8 +66,12 @@ class FakeLines:
         self.withdrawn.append(leg)
         return "sip.max_calls"
 
-    def send(self, leg: CallId, command: Command) -> None:
+    def send(self, leg: CallId, command: Command) -> bool:
+        if self.dead_workers:
+            self.dead_workers -= 1
+            return False
         self.commands.append(command)
+        return True
 
     def invite_sent(self, leg: CallId, at_s: float) -> None:
         self.sent_at_s[leg] = at_s
@@ -275,6 +280,18 @@ async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
         call.tell(answered())
         call.lost(ID)
     rig.assert_outcome(Status.COMPLETED, Cause.WORKER_LOST)
+
+
+async def test_a_worker_that_died_before_it_was_told_to_dial_is_replaced_by_another() -> None:
+    rig = Rig()
+    rig.lines.dead_workers = 1
+    rig.call.lost(ID)
+    async with rig.dialled() as call:
+        assert [ticket.leg for ticket in rig.lines.asked] == [ID, ID]
+        assert [dial.call_id for dial in rig.lines.dials()] == [ID]
+        call.tell(answered())
+        call.tell(ended(CALLEE_HANGUP))
+    assert len(rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP).attempts) == 1
 
 
 async def test_a_call_that_finds_no_line_fails_naming_the_limit() -> None:

@@ -69,6 +69,8 @@ def lasted(call: CallRecord, seconds: float) -> CallRecord:
         ({}, US, GERMANY, "guard.countries"),
         ({}, GERMANY, "+4917612345678", None),
         ({}, CANADA, "+18005551234", None),
+        ({}, "+18005551234", US, None),
+        ({}, "+18005551234", "+18765551234", "guard.countries"),
         ({}, US, "+19005551234", "guard.blocked_types"),
         ({}, US, "+15005550001", "guard.blocked_types"),
         ({}, US, "+1911", "emergency"),

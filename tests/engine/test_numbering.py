@@ -22,7 +22,7 @@ from engine.numbering import COUNTRIES, Numbered, NumberKind, load, look_up
 )  # fmt: skip
 def test_number_has_a_country_also_where_several_share_a_code(number: str, country: str) -> None:
     found = look_up(number)
-    assert found == Numbered(kind=NumberKind.ORDINARY, countries=frozenset({country}))
+    assert found == Numbered(kind=NumberKind.ORDINARY, country=country, countries=frozenset({country}))
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,10 @@ def test_number_that_is_not_an_ordinary_one_is_known_for_what_it_is(number: str,
     assert look_up(number).kind == kind
 
 
-def test_toll_free_number_is_of_every_country_that_shares_its_plan() -> None:
-    assert {"US", "CA", "JM"} <= look_up("+18005551234").countries
+def test_toll_free_number_leads_to_every_country_that_shares_its_plan_and_is_of_the_largest() -> None:
+    found = look_up("+18005551234")
+    assert {"US", "CA", "JM"} <= found.countries
+    assert found.country == "US"
 
 
 @given(st.from_regex(r"\+[1-9][0-9]{1,14}", fullmatch=True) | st.text(max_size=20))

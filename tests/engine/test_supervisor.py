@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine.commands import Stop
+from engine.errors import EngineError
 from engine.events import Ready
 from engine.log import LogSettings
 from engine.process_settings import StackSettings, WorkerSettings
@@ -84,6 +85,34 @@ async def test_children_outlive_a_killed_nursery_and_the_next_one_gets_another(s
     first.send(Stop())
     second.send(Stop())
     await until_dead(first.pid)
+
+
+async def test_a_nursery_that_hangs_is_killed_and_the_next_child_gets_another(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await start(supervisor, asyncio.Event())
+    nursery = parent_of(first.pid)
+    os.kill(nursery, signal.SIGSTOP)
+    with monkeypatch.context() as impatient:
+        impatient.setattr("engine.supervisor._BIRTH_S", 0.1)
+        with pytest.raises(EngineError, match="nursery hangs"):
+            await start(supervisor, asyncio.Event())
+    await until_dead(nursery)
+    second, _ = await start(supervisor, asyncio.Event())
+    assert alive(first.pid) and parent_of(second.pid) != nursery
+    for child in (first, second):
+        child.send(Stop())
+
+
+async def test_a_nursery_that_hangs_does_not_keep_the_supervisor_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = Supervisor()
+    child, _ = await start(supervisor, asyncio.Event())
+    nursery = parent_of(child.pid)
+    os.kill(nursery, signal.SIGSTOP)
+    monkeypatch.setattr("engine.supervisor._LEAVE_S", 0.1)
+    await supervisor.close()
+    assert not alive(nursery)
+    await until_dead(child.pid)
 
 
 async def test_a_terminals_interrupt_and_a_managers_term_leave_the_children_to_the_control_process(
