@@ -159,7 +159,8 @@ async def test_the_agents_words_wait_for_the_keys_and_none_is_lost() -> None:
             await rig.hang_up(call)
             await rig.ended(call)
     kinds = [kind for kind, _ in groupby(tap.packets(), key=lambda it: "key" if it.payload_type == 101 else it.silent)]
-    assert kinds[:7] in ([True, "key", True, "key", True, False, True], [True, "key", True, "key", True, False])
+    silence_first = kinds[0] is True  # the key may be quicker
+    assert kinds[silence_first:][:5] == ["key", True, "key", True, False]
 
 
 async def test_a_far_end_without_telephone_events_gets_the_keys_by_info() -> None:
