@@ -52,7 +52,7 @@ class FakeLines:
     def __init__(self, *, full: bool = False) -> None:
         self.commands: list[Command] = []
         self.full = full
-        self.dead_workers = 0
+        self.dead_worker: Callable[[CallId], None] | None = None
         self.asked: list[Ticket] = []
         self.withdrawn: list[CallId] = []
         self.sent_at_s: dict[CallId, float] = {}
@@ -67,8 +67,9 @@ class FakeLines:
         return "sip.max_calls"
 
     def send(self, leg: CallId, command: Command) -> bool:
-        if self.dead_workers:
-            self.dead_workers -= 1
+        if self.dead_worker is not None:
+            tell, self.dead_worker = self.dead_worker, None
+            tell(leg)
             return False
         self.commands.append(command)
         return True
@@ -284,8 +285,7 @@ async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
 
 async def test_a_worker_that_died_before_it_was_told_to_dial_is_replaced_by_another() -> None:
     rig = Rig()
-    rig.lines.dead_workers = 1
-    rig.call.lost(ID)
+    rig.lines.dead_worker = rig.call.lost
     async with rig.dialled() as call:
         assert [ticket.leg for ticket in rig.lines.asked] == [ID, ID]
         assert [dial.call_id for dial in rig.lines.dials()] == [ID]

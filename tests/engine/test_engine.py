@@ -66,12 +66,13 @@ class FakePool:
 
     def give_back(self, call_id: CallId) -> None: ...
 
-    def send(self, call_id: CallId, command: Command) -> None:
+    def send(self, call_id: CallId, command: Command) -> bool:
         assert self.engine is not None
         if isinstance(command, Dial):
             self.dialled.append(call_id)
         elif isinstance(command, HangUp):
             self.engine.tell(LegEnded(call_id=call_id, outcome=command.outcome, media={}))
+        return True
 
 
 class Rig:
