@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from weakref import WeakValueDictionary
 
 from engine.call import Call, CallLimits
-from engine.errors import CallIsLive, NoCapacity, ShuttingDown, TrunkUnavailable, UnknownCall
+from engine.errors import CallIsLive, NoCapacity, ShuttingDown, StoreUnavailable, TrunkUnavailable, UnknownCall
 from engine.events import CallEvent
 from engine.guard import Clearance, Guard
 from engine.key_registry import KeyRegistry
-from engine.ledger import final_kinds
 from engine.metrics import Metrics, Standing
 from engine.outcome import ENGINE_SHUTDOWN
 from engine.ports import CallStore, IdempotencyClaim, KeyStore
@@ -35,7 +34,7 @@ from engine.records import (
     Status,
     call_of,
 )
-from engine.recovery import made_final
+from engine.recovery import Recovery
 from engine.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
 
@@ -69,6 +68,7 @@ class Engine:
         self._keys = keys
         self._limits = limits
         self._guard = guard
+        self._recovery = Recovery(store, max_duration_s=limits.default_max_duration_s)
         self._claiming: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._calls: dict[CallId, Call] = {}
         self._reserved: dict[Environment, int] = dict.fromkeys(Environment, 0)
@@ -83,18 +83,12 @@ class Engine:
 
     async def recover(self) -> int:
         """Make the calls final that were live when the process died; returns how many there were."""
-        abandoned = await self._store.live()
-        now = datetime.now(UTC)
-        for call in abandoned:
-            final = made_final(call, now, max_duration_s=self._limits.default_max_duration_s)
-            kinds = final_kinds(final)
-            await self._store.save(final, *(CallChange(call_id=call.id, kind=kind, at=now) for kind in kinds))
-        if abandoned:
-            log.warning("calls of an earlier run were made final", extra={"calls": len(abandoned)})
+        abandoned = await self._recovery.recover()
         if self._guard.remembers:
+            now = datetime.now(UTC)
             counted = await self._store.placed_since(now - self._guard.remembers, Environment.LIVE)
             self._guard.restore(counted, now)
-        return len(abandoned)
+        return abandoned
 
     async def drain(self, timeout_s: float) -> None:
         """Take no more calls and let the live ones go on; returns when all are over, after ``timeout_s`` at most."""
@@ -268,6 +262,7 @@ class Engine:
             if call.leg is not None and not self._realms[call.record.environment].pool.carries(call.leg):
                 call.lost(call.leg)  # unless its end is known already and waits to be taken in
             call.check()
+        self._spawn(self._recovery.settle())
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -313,7 +308,11 @@ class Engine:
             ai=AiRecord() if request.agent is not None else None,
             api_key_id=api_key_id or None,
         )
-        stored = await self._store.add(record, CallChange(call_id=record.id, kind="voice.initiated", at=now), claim)
+        try:
+            stored = await self._store.add(record, CallChange(call_id=record.id, kind="voice.initiated", at=now), claim)
+        except StoreUnavailable:
+            self._recovery.doubt(record.id)
+            raise
         if stored.id == record.id:
             self._run(record, route, realm)
         return stored
@@ -332,7 +331,10 @@ class Engine:
         self._calls[record.id] = call
         if self._closing:  # it was being accepted when that began
             call.end(ENGINE_SHUTDOWN)
-        task = asyncio.create_task(self._carry(call))
+        self._spawn(self._carry(call))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

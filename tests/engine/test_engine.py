@@ -20,6 +20,7 @@ from engine.errors import (
     GuardRefused,
     NoCapacity,
     ShuttingDown,
+    StoreUnavailable,
     TrunkUnavailable,
     UnknownCall,
 )
@@ -31,12 +32,23 @@ from engine.pacer import Pacer
 from engine.pool import WorkerPool
 from engine.ports import IdempotencyClaim
 from engine.realm import Realm
-from engine.records import AgentSettings, CallChange, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
+from engine.records import (
+    AgentSettings,
+    CallChange,
+    CallFilter,
+    CallId,
+    CallRecord,
+    CallRequest,
+    Environment,
+    SipCallId,
+    Status,
+)
 from engine.store.memory import MemoryStore
 from engine.trunks import ConfiguredTrunks, Trunk
 from engine.webhooks.registry import WebhookRegistry
 
 REQUEST = CallRequest(from_number="+14155550100", to_number="+14155550111")
+EVERY_CALL = CallFilter(environment=Environment.LIVE)
 TRUNK = Trunk(account=TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",)), provider="sip")
 
 
@@ -290,6 +302,45 @@ async def test_calls_that_were_live_when_the_process_died_are_made_final(
     assert final.answered_at is None or (final.ended_at and final.answered_at <= final.ended_at)
     assert (final.status, final.outcome.cause, final.duration_s) == (status, Cause.ENGINE_RESTARTED, duration_s)
     assert await rig.engine.recover() == 0
+
+
+class CutOffStore(MemoryStore):
+    """A store that fails, first after it has written a call, then before."""
+
+    failing = False
+
+    async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
+        stored = await super().add(call, change, claim)
+        if self.failing:
+            raise StoreUnavailable("disk I/O error")
+        return stored
+
+    async def save(self, call: CallRecord, *changes: CallChange) -> None:
+        if self.failing:
+            raise StoreUnavailable("disk I/O error")
+        await super().save(call, *changes)
+
+
+async def test_a_call_refused_by_a_failing_store_that_had_kept_it_is_made_final_without_a_restart() -> None:
+    store = CutOffStore()
+    rig = Rig(store=store)
+    live = await rig.place()
+    store.failing = True
+    with pytest.raises(StoreUnavailable):
+        await rig.place()
+    rig.engine.sweep()
+    await asyncio.sleep(0)
+    assert len(await store.live()) == 2
+    store.failing = False
+    async with asyncio.timeout(30):
+        while len(await store.live()) > 1:
+            rig.engine.sweep()
+            await asyncio.sleep(0)
+    [refused] = [call for call in await store.find(EVERY_CALL, 10) if call.id != live.id]
+    assert refused.outcome is not None
+    assert (refused.status, refused.outcome.cause) == (Status.FAILED, Cause.ENGINE_ERROR)
+    assert rig.pools[Environment.LIVE].dialled == [live.id]
+    await rig.engine.close()
 
 
 async def test_a_closing_engine_takes_no_calls_and_ends_those_it_has() -> None:
