@@ -22,9 +22,10 @@ from engine.pipe import Pipe, open_pipe
 
 log = logging.getLogger("trunkline.supervisor")
 
-_BIRTH_S = 10.0
-"""How long the nursery may take to fork; its own start, of about a second, is in it."""
+_BIRTH_S = 3.0
+"""How long a nursery that has forked before may take to fork."""
 _READY_S = 30.0
+"""How long a process may take to start: the nursery, of about a second, to its first fork too."""
 _LEAVE_S = 12.0
 """How long the nursery may take to leave after its children, which it gives ten seconds."""
 
@@ -56,6 +57,7 @@ class Supervisor:
     def __init__(self) -> None:
         self._nursery: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
+        self._fertile = False
         self._born: dict[int, asyncio.Future[int]] = {}
         self._tokens = itertools.count(1)
         self._starting = asyncio.Lock()
@@ -84,7 +86,8 @@ class Supervisor:
                 born = self._born[token] = asyncio.get_running_loop().create_future()
                 spawn = Spawn(token=token, module=module, title=title)
                 socket.send_fds(control, [pickle.dumps(spawn)], [theirs.fileno()])
-            pid = await asyncio.wait_for(born, _BIRTH_S)
+            pid = await asyncio.wait_for(born, _BIRTH_S if self._fertile else _READY_S)
+            self._fertile = True
         except BaseException as error:
             ours.close()
             if not isinstance(error, OSError):
@@ -174,7 +177,7 @@ class Supervisor:
                     control.close()
                     raise
                 asyncio.get_running_loop().add_reader(control, self._hear, control)
-                self._control = control
+                self._control, self._fertile = control, False
             return self._control
 
     def _kill_nursery(self) -> None:
