@@ -33,8 +33,9 @@ from tests.sip.stage import SETTLES_S, Lost, Stage, Trunk, stage
 TOLERATED_BYTES: Final = 1024
 NOISE_KB: Final = {"control": 4096, "worker": 8192}
 """SQLite's page cache; in a worker what waits for Python's collector (20,000 objects) and for timers of SIP (32 s)."""
-KEPT_ALIVE: Final = 4
-"""Descriptors of the control process: connections to Ultravox that it may keep for the next call, or not."""
+KEPT_ALIVE: Final = 10
+"""Descriptors of the control process: connections to Ultravox, one for each of the last calls that asked it at once,
+kept until the next one asks, and SQLite's second reader."""
 SAMPLE_S: Final = 10.0
 _WARM_UP_S: Final = 20.0
 _IDLE_S: Final = 90.0
