@@ -31,7 +31,7 @@ from tests.sip.leftovers import bound_ports
 from tests.sip.stage import SETTLES_S, Lost, Stage, Trunk, stage
 
 TOLERATED_BYTES: Final = 1024
-NOISE_KB: Final = {"control": 4096, "worker": 8192}
+NOISE_KB: Final = {"control": 6144, "worker": 8192}
 """SQLite's page cache; in a worker what waits for Python's collector (20,000 objects) and for timers of SIP (32 s)."""
 KEPT_ALIVE: Final = 10
 """Descriptors of the control process: connections to Ultravox, one for each of the last calls that asked it at once,
