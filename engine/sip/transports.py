@@ -138,10 +138,11 @@ def _udp_socket(port: int) -> int:
     for fd in map(int, os.listdir("/proc/self/fd")):
         with contextlib.suppress(OSError):  # no socket
             one = socket.socket(fileno=fd)
-            kind, name = (one.family, one.type), one.getsockname()
-            one.detach()
-            if kind in _UDP and name[1] == port:
-                return fd
+            try:
+                if (one.family, one.type) in _UDP and one.getsockname()[1] == port:
+                    return fd
+            finally:
+                one.detach()  # else it would be closed
     raise RuntimeError(f"no UDP socket is bound to port {port}")
 
 
