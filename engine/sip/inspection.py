@@ -9,10 +9,12 @@ from __future__ import annotations
 import ctypes
 import logging
 import re
+import time
 from collections.abc import Callable
 from typing import Final
 
 from engine.dtmf import info_digit
+from engine.sip.clock import TICK_S
 from engine.sip.library import Text, find_dialog, header_list, new_pool, pjlib
 
 log = logging.getLogger("trunkline.sip")
@@ -65,6 +67,24 @@ def answer_to(request: str, *, takes_calls: bool, in_dialog: Callable[[str, str,
             return 415, _KEYS
         return None if info_digit(request) else (400, ())
     return None
+
+
+class Budget:
+    """Requests that are looked at in a tick of the audio, which must not wait for them. What is beyond is a flood and
+    dropped unread; an honest sender sends again (RFC 3261 §17.1.1.2, §17.1.2.2)."""
+
+    MOST: Final = 20
+
+    def __init__(self) -> None:
+        self._ends_s = 0.0
+        self._spent = 0
+
+    def spend(self, now_s: float) -> bool:
+        """Whether one more request is to be looked at."""
+        if now_s >= self._ends_s:
+            self._ends_s, self._spent = now_s + TICK_S, 0
+        self._spent += 1
+        return self._spent <= self.MOST
 
 
 # -- in front of PJSIP -------------------------------------------------------------------------------------------------
@@ -130,6 +150,7 @@ class Inspection:
         self._takes_calls = takes_calls
         self._endpoint = pjlib.pjsua_get_pjsip_endpt()
         self._message_info = _offset_of_message_info()
+        self._budget = Budget()
         for kind, spoken in ((_H_ALLOW, METHODS), (_H_SUPPORTED, EXTENSIONS)):
             self._announce(kind, spoken)
         self._module = _Module(
@@ -146,6 +167,8 @@ class Inspection:
         header.values[: len(kept)], header.count = [*kept], len(kept)
 
     def _on_request(self, rdata: int) -> int:
+        if not self._budget.spend(time.monotonic()):
+            return True
         try:
             received = _MessageInfo.from_address(rdata + self._message_info)
             request = ctypes.string_at(received.text, received.length).decode("utf-8", "replace")

@@ -135,6 +135,50 @@ async def test_a_flood_of_noise_at_the_sip_port_leaves_the_call_alone(tmp_path: 
             assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
 
 
+async def test_a_flood_of_requests_at_the_sip_port_leaves_the_call_alone_and_ends(
+    tmp_path: Path,
+) -> None:
+    with RtpTap() as tap:
+        async with SippUas(ANSWERS, rtp=tap) as callee, trunkline(tmp_path, callee.uri) as line:
+            call = await line.place()
+            await line.status(call, Status.ANSWERED)
+            contact = callee.requests("INVITE")[0].header("Contact") or ""
+            port = int(contact.strip("<>").partition(";")[0].rpartition(":")[2])
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                udp.bind(("127.0.0.1", 0))
+                udp.setblocking(False)
+                for number in range(100):
+                    udp.sendto(options(number, udp.getsockname()[1]), ("127.0.0.1", port))
+                await heard_on(tap)
+                while received(udp):
+                    pass
+                udp.sendto(options(100, udp.getsockname()[1]), ("127.0.0.1", port))
+                await wait_until(lambda: received(udp).startswith(b"SIP/2.0 200"), "an answer after the flood")
+            await line.hang_up(call)
+            assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
+
+
+def options(number: int, port: int) -> bytes:
+    lines = [
+        "OPTIONS sip:worker@127.0.0.1 SIP/2.0",
+        f"Via: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK{number}",
+        "Max-Forwards: 70",
+        f"From: <sip:flood@127.0.0.1>;tag={number}",
+        "To: <sip:worker@127.0.0.1>",
+        f"Call-ID: {number}",
+        "CSeq: 1 OPTIONS",
+        "Content-Length: 0",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def received(udp: socket.socket) -> bytes:
+    try:
+        return udp.recv(4096)
+    except BlockingIOError:
+        return b""
+
+
 async def test_malformed_rtp_and_rtcp_leave_the_audio_flowing_both_ways(tmp_path: Path) -> None:
     noise = random.Random(3550)
     with RtpTap() as tap:

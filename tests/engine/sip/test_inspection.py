@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.sip.inspection import answer_to
+from engine.sip.clock import TICK_S
+from engine.sip.inspection import Budget, answer_to
 
 OURS = "To: <sip:us@here>;tag=ours"
 NOBODYS = "To: <sip:us@here>"
@@ -67,3 +68,10 @@ def test_an_info_that_tells_no_key_is_refused(content_type: str, body: str, stat
 
 def test_a_stack_that_takes_calls_gets_them() -> None:
     assert answered("INVITE", NOBODYS, takes_calls=True) is None
+
+
+def test_a_flood_is_dropped_beyond_a_few_requests_a_tick_and_the_next_tick_begins_anew() -> None:
+    budget = Budget()
+    taken = [budget.spend(5.0 + number * TICK_S / 1000) for number in range(100)]
+    assert taken == [True] * Budget.MOST + [False] * (100 - Budget.MOST)
+    assert budget.spend(5.0 + TICK_S)
