@@ -21,15 +21,11 @@ from engine.config_values import (
     WebUrl,
 )
 from engine.guard_config import GuardConfig
+from engine.pjsip_limits import LINES_PER_WORKER, MAX_ACCOUNTS
 from engine.trunk_config import TrunkConfig
 
-LINES_PER_WORKER = 4
-"""Calls a worker holds in the stock PJSIP build: reckoned with until the first worker has told of its own."""
 SPARE_WORKERS = 2
 """Beyond what ``max_calls`` needs: for the spare lines, and for a process that is still ending."""
-
-_MAX_WATCHED = 8
-"""Trunks that one process registers or probes: PJSUA_MAX_ACC of the stock build, which aborts at one more."""
 
 
 class HttpConfig(Section):
@@ -157,9 +153,9 @@ class Config(Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"every trunk needs a name of its own; {', '.join(map(repr, twice))} is used twice")
         watched = [trunk.name for trunk in trunks if trunk.registrar or trunk.probe_interval_s]
-        if len(watched) > _MAX_WATCHED:
+        if len(watched) > MAX_ACCOUNTS:  # one process registers and probes them all
             raise ValueError(
-                f"{len(watched)} trunks have a registrar or a probe_interval; PJSIP has accounts for {_MAX_WATCHED}"
+                f"{len(watched)} trunks have a registrar or a probe_interval; PJSIP has accounts for {MAX_ACCOUNTS}"
             )
         return trunks
 

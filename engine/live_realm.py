@@ -13,11 +13,12 @@ import certifi
 from engine.admission import Admission
 from engine.agents import UltravoxAgents
 from engine.commands import Srtp, TlsSettings, TrunkAccount
-from engine.config import LINES_PER_WORKER, SPARE_WORKERS, Config
+from engine.config import SPARE_WORKERS, Config
 from engine.events import CallEvent, Event, Probed, Registration
 from engine.log import LogSettings
 from engine.name_resolution import nameservers, static_hosts
 from engine.pacer import Caps, Pacer
+from engine.pjsip_limits import LINES_PER_WORKER
 from engine.pool import WorkerPool
 from engine.pooled_worker import Child
 from engine.process_settings import StackSettings, WorkerSettings

@@ -8,11 +8,11 @@ import math
 from collections.abc import Callable, Coroutine, Iterator
 
 from engine.commands import Command, HangUp
-from engine.config import LINES_PER_WORKER
 from engine.errors import EngineError
 from engine.events import Alive, CallEvent, Event, Heartbeat, LegEnded, LineFree, Probed, Ready, Registration
 from engine.outcome import WORKER_LOST
-from engine.pooled_worker import COOLING_S, MAX_COOLING, PooledWorker, StartChild
+from engine.pjsip_limits import LINES_PER_WORKER
+from engine.pooled_worker import COOLING_S, PooledWorker, StartChild
 from engine.records import CallId
 
 log = logging.getLogger("trunkline.pool")
@@ -225,16 +225,14 @@ class WorkerPool:
         worker = self._by_call.pop(call_id, None)
         if worker is not None:
             loop = asyncio.get_running_loop()
-            worker.calls.pop(call_id, None)
+            worker.give_up(call_id)
             worker.idle_since_s = loop.time()
-            worker.cooling += 1
             loop.call_later(COOLING_S, self._cooled, worker)
             self._on_free(call_id)
             self._notify()
 
     def _cooled(self, worker: PooledWorker) -> None:
-        worker.cooling -= 1
-        if worker.cooling == MAX_COOLING - 1:
+        if worker.cooled():
             self._notify()
 
     def _exited(self, worker: PooledWorker) -> None:

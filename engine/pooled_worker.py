@@ -20,7 +20,7 @@ a machine without CPU to spare raises no alarm."""
 _STARTING_SWEEPS = 30
 """The same for a worker that is not ready yet: a fork and PJSIP's start, while everything else starts too."""
 COOLING_S = 0.75
-MAX_COOLING = 20
+_MAX_COOLING = 20
 """PJLIB keeps a closed socket's handle for half a second and asserts, which kills the process, when the build's 64 are
 gone. A worker whose calls end faster than this many in that time (a trunk that refuses everything) rests."""
 
@@ -54,18 +54,17 @@ class PooledWorker:
     """0 until it is ready."""
     calls: dict[CallId, int | None] = field(default_factory=dict)
     """Those that hold a line, each with the number of its ``Dial`` once that was sent."""
-    cooling: int = 0
-    """Lines that became free within ``COOLING_S``."""
     idle_since_s: float = 0.0
     stopping: bool = False
     heartbeat: Heartbeat | None = None
+    _cooling: int = 0
     _dials: int = 0
     _silent: int = 0
 
     @property
     def free(self) -> int:
         """Lines that a call may have now."""
-        if self.stopping or self.cooling >= MAX_COOLING:
+        if self.stopping or self._cooling >= _MAX_COOLING:
             return 0
         return self.lines - len(self.calls)
 
@@ -104,6 +103,16 @@ class PooledWorker:
         """The call is over for the worker, and no longer in its table, but its line is not free yet."""
         if call_id in self.calls:
             self.calls[call_id] = None
+
+    def give_up(self, call_id: CallId) -> None:
+        """The call's line is free; ``cooled`` is to be called ``COOLING_S`` later."""
+        self.calls.pop(call_id, None)
+        self._cooling += 1
+
+    def cooled(self) -> bool:
+        """What a freed line left behind is gone too; True when calls may come again because of it."""
+        self._cooling -= 1
+        return self._cooling == _MAX_COOLING - 1
 
     def strays(self, told: Heartbeat) -> Collection[CallId]:
         """The calls in the worker's own table that hold no line here."""

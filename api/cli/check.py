@@ -11,9 +11,10 @@ from typing import Any
 import typer
 
 from api.cli.client import url_of
-from engine.config import LINES_PER_WORKER, SPARE_WORKERS, Config
+from engine.config import SPARE_WORKERS, Config
 from engine.config_file import find_config, load_config
 from engine.guard_config import ANYWHERE, GuardConfig
+from engine.pjsip_limits import LINES_PER_WORKER
 from engine.trunk_config import TrunkConfig
 
 

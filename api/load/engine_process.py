@@ -16,8 +16,9 @@ import httpx
 from api.load.child import LoadFailed, child, python, until
 from api.load.plan import Plan
 from api.load.processes import Family
-from engine.config import LINES_PER_WORKER, SPARE_WORKERS, Config
+from engine.config import SPARE_WORKERS, Config
 from engine.config_file import load_config
+from engine.pjsip_limits import LINES_PER_WORKER
 
 MakeKey = Callable[[Config], Awaitable[str]]
 """Makes an API key in the store of that configuration."""

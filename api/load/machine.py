@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from engine.config import LINES_PER_WORKER
+from engine.pjsip_limits import LINES_PER_WORKER
 
 
 @lru_cache(maxsize=1)

@@ -14,9 +14,10 @@ from engine.commands import Srtp, TrunkAccount
 from engine.errors import SipError
 from engine.identity import addresses
 from engine.outcome import Outcome
+from engine.pjsip_limits import MAX_ACCOUNTS
 from engine.process_settings import StackSettings
 from engine.sdp import CODECS
-from engine.sip.bridge import bridge
+from engine.sip.conference_bridge import conference_bridge
 from engine.sip.demands import Demands
 from engine.sip.ended_legs import let_go
 from engine.sip.inspection import Inspection
@@ -31,8 +32,6 @@ log = logging.getLogger("trunkline.sip")
 
 _MAX_LINES = 64
 """A site's own PJSIP build may say thousands; past this many a process would be more to lose than to gain."""
-MAX_ACCOUNTS = 8
-"""PJSUA_MAX_ACC of every build that does not say otherwise; PJSIP aborts the process at one more."""
 _MAX_POLLS = 200
 _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trace: 4 shows every message, unmasked
 _FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
@@ -115,7 +114,7 @@ class SipStack:
         self.sip_port, self.udp_socket = self._transports.sip_port, self._transports.udp_socket
         self._endpoint.libStart()
         remember(settings.hosts)
-        bridge()
+        self._bridge = conference_bridge()
         for codec in self._endpoint.codecEnum2():
             name = str(codec.codecId).partition("/")[0]
             self._endpoint.codecSetPriority(codec.codecId, _FIRST - CODECS.index(name) if name in CODECS else 0)
@@ -129,7 +128,7 @@ class SipStack:
             if handle(0) < 16:
                 break
         let_go()
-        bridge().settle()
+        self._bridge.settle()
 
     def dial(
         self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str
