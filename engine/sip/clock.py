@@ -10,6 +10,7 @@ from collections.abc import Callable
 from media.meters import TickMeter
 
 TICK_S = 0.020
+_ROUNDING = 1e-6  # of a tick: what is due this very moment must not be taken for the tick before
 _MAX_OWED_S = 0.2  # beyond this a stall is not made up: the jitter buffers at both ends have given up too
 
 
@@ -18,6 +19,7 @@ class MediaClock:
 
     All clocks of a machine tick together, ``phase_s`` after each whole 20 ms of its monotonic time: a worker finds in
     the processor's caches what the one before it has just used.
+
     Half a tick between the two takes 10 ms from the way there and back, and from the wait of a SIP message; it costs a
     second wake-up, and waking up is what costs most. While ``thrifty``, both happen in one. Changing over drops no
     audio: one capture waits for the next. A late tick is caught up, and its lateness measured. While not ``busy`` there
@@ -72,16 +74,10 @@ class MediaClock:
             self._timer = self._loop.call_later(self._rest_s, self._tick)
             self._poll()
             return
-        if self._resting:
-            self._resting = False
-            self._due_s = math.ceil((now_s - self._phase_s) / TICK_S) * TICK_S + self._phase_s
-            self._timer = self._loop.call_at(self._due_s, self._tick)
-            self._poll()
-            return
-        late_s = max(0.0, now_s - self._due_s)
+        late_s = 0.0 if self._resting else max(0.0, now_s - self._due_s)
         self.meter.ticked(late_s)
-        if late_s > _MAX_OWED_S:
-            self._due_s = math.floor((now_s - self._phase_s) / TICK_S) * TICK_S + self._phase_s
+        if self._resting or late_s > _MAX_OWED_S:
+            self._resting, self._due_s = False, self._last_due_s(now_s)
         # Scheduled first: an error in a tick must not stop the clock of the other calls.
         if self.thrifty:
             self._due_s += TICK_S
@@ -92,6 +88,11 @@ class MediaClock:
         self._play()
         if self.thrifty:
             self._take(halfway=False)
+
+    def _last_due_s(self, now_s: float) -> float:
+        """When the clocks of the machine's common tick in this phase last ticked."""
+        ticks = (now_s - self._phase_s) / TICK_S
+        return math.floor(ticks + _ROUNDING) * TICK_S + self._phase_s
 
     def _half_tick(self) -> None:
         self._due_s += TICK_S

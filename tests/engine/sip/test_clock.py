@@ -88,7 +88,7 @@ def test_a_busy_clock_polls_plays_polls_and_captures_in_turn(time: Time) -> None
     time.pass_ticks(6)
     rig.clock.stop()
     turn = ["poll", "play", "poll", "capture"]
-    assert rig.done[:13] == ["poll", *turn * 3]
+    assert rig.done[:12] == turn * 3
     assert rig.clock.meter.take().ticks == rig.done.count("play")
 
 
@@ -99,8 +99,8 @@ def test_a_thrifty_clock_plays_and_captures_in_one_wake_up(time: Time) -> None:
     rig.clock.start()
     time.pass_ticks(6)
     rig.clock.stop()
-    assert rig.done[:3] == ["poll", "poll", "play"]  # the far end has sent nothing yet
-    assert rig.done[3:13] == [
+    assert rig.done[:2] == ["poll", "play"]  # the far end has sent nothing yet
+    assert rig.done[2:12] == [
         "poll",
         "play",
         "capture",
@@ -171,7 +171,7 @@ def test_a_stall_is_caught_up_when_short_and_passed_over_when_long(time: Time) -
     time.stall(5)
     time.pass_ticks(4)
     assert rig.done.count("play") == 1 + 5 + 4
-    time.stall(50.5)
+    time.stall(50)
     time.pass_ticks(4)
     rig.clock.stop()
     assert rig.done.count("play") == 10 + 1 + 4
