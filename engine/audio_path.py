@@ -21,6 +21,9 @@ _TAIL_FRAMES = 10
 class Agent(Protocol):
     """What the path needs of a joined agent."""
 
+    @property
+    def dropped_frames(self) -> int: ...
+
     def send_audio(self, pcm: bytes) -> None: ...
 
 
@@ -44,6 +47,7 @@ class AudioPath:
         # the agent's end
         self._bridge: Bridge | None = None
         self._agent: Agent | None = None
+        self._dropped_frames = 0
         self._early: deque[bytes] | None = None
         self._spoke = False
         self._tail: int | None = None
@@ -91,6 +95,8 @@ class AudioPath:
 
     def leave(self) -> None:
         """The agent's connection is closed: it hears nothing more, and what it said before is still played."""
+        if self._agent is not None:
+            self._dropped_frames = self._agent.dropped_frames
         self._agent = None
 
     def play_out(self) -> None:
@@ -116,8 +122,11 @@ class AudioPath:
         return self._bridge is not None and self._bridge.playing
 
     def stats(self) -> Mapping[str, object]:
-        """The bridge's counters (``BridgeStats``); empty when no agent was joined."""
-        return {} if self._bridge is None else asdict(self._bridge.stats())
+        """The counters, once the agent has left: the bridge's (``BridgeStats``), and the frames from the caller that
+        it read too slowly to get; empty when no agent was joined."""
+        if self._bridge is None:
+            return {}
+        return {**asdict(self._bridge.stats()), "frames_from_caller_dropped": self._dropped_frames}
 
     # -- every 20 ms ---------------------------------------------------------------------------------------------------
 

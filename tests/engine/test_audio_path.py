@@ -29,6 +29,7 @@ class Rig:
     def __init__(self, ptime_ms: int = 20) -> None:
         self.told: list[str] = []
         self.heard: list[bytes] = []
+        self.dropped_frames = 3
         self.stream = FakeStream(ptime_ms)
         self.path = AudioPath(
             on_first_word=lambda: self.told.append("first word"),
@@ -112,3 +113,5 @@ def test_on_hold_the_agent_hears_silence_at_the_rate_of_the_last_stream_and_a_pl
     rig.tick(2)
     assert (rig.heard, rig.path.codec_rate_hz) == ([bytes(320)] * 2, None)
     assert rig.path.stats()["frames_from_caller"] == 2
+    rig.path.leave()
+    assert rig.path.stats()["frames_from_caller_dropped"] == 3

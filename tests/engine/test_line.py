@@ -75,6 +75,7 @@ class FakeAgent:
         self.heard: list[bytes] = []
         self.told: list[dict[str, object]] = []
         self.closed_by_us = False
+        self.dropped_frames = 0
         self.on_audio: Callable[[bytes], None]
         self.on_event: Callable[[SessionEvent], None]
         self.on_closed: Callable[[Closed], None]
