@@ -12,7 +12,7 @@ from pathlib import Path
 from engine import numbering
 from engine.agents import UltravoxAgents
 from engine.call import CallLimits
-from engine.config import Config, RetentionConfig
+from engine.config import Config, RetentionConfig, WebhooksConfig
 from engine.engine import Engine
 from engine.guard import Guard
 from engine.live_realm import LiveRealm
@@ -54,12 +54,7 @@ async def running_engine(
     async with contextlib.AsyncExitStack() as closing:
         store = await open_store(config.store.url, show_call=show_call)
         closing.push_async_callback(store.aclose)
-        allow_private = config.webhooks.allow_private
-        sender = Sender(allow_private=allow_private)
-        closing.push_async_callback(sender.aclose)
-        dispatcher = Dispatcher(store, sender.post)
-        dispatcher.start()
-        closing.push_async_callback(dispatcher.close)
+        webhooks = await closing.enter_async_context(_delivering(config.webhooks, store))
         supervisor = Supervisor()
         closing.push_async_callback(supervisor.close)
         engine: Engine  # the realms' events go to it, and it is built from the realms
@@ -82,7 +77,6 @@ async def running_engine(
         )
         realms = {Environment.LIVE: live.realm(), Environment.TEST: sandbox.realm()}
         guard = Guard(config.guard)
-        webhooks = WebhookRegistry(store, allow_private=allow_private)
         engine = Engine(realms=realms, store=store, keys=store, webhooks=webhooks, limits=limits, guard=guard)
         await engine.recover()
         if config.trunks:
@@ -90,12 +84,23 @@ async def running_engine(
             await live.start()
         else:
             await sandbox.start()
-        watching = asyncio.create_task(watch_over(engine.sweep))
-        closing.callback(watching.cancel)
-        keeping = asyncio.create_task(_keep(config.retention, store))
-        closing.callback(keeping.cancel)
+        for work in (watch_over(engine.sweep), _keep(config.retention, store)):
+            closing.callback(asyncio.create_task(work).cancel)
         closing.push_async_callback(engine.close)
         yield engine
+
+
+@asynccontextmanager
+async def _delivering(config: WebhooksConfig, store: Store) -> AsyncIterator[WebhookRegistry]:
+    """The webhooks, told until the block ends."""
+    sender = Sender(allow_private=config.allow_private)
+    dispatcher = Dispatcher(store, sender.post)
+    dispatcher.start()
+    try:
+        yield WebhookRegistry(store, allow_private=config.allow_private)
+    finally:
+        await dispatcher.close()
+        await sender.aclose()
 
 
 async def _keep(retention: RetentionConfig, store: Store) -> None:

@@ -262,7 +262,8 @@ class Engine:
             if call.leg is not None and not self._realms[call.record.environment].pool.carries(call.leg):
                 call.lost(call.leg)  # unless its end is known already and waits to be taken in
             call.check()
-        self._spawn(self._recovery.settle())
+        if self._recovery.doubtful:
+            self._spawn(self._recovery.settle())
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

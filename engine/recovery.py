@@ -23,7 +23,8 @@ class Recovery:
     def __init__(self, store: CallStore, *, max_duration_s: float) -> None:
         self._store = store
         self._max_duration_s = max_duration_s
-        self._doubtful: set[CallId] = set()
+        self.doubtful: set[CallId] = set()
+        """What ``settle`` is to be called for."""
 
     async def recover(self) -> int:
         """Make the calls final that were live when the process died; returns how many there were."""
@@ -36,17 +37,17 @@ class Recovery:
 
     def doubt(self, call_id: CallId) -> None:
         """The call was refused because the store failed; what it was asked may have reached the disk before."""
-        self._doubtful.add(call_id)
+        self.doubtful.add(call_id)
 
     async def settle(self) -> None:
         """Make final which of the doubtful calls are there; while the store fails they stay doubtful."""
-        doubtful, self._doubtful = self._doubtful, set()
+        doubtful, self.doubtful = self.doubtful, set()  # another one may begin before this one is over
         try:
-            for call in await self._store.live() if doubtful else ():
+            for call in await self._store.live():
                 if call.id in doubtful:
                     await self._finish(call, _REFUSED)
         except StoreUnavailable:
-            self._doubtful |= doubtful
+            self.doubtful |= doubtful
 
     async def _finish(self, call: CallRecord, outcome: Outcome) -> None:
         now = datetime.now(UTC)

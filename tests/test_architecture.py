@@ -75,7 +75,7 @@ TESTED_ELSEWHERE = {
     "engine/registrar_process.py": "tests/sip/test_registration.py",
     "engine/sandbox/carrier.py": "tests/engine/sandbox/test_realm.py",
     "engine/sandbox/ultravox/client_effects.py": "tests/engine/sandbox/ultravox/test_conversation.py",
-    "engine/sip/bridge.py": "tests/sip/test_bridge.py",
+    "engine/sip/conference_bridge.py": "tests/sip/test_conference_bridge.py",
     "engine/sip/demands.py": "tests/sip/test_secure_calls.py",
     "engine/sip/ended_legs.py": "tests/sip/test_plain_calls.py",
     "engine/sip/leg.py": "tests/sip/test_plain_calls.py",

@@ -38,7 +38,7 @@ _configure = pjlib.pjmedia_conf_configure_port
 _configure.argtypes = (ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_int)
 
 
-class Bridge:
+class ConferenceBridge:
     """The bridge of the process's endpoint, which has no sound device from now on."""
 
     def __init__(self) -> None:
@@ -69,6 +69,6 @@ class Bridge:
 
 
 @cache
-def bridge() -> Bridge:
+def conference_bridge() -> ConferenceBridge:
     """The process's, once its library has started."""
-    return Bridge()
+    return ConferenceBridge()

@@ -13,7 +13,7 @@ from engine.commands import Dtmf
 from engine.dtmf import DIGITS, info_digit
 from engine.errors import SipError
 from engine.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
-from engine.sip.bridge import bridge
+from engine.sip.conference_bridge import conference_bridge
 from engine.sip.demands import Demands
 from engine.sip.ended_legs import hold
 from engine.sip.library import accept_in_dialog
@@ -235,7 +235,7 @@ class Leg(pj.Call):
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-        bridge().stream_ended()
+        conference_bridge().stream_ended()
         self._listener.on_media(None)
         self._rtp.add(self.getStreamStat(prm.streamIdx))
 
