@@ -15,7 +15,7 @@ _MAX_OWED_S = 0.2  # beyond this a stall is not made up: the jitter buffers at b
 
 
 class MediaClock:
-    """Calls ``play`` and ``capture`` once in each 20 ms, ``poll`` before either.
+    """Calls ``play`` and ``capture`` once in each 20 ms, and ``poll`` in the wake-up of the latter, first.
 
     All clocks of a machine tick together, ``phase_s`` after each whole 20 ms of its monotonic time: a worker finds in
     the processor's caches what the one before it has just used.
@@ -84,7 +84,8 @@ class MediaClock:
             self._timer = self._loop.call_at(self._due_s, self._tick)
         else:
             self._timer = self._loop.call_at(self._due_s + TICK_S / 2, self._half_tick)
-        self._poll()
+        if self.thrifty:
+            self._poll()
         self._play()
         if self.thrifty:
             self._take(halfway=False)
