@@ -55,7 +55,7 @@ async def running_engine(
         store = await open_store(config.store.url, show_call=show_call)
         closing.push_async_callback(store.aclose)
         webhooks = await closing.enter_async_context(_delivering(config.webhooks, store))
-        supervisor = Supervisor()
+        supervisor = Supervisor(lines_per_worker=config.sip.worker_lines)
         closing.push_async_callback(supervisor.close)
         engine: Engine  # the realms' events go to it, and it is built from the realms
         sandbox = Sandbox(

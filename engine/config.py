@@ -21,11 +21,13 @@ from engine.config_values import (
     WebUrl,
 )
 from engine.guard_config import GuardConfig
-from engine.pjsip_limits import LINES_PER_WORKER, MAX_ACCOUNTS
+from engine.pjsip_limits import LINES_PER_INSTANCE, MAX_ACCOUNTS
 from engine.trunk_config import TrunkConfig
 
 SPARE_WORKERS = 2
 """Beyond what ``max_calls`` needs: for the spare lines, and for a process that is still ending."""
+_LARGEST_LOSS = 1 / 6
+"""Of ``max_calls``: what goes with one worker."""
 
 
 class HttpConfig(Section):
@@ -58,8 +60,10 @@ class SipConfig(Section):
     """The registrar process."""
     max_calls: int = Field(default=32, ge=1)
     """Concurrent calls, whatever their kind."""
+    lines_per_worker: int = Field(default=16, ge=LINES_PER_INSTANCE)
+    """Calls in one worker process, at most; and at most an eighth of ``max_calls``, or four."""
     worker_ports: Ports = Field(default=PortRange(5062, 5199), validate_default=True)
-    """One SIP port a worker."""
+    """One SIP port for each four calls."""
     rtp_ports: Ports = Field(default=PortRange(16000, 17999), validate_default=True)
     """RTP on the even ports, RTCP on the odd ones (RFC 3550 §11)."""
     public_address: OptionalIpAddress = ""
@@ -84,10 +88,29 @@ class SipConfig(Section):
     def _every_worker_has_a_port(cls, ports: PortRange, info: ValidationInfo) -> PortRange:
         if info.data.get("port") in ports:
             raise ValueError(f"{ports} includes sip.port {info.data['port']}, which is the registrar's own")
-        workers = math.ceil(info.data.get("max_calls", 1) / LINES_PER_WORKER) + SPARE_WORKERS
-        if len(ports) < workers:
-            raise ValueError(f"{len(ports)} ports are too few: max_calls needs {workers}, one for each worker")
+        needed = math.ceil(info.data.get("max_calls", 1) / LINES_PER_INSTANCE) + SPARE_WORKERS
+        if len(ports) < needed:
+            raise ValueError(f"{len(ports)} ports are too few: max_calls needs {needed}, one for each four, and two")
         return ports
+
+    @property
+    def instances(self) -> int:
+        """How many PJSIPs a worker holds (``engine.sip.instances``), each with a SIP port of its own."""
+        most = min(self.lines_per_worker, int(self.max_calls * _LARGEST_LOSS)) // LINES_PER_INSTANCE
+        return next((n for n in range(most, 1, -1) if n * self._workers(n) <= len(self.worker_ports)), 1)
+
+    @property
+    def worker_lines(self) -> int:
+        """How many calls a worker holds."""
+        return self.instances * LINES_PER_INSTANCE
+
+    @property
+    def workers(self) -> int:
+        """How many processes ``max_calls`` takes, with the spare ones."""
+        return self._workers(self.instances)
+
+    def _workers(self, instances: int) -> int:
+        return math.ceil(self.max_calls / (instances * LINES_PER_INSTANCE)) + SPARE_WORKERS
 
     @field_validator("rtp_ports")
     @classmethod

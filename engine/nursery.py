@@ -56,13 +56,13 @@ class Exited:
     status: int
 
 
-def main(control_fd: int) -> NoReturn:
+def main(control_fd: int, lines_per_worker: int) -> NoReturn:
     """Serve until the control process closes its end; the children notice that by themselves."""
     setproctitle.setproctitle("trunkline: nursery")
     # The terminal's Ctrl-C and a service manager's TERM reach the whole group: the control process decides, not they.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    importlib.import_module(WORKER).prepare()
+    importlib.import_module(WORKER).prepare(lines_per_worker)
     gc.collect()
     gc.freeze()
     control = socket.socket(fileno=control_fd)
@@ -145,4 +145,4 @@ def _fork(control: socket.socket, spawn: Spawn, fd: int, parents: tuple[selector
 
 if __name__ == "__main__":
     # Not this copy of the module: what it sends is pickled under the name it is imported by.
-    importlib.import_module("engine.nursery").main(int(sys.argv[1]))
+    importlib.import_module("engine.nursery").main(*map(int, sys.argv[1:]))

@@ -11,7 +11,7 @@ from engine.commands import Command, HangUp
 from engine.errors import EngineError
 from engine.events import Alive, CallEvent, Event, Heartbeat, LegEnded, LineFree, Probed, Ready, Registration
 from engine.outcome import WORKER_LOST
-from engine.pjsip_limits import LINES_PER_WORKER
+from engine.pjsip_limits import LINES_PER_INSTANCE
 from engine.pooled_worker import COOLING_S, PooledWorker, StartChild
 from engine.records import CallId
 
@@ -38,6 +38,7 @@ class WorkerPool:
         *,
         max_calls: int,
         slots: int,
+        lines_per_worker: int = LINES_PER_INSTANCE,
         on_event: Callable[[CallEvent], None],
         on_lost: Callable[[CallId], None],
         spare_lines: int = SPARE_LINES,
@@ -45,6 +46,7 @@ class WorkerPool:
         self.max_calls = max_calls
         self._start_child = start_child
         self._slots = slots
+        self._lines_per_worker = lines_per_worker
         self._spare_lines = spare_lines
         self._on_event = on_event
         self._on_lost = on_lost
@@ -134,14 +136,18 @@ class WorkerPool:
     # -- the workers ---------------------------------------------------------------------------------------------------
 
     def _fullest_with_room(self) -> PooledWorker | None:
-        # Packed, so that others stay idle and can go.
-        return max((w for w in self._workers.values() if w.free > 0), key=lambda w: len(w.calls), default=None)
+        # Packed, so that others stay idle and can go; but few in each while there are few, for they are lost together.
+        return max(
+            (w for w in self._workers.values() if w.free > 0),
+            key=lambda w: (len(w.calls) < LINES_PER_INSTANCE, len(w.calls)),
+            default=None,
+        )
 
     def _refill(self, wanted: int = 0) -> None:
         """Start what is missing to the spare lines, let go of what has long been idle."""
         if self.closed:
             return
-        known = next((w.lines for w in self._workers.values() if w.lines), LINES_PER_WORKER)
+        known = next((w.lines for w in self._workers.values() if w.lines), self._lines_per_worker)
         free = sum(w.free if w.lines else known for w in self._workers.values())
         busy = len(self._by_call)
         target = min(max(self._spare_lines, wanted), max(wanted, self.max_calls - busy))

@@ -32,12 +32,14 @@ class StackSettings:
 class WorkerSettings:
     """A worker's or the registrar's.
 
+    ``lines``: how many calls a worker is to hold; it holds as many as PJSIP does, or more.
     ``real_time``: a worker asks for precedence (``engine.precedence``). ``phase_s``: its place in the machine's common
     tick (``engine.sip.clock``). ``rtp_timeout_s``: how long a far end may send nothing.
     """
 
     stack: StackSettings
     log: LogSettings
+    lines: int = 1
     real_time: bool = True
     phase_s: float = 0.0
     rtp_timeout_s: float = 30.0

@@ -52,9 +52,13 @@ class ChildProcess:
 
 
 class Supervisor:
-    """Starts processes through the nursery, and the nursery again when it died."""
+    """Starts processes through the nursery, and the nursery again when it died.
 
-    def __init__(self) -> None:
+    ``lines_per_worker``: what the nursery is to load for its workers (``engine.sip.instances``).
+    """
+
+    def __init__(self, *, lines_per_worker: int = 1) -> None:
+        self._lines_per_worker = lines_per_worker
         self._nursery: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
         self._fertile = False
@@ -169,6 +173,7 @@ class Supervisor:
                             "-m",
                             "engine.nursery",
                             str(theirs.fileno()),
+                            str(self._lines_per_worker),
                             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # numpy must not bring threads to a fork
                             pass_fds=[theirs.fileno()],
                             stdin=asyncio.subprocess.DEVNULL,

@@ -11,7 +11,7 @@ import logging
 import resource
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvloop
 
@@ -26,6 +26,7 @@ from engine.pipe import Pipe, open_pipe
 from engine.precedence import take_precedence
 from engine.process_settings import WorkerSettings
 from engine.records import CallId
+from engine.sip import instances
 from engine.sip.clock import TICK_S, MediaClock
 from engine.sip.stack import SipStack
 from engine.sip_leg import LegListener, SipLeg
@@ -46,8 +47,10 @@ _FAREWELL_S = 3.0
 class Worker:
     """Runs commands, reports events, and ends when it is told to or the control process is gone."""
 
-    def __init__(self, stack: SipStack, tls: ssl.SSLContext, settings: WorkerSettings, *, real_time: bool) -> None:
-        self._stack = stack
+    def __init__(
+        self, stacks: Sequence[SipStack], tls: ssl.SSLContext, settings: WorkerSettings, *, real_time: bool
+    ) -> None:
+        self._stacks = stacks
         self._real_time = real_time
         self._rtp_timeout_s = settings.rtp_timeout_s
         self._tls = tls
@@ -57,7 +60,7 @@ class Worker:
         self._idle = asyncio.Event()
         play, capture = (functools.partial(self._each, act) for act in (AudioPath.play, AudioPath.capture))
         self._clock = MediaClock(
-            poll=stack.poll,
+            poll=self._poll,
             play=play,
             capture=capture,
             busy=lambda: bool(self._lines),
@@ -70,8 +73,10 @@ class Worker:
         """Work until stopped; afterwards every call is hung up."""
         self._pipe = await open_pipe(end, self._on_command, self._stopping.set)
         self._clock.start()
-        self._heed_sip()
-        self._emit(Ready(lines=self._stack.lines, sip_port=self._stack.sip_port, real_time=self._real_time))
+        for stack in self._stacks:
+            self._heed(stack)
+        lines = sum(stack.lines for stack in self._stacks)
+        self._emit(Ready(lines=lines, sip_port=self._stacks[0].sip_port, real_time=self._real_time))
         heart = asyncio.create_task(self._beat())
         await self._stopping.wait()
         self._idle.clear()
@@ -96,15 +101,19 @@ class Worker:
         log.exception("a call failed in its worker; it is ended", extra={"call": line.call_id})
         line.hang_up(engine_error("An internal error ended the call."))
 
-    def _heed_sip(self) -> None:
-        """Serve the next SIP message when it comes, not at the next tick: an answered callee waits for nothing."""
-        asyncio.get_running_loop().add_reader(self._stack.udp_socket, self._on_sip)
+    def _poll(self) -> None:
+        for stack in self._stacks:
+            stack.poll()
 
-    def _on_sip(self) -> None:
+    def _heed(self, stack: SipStack) -> None:
+        """Serve the next SIP message when it comes, not at the next tick: an answered callee waits for nothing."""
+        asyncio.get_running_loop().add_reader(stack.udp_socket, self._on_sip, stack)
+
+    def _on_sip(self, stack: SipStack) -> None:
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._stack.udp_socket)
-        loop.call_later(TICK_S, self._heed_sip)  # one in a tick: a flood of messages has to wait, not the audio
-        self._stack.poll()
+        loop.remove_reader(stack.udp_socket)
+        loop.call_later(TICK_S, self._heed, stack)  # one in a tick: a flood of messages has to wait, not the audio
+        stack.poll()
 
     def _on_command(self, command: Command) -> None:
         match command:
@@ -132,7 +141,7 @@ class Worker:
             self._failed(line)
 
     def _send_invite(self, dial: Dial, listener: LegListener) -> SipLeg:
-        return self._stack.dial(
+        return max(self._stacks, key=lambda stack: stack.free_lines).dial(
             dial.trunk,
             listener,
             from_number=dial.from_number,
@@ -180,9 +189,9 @@ def main(end: socket.socket, settings: WorkerSettings) -> None:
 
 
 async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
-    stack = SipStack(settings.stack)
+    stacks = instances.start(settings.stack, settings.lines)
     real_time = settings.real_time and take_precedence()
-    await Worker(stack, tls_context(), settings, real_time=real_time).serve(end)
+    await Worker(stacks, tls_context(), settings, real_time=real_time).serve(end)
 
 
 @functools.cache
@@ -191,8 +200,10 @@ def tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def prepare() -> None:
-    """Do once, in the nursery, what would make a tick late: load certificates, build the resamplers' filters."""
+def prepare(lines: int) -> None:
+    """Do once, in the nursery, what would make a tick late: load PJSIP as often as so many lines need it, and
+    certificates; build the resamplers' filters."""
+    instances.load(lines)
     tls_context()
     for source_hz, target_hz in itertools.permutations(_RATES_HZ, 2):
         Resampler(source_hz, target_hz)

@@ -78,6 +78,7 @@ TESTED_ELSEWHERE = {
     "engine/sip/conference_bridge.py": "tests/sip/test_conference_bridge.py",
     "engine/sip/demands.py": "tests/sip/test_secure_calls.py",
     "engine/sip/ended_legs.py": "tests/sip/test_plain_calls.py",
+    "engine/sip/instances.py": "tests/sip/test_instances.py",
     "engine/sip/leg.py": "tests/sip/test_plain_calls.py",
     "engine/sip/library.py": "tests/sip/",
     "engine/sip/name_cache.py": "tests/sip/test_secure_calls.py",

@@ -11,10 +11,9 @@ from typing import Any
 import typer
 
 from api.cli.client import url_of
-from engine.config import SPARE_WORKERS, Config
+from engine.config import Config
 from engine.config_file import find_config, load_config
 from engine.guard_config import ANYWHERE, GuardConfig
-from engine.pjsip_limits import LINES_PER_WORKER
 from engine.trunk_config import TrunkConfig
 
 
@@ -45,8 +44,7 @@ def forecast(config: Config) -> Iterator[str]:
     """What `trunkline serve` will do with it, a line each."""
     sip = config.sip
     yield f"API: {url_of(config.http)}, calls and keys kept in {config.store.url}."
-    workers = -(-sip.max_calls // LINES_PER_WORKER) + SPARE_WORKERS
-    yield f"Calls: at most {sip.max_calls} at once, in {workers} workers; phones ring for {sip.ring_timeout_s:g} s."
+    yield f"Calls: at most {sip.max_calls} at once, in {sip.workers} workers; phones ring for {sip.ring_timeout_s:g} s."
     if not config.trunks:
         yield "Trunks: none, so tk_live_ keys can place no call; tk_test_ keys call in the sandbox."
     else:

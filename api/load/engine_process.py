@@ -16,14 +16,16 @@ import httpx
 from api.load.child import LoadFailed, child, python, until
 from api.load.plan import Plan
 from api.load.processes import Family
-from engine.config import SPARE_WORKERS, Config
+from engine.config import Config
 from engine.config_file import load_config
-from engine.pjsip_limits import LINES_PER_WORKER
+from engine.pjsip_limits import LINES_PER_INSTANCE
 
 MakeKey = Callable[[Config], Awaitable[str]]
 """Makes an API key in the store of that configuration."""
 
 _RTP_PORTS_PER_CALL: Final = 4
+_SPARE_SIP_PORTS: Final = 12
+"""So many that they hold no worker to fewer calls than it may have."""
 _READY_S: Final = 30.0
 _URL: Final = re.compile(r"Trunkline answers at (http\S+)\.\s")
 
@@ -49,7 +51,7 @@ class Ports:
 
     @property
     def workers(self) -> range:
-        return range(self.first + 20, self.first + 20 + math.ceil(self.lines / LINES_PER_WORKER) + SPARE_WORKERS)
+        return range(self.first + 20, self.first + 20 + math.ceil(self.lines / LINES_PER_INSTANCE) + _SPARE_SIP_PORTS)
 
     @property
     def rtp(self) -> range:

@@ -10,8 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from engine.pjsip_limits import LINES_PER_WORKER
-
 
 @lru_cache(maxsize=1)
 def machine() -> dict[str, Any]:
@@ -22,7 +20,6 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "pjsua2": importlib.metadata.version("pjsua2-python"),
-        "lines_per_worker": LINES_PER_WORKER,
         "commit": _commit(),
     }
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import glob
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pjsua2 as pj
 
-_path = glob.glob(os.path.join(os.path.dirname(pj.__file__), "_pjsua2*.so"))[0]
-
 # PyDLL keeps the GIL: what is called through it takes microseconds, and the process has one thread.
-pjlib = ctypes.PyDLL(_path)
+pjlib = ctypes.PyDLL(str(pj._pjsua2.__file__))
 
 _dialog_of = pjlib.pjsip_rdata_get_dlg
 _dialog_of.argtypes = (ctypes.c_void_p,)

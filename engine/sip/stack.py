@@ -22,7 +22,7 @@ from engine.sip.demands import Demands
 from engine.sip.ended_legs import let_go
 from engine.sip.inspection import Inspection
 from engine.sip.leg import Leg
-from engine.sip.library import line_limit, set_log_level
+from engine.sip.library import line_limit, lines_in_use, set_log_level
 from engine.sip.name_cache import remember
 from engine.sip.transports import Endpoint, Transports, mark
 from engine.sip_leg import LegListener
@@ -129,6 +129,11 @@ class SipStack:
                 break
         let_go()
         self._bridge.settle()
+
+    @property
+    def free_lines(self) -> int:
+        """How many calls more it can hold now."""
+        return self.lines - len(lines_in_use())
 
     def dial(
         self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str

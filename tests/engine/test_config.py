@@ -118,6 +118,25 @@ def test_environment_variables_are_put_in_anywhere_in_a_string(written: str, rea
     assert config.trunks[0].password.reveal() == read
 
 
+@pytest.mark.parametrize(
+    ("sip", "lines", "workers"),
+    [
+        pytest.param("", 4, 10, id="the default: a lost worker takes four calls of 32"),
+        pytest.param("max_calls = 4", 4, 3, id="fewer than that no worker holds"),
+        pytest.param("max_calls = 60", 8, 10, id="a sixth of the calls is ten"),
+        pytest.param("max_calls = 100", 16, 9, id="as many as it may"),
+        pytest.param("max_calls = 400", 16, 27, id="and no more"),
+        pytest.param("max_calls = 100\nlines_per_worker = 8", 8, 15, id="or as few as are wanted"),
+        pytest.param("max_calls = 100\nlines_per_worker = 7", 4, 27, id="in whole instances of PJSIP"),
+        pytest.param('max_calls = 100\nworker_ports = "5062-5090"', 4, 27, id="29 SIP ports are too few for more"),
+        pytest.param('max_calls = 100\nworker_ports = "5062-5095"', 12, 11, id="34 are enough for eleven times three"),
+    ],
+)
+def test_a_worker_holds_many_lines_where_many_are_wanted(sip: str, lines: int, workers: int) -> None:
+    config = load(f"[sip]\n{sip}").sip
+    assert (config.worker_lines, config.workers) == (lines, workers)
+
+
 PAGE = {
     '[http]\nport = "8080"': {"http.port": "expected a whole number"},
     "[http]\nport = 70000": {"http.port": "expected 65535 or less, not 70000"},
@@ -127,6 +146,7 @@ PAGE = {
     '[store]\nurl = "trunkline.db"': {
         "store.url": "expected sqlite:/// and the path of a file, such as sqlite:///trunkline.db"
     },
+    "[sip]\nlines_per_worker = 3": {"sip.lines_per_worker": "expected 4 or more, not 3"},
     "[sip]\nmax_calls = 0": {"sip.max_calls": "expected 1 or more, not 0"},
     "[sip]\nport = 5100": {"sip.worker_ports": "5062-5199 includes sip.port 5100, which is the registrar's own"},
     '[sip]\nbind = "eth0"': {"sip.bind": "expected an IP address, not 'eth0'"},
@@ -136,7 +156,7 @@ PAGE = {
     },
     '[sip]\nworker_ports = "5062"': {"sip.worker_ports": "expected two ports such as \"5062-5199\", not '5062'"},
     '[sip]\nworker_ports = "5062-5070"': {
-        "sip.worker_ports": "9 ports are too few: max_calls needs 10, one for each worker"
+        "sip.worker_ports": "9 ports are too few: max_calls needs 10, one for each four, and two"
     },
     '[sip]\nrtp_ports = "16001-18000"': {
         "sip.rtp_ports": "expected an even first and an odd last port (RTP with its RTCP), not 16001-18000"
@@ -147,7 +167,7 @@ PAGE = {
     '[sip]\nrtp_ports = "5100-5999"': {"sip.rtp_ports": "5100-5999 overlaps sip.worker_ports 5062-5199"},
     '[sip]\nrtp_ports = "4000-5061"': {"sip.rtp_ports": "4000-5061 includes sip.port 5060"},
     "[sip]\nmax_calls = 600": {
-        "sip.worker_ports": "138 ports are too few: max_calls needs 152, one for each worker",
+        "sip.worker_ports": "138 ports are too few: max_calls needs 152, one for each four, and two",
         "sip.rtp_ports": "2000 ports are too few: max_calls needs 2400, four for each call",
     },
     "[sip]\nring_timeout = 60": {"sip.ring_timeout": 'expected a time such as "60s", "2m" or "1h", not 60'},

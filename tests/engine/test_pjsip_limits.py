@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from engine.pjsip_limits import LINES_PER_WORKER
+from engine.pjsip_limits import LINES_PER_INSTANCE
 
 _LINES = """
 import os
@@ -19,4 +19,4 @@ os._exit(0)
 
 def test_the_stock_build_holds_as_many_calls_as_are_reckoned_with() -> None:
     told = subprocess.run([sys.executable, "-c", _LINES], check=True, capture_output=True, timeout=30)
-    assert int(told.stdout) == LINES_PER_WORKER
+    assert int(told.stdout) == LINES_PER_INSTANCE

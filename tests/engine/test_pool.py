@@ -108,6 +108,15 @@ async def test_calls_share_a_worker_until_its_lines_are_used() -> None:
     await rig.pool.close()
 
 
+async def test_calls_are_spread_while_they_are_few_and_packed_when_they_are_many() -> None:
+    rig = Rig(max_calls=32, slots=2, lines=16, spare_lines=17)
+    rig.pool.warm_up()
+    await settle()
+    slots = [await rig.lease(CallId(str(number))) for number in range(24)]
+    assert [sorted(slots[:count]).count(0) for count in (4, 8, 24)] == [4, 4, 16]
+    await rig.pool.close()
+
+
 async def test_a_freed_line_is_leased_again() -> None:
     rig = Rig(max_calls=1, slots=1, lines=1)
     await rig.lease(CallId("a"))

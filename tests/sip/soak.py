@@ -35,6 +35,8 @@ NOISE_KB: Final = {"control": 4096, "worker": 8192}
 """SQLite's page cache; in a worker what waits for Python's collector (20,000 objects) and for timers of SIP (32 s)."""
 SAMPLE_S: Final = 10.0
 _WARM_UP_S: Final = 20.0
+_MAX_CALLS: Final = 100
+"""So many that a worker holds sixteen."""
 _READERS: Final = 2
 _IDLE_S: Final = 90.0
 """An idle worker is let go after a minute."""
@@ -300,7 +302,7 @@ async def main(minutes: float, rate: float, calls: int) -> None:
     far_ends = {
         caller: Trunk(scenario, rtp_echo=caller == ANSWERS, hold_ms=700) for caller, scenario in FAR_ENDS.items()
     }
-    async with stage(far_ends, max_calls=int(rate * 6) + 8, ring_timeout="3s", on_join=agent) as on:
+    async with stage(far_ends, max_calls=max(_MAX_CALLS, int(rate * 6)), ring_timeout="3s", on_join=agent) as on:
         family, soak = Family(on.server.pid), Soak(on)
         print(f"warming up: {_WARM_UP_S:.0f} s of calls, then until idle workers are let go", flush=True)
         fresh = await Sample.now(on, family)

@@ -1,9 +1,12 @@
 """The part of PJSIP 2.15's pjsua2 binding that Trunkline uses."""
 
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
+
+_pjsua2: ModuleType
 
 PJSIP_TRANSPORT_UDP: int
 PJSIP_TRANSPORT_TCP: int

@@ -1,0 +1,99 @@
+"""Several PJSIPs in one process, each with tables of its own.
+
+The stock build's tables hold four calls, and a process costs more than four calls do: memory, wake-ups, caches. The
+tables are data of the shared library. A copy of its file is another library with other tables; the binding, and this
+package, whose classes derive from the binding's, are imported once more for each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+
+import pjsua2 as pj
+
+import engine
+from engine.errors import SipError
+from engine.pjsip_limits import LINES_PER_INSTANCE
+from engine.process_settings import StackSettings
+from engine.sip.stack import SipStack
+
+log = logging.getLogger("trunkline.sip")
+
+_stacks: list[type[SipStack]] = [SipStack]
+_modules: list[dict[str, ModuleType]] = []
+"""What was imported for each copy: SWIG's types go with the module that keeps them."""
+
+
+def load(lines: int) -> None:
+    """Have room for ``lines`` calls. Takes a tenth of a second for each copy: to be called before any fork.
+
+    Raises ``SipError`` where the system does not let a copy be loaded.
+    """
+    with ExitStack() as copies:
+        while len(_stacks) * LINES_PER_INSTANCE < lines:
+            try:
+                _load_copy(copies)
+            except (OSError, ImportError) as error:
+                hint = f"Set sip.lines_per_worker to {LINES_PER_INSTANCE}."
+                raise SipError(f"A second PJSIP cannot be loaded: {error}. {hint}") from error
+
+
+def start(settings: StackSettings, lines: int) -> list[SipStack]:
+    """As many stacks as ``lines`` calls need, of those that were loaded: each on the next SIP port, with its share of
+    the RTP ports."""
+    share = (settings.rtp_last - settings.rtp_first + 1) // len(_stacks) // 2 * 2
+    started: list[SipStack] = []
+    for place, stack in enumerate(_stacks):
+        first = settings.rtp_first + place * share
+        port = settings.sip_port and settings.sip_port + place
+        started.append(stack(replace(settings, sip_port=port, rtp_first=first, rtp_last=first + share - 1)))
+        if sum(one.lines for one in started) >= lines:  # a site's own build may hold more than the stock one
+            break
+    return started
+
+
+def _load_copy(copies: ExitStack) -> None:
+    """Import a copy of the library, with all that is built on it, in place of the first; then put that back."""
+    library = pj._pjsua2
+    first = _take_out()
+    try:
+        loader = ExtensionFileLoader(library.__name__, _copy(str(library.__file__), copies))
+        spec = spec_from_file_location(loader.name, loader.path, loader=loader)
+        assert spec is not None
+        sys.modules[loader.name] = copy = module_from_spec(spec)
+        loader.exec_module(copy)
+        _stacks.append(importlib.import_module(SipStack.__module__).SipStack)
+        _modules.append(_take_out())
+    finally:
+        sys.modules.update(first)
+        vars(engine)["sip"] = first["engine.sip"]
+
+
+def _take_out() -> dict[str, ModuleType]:
+    """Everything that belongs to one library, no longer imported."""
+    roots = ("pjsua2", "_pjsua2", "engine.sip")
+    ours = [
+        name
+        for name in sys.modules
+        if name.startswith(("swig_runtime_data", *(f"{root}." for root in roots))) or name in roots
+    ]
+    return {name: sys.modules.pop(name) for name in ours if name != __name__}
+
+
+def _copy(path: str, copies: ExitStack) -> str:
+    """The path of a copy that is gone with the process; each is open until all are loaded, so that no two share a
+    path, by which the loader knows what it has loaded already."""
+    copy = os.memfd_create("pjsua2")
+    copies.callback(os.close, copy)
+    with open(path, "rb") as source:
+        while os.sendfile(copy, source.fileno(), None, 2**30):
+            pass
+    return f"/proc/self/fd/{copy}"
