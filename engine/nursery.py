@@ -20,6 +20,7 @@ from typing import NoReturn
 
 import setproctitle
 
+from engine.errors import EngineError
 from engine.pipe import receive
 
 WORKER = "engine.worker"
@@ -62,7 +63,10 @@ def main(control_fd: int, lines_per_worker: int) -> NoReturn:
     # The terminal's Ctrl-C and a service manager's TERM reach the whole group: the control process decides, not they.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    importlib.import_module(WORKER).prepare(lines_per_worker)
+    try:
+        importlib.import_module(WORKER).prepare(lines_per_worker)
+    except EngineError as error:
+        sys.exit(f"trunkline: {error}")
     gc.collect()
     gc.freeze()
     control = socket.socket(fileno=control_fd)
