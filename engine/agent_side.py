@@ -46,10 +46,10 @@ class AgentSide:
         self._session: AgentSession | None = None
         self._gave_up = asyncio.Event()
 
-    def ask(self, *, sample_rate_hz: int, max_duration_s: float) -> None:
+    def ask(self, *, sample_rate_hz: int, max_duration_s: float, rings_for_s: float) -> None:
         """Have the session made; asking again does nothing."""
         if self._asking is None:
-            self._asking = asyncio.create_task(self._ask(sample_rate_hz, max_duration_s))
+            self._asking = asyncio.create_task(self._ask(sample_rate_hz, max_duration_s, rings_for_s))
 
     def wait_no_more(self) -> None:
         """From now on a service that is busy has refused."""
@@ -82,10 +82,14 @@ class AgentSide:
             case _:
                 return outcome
 
-    async def _ask(self, sample_rate_hz: int, max_duration_s: float) -> None:
+    async def _ask(self, sample_rate_hz: int, max_duration_s: float, rings_for_s: float) -> None:
         try:
             self._session = await self._service.create(
-                self._request, sample_rate_hz=sample_rate_hz, max_duration_s=max_duration_s, gave_up=self._gave_up
+                self._request,
+                sample_rate_hz=sample_rate_hz,
+                max_duration_s=max_duration_s,
+                rings_for_s=rings_for_s,
+                gave_up=self._gave_up,
             )
         except AgentRefused as error:
             self._failed(agent_failure(Cause.AGENT_REFUSED, str(error)))

@@ -11,8 +11,8 @@ from engine.records import CallRequest
 from media.errors import AgentError
 from media.ultravox.rest import AgentCallSpec, UltravoxApi
 
-_JOIN_SLACK_S = 30.0
-"""How much longer than the ring limit the service waits for us to join."""
+_JOIN_SLACK_S = 10.0
+"""How much longer than the phone may ring the service waits for us to join: joining takes at most five seconds."""
 _END_REASON_POLL_S = 0.1
 
 
@@ -22,16 +22,19 @@ class UltravoxAgents:
     ``press_keys``: every agent may press telephone keys.
     """
 
-    def __init__(
-        self, api: UltravoxApi, *, ring_timeout_s: float, sample_rate_hz: int | None = None, press_keys: bool = True
-    ) -> None:
+    def __init__(self, api: UltravoxApi, *, sample_rate_hz: int | None = None, press_keys: bool = True) -> None:
         self._api = api
-        self._join_timeout_s = ring_timeout_s + _JOIN_SLACK_S
         self._sample_rate_hz = sample_rate_hz
         self._tools = (PRESS_KEYS_TOOL,) if press_keys else ()
 
     async def create(
-        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+        self,
+        request: CallRequest,
+        *,
+        sample_rate_hz: int,
+        max_duration_s: float,
+        rings_for_s: float,
+        gave_up: asyncio.Event,
     ) -> AgentSession:
         agent = request.agent
         assert agent is not None
@@ -45,7 +48,7 @@ class UltravoxAgents:
                 first_speaker=agent.first_speaker,
                 tools=(*agent.tools, *self._tools),
                 max_duration_s=max_duration_s,
-                join_timeout_s=self._join_timeout_s,
+                join_timeout_s=rings_for_s + _JOIN_SLACK_S,
                 sample_rate_hz=rate_hz,
                 metadata=request.metadata,
             ),

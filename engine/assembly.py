@@ -62,7 +62,6 @@ async def running_engine(
             supervisor,
             log=log,
             max_calls=config.sip.max_calls,
-            ring_timeout_s=limits.ring_timeout_s,
             recordings=recordings,
             on_event=lambda event: engine.tell(event),
             on_lost=lambda call_id: engine.lost(call_id),
@@ -70,7 +69,7 @@ async def running_engine(
         live = LiveRealm(
             supervisor,
             config=config,
-            agents=_agents(config, limits),
+            agents=_agents(config),
             log=log,
             on_event=lambda event: engine.tell(event),
             on_lost=lambda call_id: engine.lost(call_id),
@@ -109,14 +108,13 @@ async def _keep(retention: RetentionConfig, store: Store) -> None:
     await keep_for(store, conversations=conversations, deliveries=timedelta(days=retention.deliveries_days))
 
 
-def _agents(config: Config, limits: CallLimits) -> UltravoxAgents | None:
+def _agents(config: Config) -> UltravoxAgents | None:
     key = config.ultravox.api_key.reveal()
     if not key:
         return None
     rate = config.ultravox.sample_rate
     return UltravoxAgents(
         UltravoxApi(config.ultravox.base_url, key),
-        ring_timeout_s=limits.ring_timeout_s,
         sample_rate_hz=None if rate == "auto" else rate,
         press_keys=config.ultravox.press_keys,
     )

@@ -357,7 +357,8 @@ class Call:
         """Have the agent's session made: at the first ring, or at the answer when nothing rang."""
         if self._agent is not None and not self._hung_up:
             rate_hz = codec_rate_hz or offered_rate_hz(self._trunks.get(self._dialled["trunk"]).account.codecs)
-            self._agent.ask(sample_rate_hz=rate_hz, max_duration_s=self._limit_s)
+            rings_for_s = 0.0 if self._state is CallState.CONFIRMED else self._rings_until_s - self._loop.time()
+            self._agent.ask(sample_rate_hz=rate_hz, max_duration_s=self._limit_s, rings_for_s=max(rings_for_s, 0.0))
 
     async def _agent_ready(self, session: AgentSession) -> None:
         if self._hung_up:

@@ -200,9 +200,18 @@ class AgentService(Protocol):
     """The AI service as the control process uses it. Errors are ``media.errors.AgentError``."""
 
     async def create(
-        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+        self,
+        request: CallRequest,
+        *,
+        sample_rate_hz: int,
+        max_duration_s: float,
+        rings_for_s: float,
+        gave_up: asyncio.Event,
     ) -> AgentSession:
-        """Have a session made; while the service asks to come back later, wait, but not after ``gave_up`` is set."""
+        """Have a session made, which is joined at once or, after at most ``rings_for_s``, when the phone is answered.
+
+        While the service asks to come back later, wait, but not after ``gave_up`` is set.
+        """
         ...
 
     async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:

@@ -83,14 +83,12 @@ class Sandbox:
         *,
         log: LogSettings,
         max_calls: int,
-        ring_timeout_s: float,
         recordings: Path | None,
         on_event: Callable[[CallEvent], None],
         on_lost: Callable[[CallId], None],
     ) -> None:
         self._supervisor = supervisor
         self._log = log
-        self._ring_timeout_s = ring_timeout_s
         self._recordings = recordings
         self._trunks = SandboxTrunks()
         self._agents = LateAgents()
@@ -147,7 +145,7 @@ class Sandbox:
             on_exit=self._simulator_died,
         )
         assert isinstance(ready, SimulatorReady)
-        self._agents.use(UltravoxAgents(UltravoxApi(ready.base_url, key), ring_timeout_s=self._ring_timeout_s))
+        self._agents.use(UltravoxAgents(UltravoxApi(ready.base_url, key)))
         self._pool.warm_up()
 
     def _simulator_died(self) -> None:
@@ -202,11 +200,21 @@ class LateAgents:
         self._agents = agents
 
     async def create(
-        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+        self,
+        request: CallRequest,
+        *,
+        sample_rate_hz: int,
+        max_duration_s: float,
+        rings_for_s: float,
+        gave_up: asyncio.Event,
     ) -> AgentSession:
         assert self._agents is not None
         return await self._agents.create(
-            request, sample_rate_hz=sample_rate_hz, max_duration_s=max_duration_s, gave_up=gave_up
+            request,
+            sample_rate_hz=sample_rate_hz,
+            max_duration_s=max_duration_s,
+            rings_for_s=rings_for_s,
+            gave_up=gave_up,
         )
 
     async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:

@@ -25,7 +25,13 @@ class Service:
         self.asked = 0
 
     async def create(
-        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+        self,
+        request: CallRequest,
+        *,
+        sample_rate_hz: int,
+        max_duration_s: float,
+        rings_for_s: float,
+        gave_up: asyncio.Event,
     ) -> AgentSession:
         self.asked += 1
         raise self._error
@@ -48,7 +54,7 @@ async def test_whatever_keeps_the_session_from_being_made_ends_the_call(error: E
     service = Service(error)
     side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
     for _ in range(2):
-        side.ask(sample_rate_hz=8000, max_duration_s=60)
+        side.ask(sample_rate_hz=8000, max_duration_s=60, rings_for_s=9)
     outcome = await told.get()
     assert isinstance(outcome, Outcome)
     assert (outcome.cause, service.asked) == (cause, 1)

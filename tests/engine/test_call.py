@@ -97,12 +97,19 @@ class FakeAgents:
         self.reason = end_reason
         self.created = 0
         self.rate_hz = 0
+        self.rings_for_s = -1.0
 
     async def create(
-        self, request: CallRequest, *, sample_rate_hz: int, max_duration_s: float, gave_up: asyncio.Event
+        self,
+        request: CallRequest,
+        *,
+        sample_rate_hz: int,
+        max_duration_s: float,
+        rings_for_s: float,
+        gave_up: asyncio.Event,
     ) -> AgentSession:
         self.created += 1
-        self.rate_hz = sample_rate_hz
+        self.rate_hz, self.rings_for_s = sample_rate_hz, rings_for_s
         if self.error is not None:
             raise self.error
         return AgentSession(ultravox_call_id="uv", join_url="ws://x", sample_rate_hz=sample_rate_hz)
@@ -210,6 +217,18 @@ async def test_a_refused_call_fails_with_the_far_ends_reason_and_costs_no_agent(
     record = rig.assert_outcome(Status.FAILED, Cause.BUSY)
     assert record.outcome is not None and record.outcome.q850 == 17
     assert rig.agents.created == 0
+
+
+@pytest.mark.parametrize(("first", "least_s", "most_s"), [(progress(180), 20, 30), (answered(), 0, 0)])
+async def test_the_agents_session_waits_for_us_as_long_as_the_phone_may_still_ring(
+    first: CallEvent, least_s: float, most_s: float
+) -> None:
+    rig = Rig(ai=True)
+    async with rig.dialled() as call:
+        call.tell(first)
+        await rig.lines.sent(JoinAgent)
+        call.tell(ended(CALLEE_HANGUP))
+    assert least_s <= rig.agents.rings_for_s <= most_s
 
 
 async def test_the_agents_session_is_made_at_the_first_ring_and_only_once() -> None:

@@ -93,7 +93,7 @@ async def test_request_reaches_ultravox_with_tools_intact_and_waits_longer_than_
     assert (body["systemPrompt"], body["model"], body["voice"]) == ("You book tables.", "ultravox-v0.7", "Mark")
     assert (body["temperature"], body["firstSpeakerSettings"]) == (0.25, {"user": {}})
     assert settings.max_duration_s == 90
-    assert settings.join_timeout_s > 45
+    assert 45 < settings.join_timeout_s < 55  # ten seconds longer than it would still have rung
     assert settings.client_buffer_ms == 30_000
 
 
