@@ -26,8 +26,7 @@ _END_REASONS = {
 class AgentSide:
     """Asks for a session once: then ``ready`` is told of it, or ``failed`` why there is none; neither after ``close``.
 
-    A session that is not joined ends by itself, and nothing else ends it: what DELETE does to one that has not ended is
-    not documented.
+    A session that the call has not joined is given back, also when it is made only after the call's end.
     """
 
     def __init__(
@@ -45,6 +44,7 @@ class AgentSide:
         self._asking: asyncio.Task[None] | None = None
         self._session: AgentSession | None = None
         self._gave_up = asyncio.Event()
+        self._closed = False
 
     def ask(self, *, sample_rate_hz: int, max_duration_s: float, rings_for_s: float) -> None:
         """Have the session made; asking again does nothing."""
@@ -55,10 +55,12 @@ class AgentSide:
         """From now on a service that is busy has refused."""
         self._gave_up.set()
 
-    def close(self) -> None:
+    def close(self, *, joined: bool) -> None:
         """The call is over."""
-        if self._asking is not None:
-            self._asking.cancel()
+        self._closed = True
+        self.wait_no_more()
+        if self._session is not None and not joined:
+            self._service.give_back(self._session)
 
     async def end_reason(self, ai: AiRecord, cause: Cause) -> str | None:
         """Why the session of a call that ended by ``cause`` ended; the service's own word when it can be had soon."""
@@ -101,4 +103,7 @@ class AgentSide:
             log.exception("asking for the agent's session failed")
             self._failed(engine_error("An internal error ended the call."))
         else:
-            self._ready(self._session)
+            if self._closed:
+                self._service.give_back(self._session)
+            else:
+                self._ready(self._session)

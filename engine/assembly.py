@@ -117,4 +117,5 @@ def _agents(config: Config) -> UltravoxAgents | None:
         UltravoxApi(config.ultravox.base_url, key),
         sample_rate_hz=None if rate == "auto" else rate,
         press_keys=config.ultravox.press_keys,
+        hang_up_unjoined=config.ultravox.hang_up_unjoined,
     )

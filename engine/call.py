@@ -181,7 +181,7 @@ class Call:
             self._outcome = engine_error("An internal error ended the call.")
         finally:
             if self._agent is not None:
-                self._agent.close()
+                self._agent.close(joined=self._ai.joined_at is not None)
             self._dialing.close(self._outcome or CANCELED)
         await self._finalise(self._outcome)
 

@@ -139,6 +139,8 @@ class UltravoxConfig(Section):
     """Hz between here and Ultravox, both ways; ``auto`` is the codec's own rate, so that nothing is resampled."""
     press_keys: bool = True
     """Offer the model a tool that presses telephone keys."""
+    hang_up_unjoined: bool = False
+    """Join and hang up the session of a phone that was not answered."""
 
 
 class WebhooksConfig(Section):

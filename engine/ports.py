@@ -214,6 +214,10 @@ class AgentService(Protocol):
         """
         ...
 
+    def give_back(self, session: AgentSession) -> None:
+        """Nobody will join this session. Never raises."""
+        ...
+
     async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
         """Why the service says the session ended; None when it cannot say within ``timeout_s``. Never raises."""
         ...

@@ -217,6 +217,10 @@ class LateAgents:
             gave_up=gave_up,
         )
 
+    def give_back(self, session: AgentSession) -> None:
+        assert self._agents is not None
+        self._agents.give_back(session)
+
     async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
         assert self._agents is not None
         return await self._agents.end_reason(ultravox_call_id, timeout_s)

@@ -15,6 +15,7 @@ from media.errors import AgentBusy, AgentRefused, AgentUnreachable
 REQUEST = CallRequest(
     from_number="+14155550100", to_number="+14155550111", agent=AgentSettings(system_prompt="Be kind.")
 )
+SESSION = AgentSession(ultravox_call_id="uv", join_url="ws://x", sample_rate_hz=8000)
 
 
 class Service:
@@ -35,6 +36,9 @@ class Service:
     ) -> AgentSession:
         self.asked += 1
         raise self._error
+
+    def give_back(self, session: AgentSession) -> None:
+        raise AssertionError("there is no session")
 
     async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
         raise AssertionError("there is no session")
@@ -58,6 +62,47 @@ async def test_whatever_keeps_the_session_from_being_made_ends_the_call(error: E
     outcome = await told.get()
     assert isinstance(outcome, Outcome)
     assert (outcome.cause, service.asked) == (cause, 1)
+
+
+class SlowService(Service):
+    """Makes a session when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(RuntimeError("unused"))
+        self.go = asyncio.Event()
+        self.given_back: list[AgentSession] = []
+
+    async def create(self, *_: object, **__: object) -> AgentSession:
+        await self.go.wait()
+        return SESSION
+
+    def give_back(self, session: AgentSession) -> None:
+        self.given_back.append(session)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+async def test_a_session_that_the_call_did_not_join_is_given_back(joined: bool) -> None:
+    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+    service = SlowService()
+    side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
+    side.ask(sample_rate_hz=8000, max_duration_s=60, rings_for_s=9)
+    service.go.set()
+    assert await told.get() is SESSION
+    side.close(joined=joined)
+    assert service.given_back == ([] if joined else [SESSION])
+
+
+async def test_a_session_made_after_the_end_is_given_back_and_not_told() -> None:
+    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+    service = SlowService()
+    side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
+    side.ask(sample_rate_hz=8000, max_duration_s=60, rings_for_s=9)
+    side.close(joined=False)
+    service.go.set()
+    async with asyncio.timeout(30):
+        while not service.given_back:
+            await asyncio.sleep(0)
+    assert told.empty()
 
 
 @pytest.mark.parametrize(

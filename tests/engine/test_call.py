@@ -98,6 +98,7 @@ class FakeAgents:
         self.created = 0
         self.rate_hz = 0
         self.rings_for_s = -1.0
+        self.given_back = 0
 
     async def create(
         self,
@@ -113,6 +114,9 @@ class FakeAgents:
         if self.error is not None:
             raise self.error
         return AgentSession(ultravox_call_id="uv", join_url="ws://x", sample_rate_hz=sample_rate_hz)
+
+    def give_back(self, session: AgentSession) -> None:
+        self.given_back += 1
 
     async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
         return self.reason

@@ -117,6 +117,7 @@ async def ai_rig(
     knobs: Knobs | None = None,
     capture_s: float = 10.0,
     ultravox_url: str | None = None,
+    hang_up_unjoined: bool = False,
     log: LogSettings | None = None,
 ) -> AsyncIterator[AiRig]:
     """Running, with a warm worker. On a good way out no fault of the client may be left."""
@@ -151,6 +152,7 @@ async def ai_rig(
                         "api_key": API_KEY,
                         "base_url": ultravox_url or ultravox.base_url,
                         "sample_rate": sample_rate,
+                        "hang_up_unjoined": hang_up_unjoined,
                     },
                 }
             )

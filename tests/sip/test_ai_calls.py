@@ -16,6 +16,7 @@ from engine.log import LogSettings, set_up_logging
 from engine.outcome import Cause, Party
 from engine.records import AiStatus, CallRecord, Speaker, Status
 from engine.sandbox.ultravox import Conversation, CreateReply, Knobs
+from engine.sandbox.ultravox.call import SimulatedCall
 from engine.sandbox.ultravox.wire import Cut
 from media.ultravox.rest import UltravoxApi
 from tests import audio
@@ -104,6 +105,25 @@ async def test_busy_number_costs_no_ultravox_call() -> None:
         assert rig.ultravox.calls == {}
     assert record.ai is not None
     assert (record.ai.status, record.ai.ultravox_call_id) == (AiStatus.ENDED, None)
+
+
+def was_hung_up(session: SimulatedCall) -> bool:
+    return session.end_reason == "hangup"
+
+
+async def test_session_of_a_phone_that_was_not_answered_is_hung_up_where_it_is_asked_for() -> None:
+    knobs = Knobs(max_calls=1)
+    async with (
+        SippUas("uas-rings-forever") as callee,
+        ai_rig(callee.uri, knobs=knobs, hang_up_unjoined=True) as rig,
+    ):
+        for _ in range(2):  # the account has room for one
+            call = await rig.place()
+            record = await rig.until(call, lambda it: it.ai is not None and it.ai.ultravox_call_id is not None)
+            await rig.hang_up(call)
+            ended = await rig.ended(call)
+            assert ended.ai is not None and ended.ai.end_reason == "unjoined"
+            await rig.ultravox.until(partial(was_hung_up, rig.simulated(record)))
 
 
 @pytest.mark.parametrize(
