@@ -73,9 +73,9 @@ class Approach:
         return self._connection
 
     def leave(self) -> None:
-        """There is nothing to join any more, or the joined session is to be dropped."""
+        """Nobody is to join the session any more; one that has been asked for already is closed as soon as it opens."""
         self._preparing.cancel()
-        self._connection.abort()
+        self._connection.leave()
 
     async def _prepare(self) -> None:
         with contextlib.suppress(OSError):  # what fails now may be well when it is needed
@@ -110,6 +110,7 @@ class AgentConnection(asyncio.BufferedProtocol):
         self._lost = False
         self._deadline: asyncio.TimerHandle | None = None
         self._answered = self._loop.create_future()
+        self._asked = self._unwanted = False
 
     def send_audio(self, pcm: bytes) -> None:
         """Send caller audio. To be called every 20 ms from joining to the end, with silence when there is nothing else.
@@ -166,6 +167,7 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     async def shake_hands(self) -> str:
         """Why the WebSocket did not open, or nothing."""
+        self._asked = True
         self._wire.ask()
         self._send()
         await self._answered
@@ -188,9 +190,13 @@ class AgentConnection(asyncio.BufferedProtocol):
         if self._lost:
             self._finish()
 
-    def abort(self) -> None:
-        """Drop the connection without a word."""
-        if self._transport is not None:
+    def leave(self) -> None:
+        """Nobody wants the session: if it has been asked for, close it within a second, else drop the connection."""
+        if self._asked and not self._lost and not self._wire.refusal:
+            self._unwanted = True
+            self._expect_end()
+            self.close()
+        elif self._transport is not None:
             self._transport.abort()
 
     # -- asyncio.BufferedProtocol --------------------------------------------------------------------------------------
@@ -243,6 +249,8 @@ class AgentConnection(asyncio.BufferedProtocol):
         """Tell that the handshake is over, or the connection; send what is due."""
         if not self._answered.done() and self._wire.answered:
             self._answered.set_result(None)
+        if self._unwanted:
+            self.close()
         self._send()
         if self._wire.close_expected:
             self._expect_end()

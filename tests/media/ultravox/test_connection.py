@@ -124,11 +124,15 @@ async def a_raw_agent(script: RawAgent) -> AsyncIterator[str]:
 
 async def shake_hands(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *first: Frame) -> None:
     """Accept the WebSocket, with ``first`` in the same segment."""
-    request = await reader.readuntil(b"\r\n\r\n")
+    answer = acceptance(await reader.readuntil(b"\r\n\r\n"))
+    writer.write(answer + b"".join(frame.serialize(mask=False) for frame in first))
+
+
+def acceptance(request: bytes) -> bytes:
+    """The response that opens the WebSocket."""
     key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0].decode()
     head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    answer = f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode()
-    writer.write(answer + b"".join(frame.serialize(mask=False) for frame in first))
+    return f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode()
 
 
 def text(message: str, *, fin: bool = True) -> Frame:
@@ -483,6 +487,29 @@ async def test_approach_that_is_left_leaves_no_connection() -> None:
         await arrived.wait()
         await asyncio.sleep(0.01)
         approach.leave()
+
+
+async def test_session_that_is_left_while_it_opens_is_closed_and_not_just_cut() -> None:
+    asked, left = asyncio.Event(), asyncio.Event()
+    heard = b""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        request = await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await left.wait()
+        writer.write(acceptance(request))
+        heard = await reader.readexactly(8)
+
+    async with a_raw_agent(script) as url:
+        joining = asyncio.create_task(Caller().join(url))
+        await asked.wait()
+        joining.cancel()
+        await asyncio.wait([joining])
+        left.set()
+    mask, code = heard[2:6], heard[6:]
+    assert heard[:2] == b"\x88\x82"
+    assert bytes(a ^ b for a, b in zip(code, mask, strict=False)) == struct.pack("!H", 1000)
 
 
 async def test_what_comes_with_the_handshake_is_told_after_connect_has_returned() -> None:
