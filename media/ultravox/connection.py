@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from typing import cast
 
@@ -22,6 +24,9 @@ _BITE = 16 * 2**10
 _KERNEL_BYTES = 32 * 2**10
 _WRITE_HIGH, _WRITE_LOW = 16 * 2**10, 4 * 2**10
 """How much of the caller's audio may wait below the uplink: what is late by seconds is worth nothing."""
+_UNSENT_BYTES = 8 * 2**10
+"""The same in the kernel, not on its way: it takes tens of kilobytes before it refuses any, and TLS as many again."""
+_SIOCOUTQNSD = 0x894B
 _DEAD_MS = 10_000
 _PREPARE_S = 10.0
 _CLOSE_S = 1.0
@@ -106,7 +111,9 @@ class AgentConnection(asyncio.BufferedProtocol):
         self._bite = memoryview(bytearray(_BITE))  # a view: asyncio's TLS reads into slices of it
         # the transport
         self._transport: asyncio.Transport | None = None
+        self._tcp: socket.socket
         self._paused = False
+        self._stalled = False
         self._lost = False
         self._deadline: asyncio.TimerHandle | None = None
         self._answered = self._loop.create_future()
@@ -119,11 +126,20 @@ class AgentConnection(asyncio.BufferedProtocol):
         """
         if not self._wire.open:
             return
-        if self._paused:
+        if self._paused or self._stalled:
             self._uplink.put(pcm)
+            if self._stalled:
+                self.heed_backlog()
             return
         assert self._transport is not None
         self._transport.write(_audio_frames.frame(pcm))
+
+    def heed_backlog(self) -> None:
+        """Notice a far end, or a network, that takes too little; to be called each second or so."""
+        if self._wire.open:
+            (unsent,) = struct.unpack("i", fcntl.ioctl(self._tcp.fileno(), _SIOCOUTQNSD, bytes(4)))
+            self._stalled = unsent > _UNSENT_BYTES
+            self._send_waiting()
 
     def send_text(self, text: str) -> None:
         """Send a data message (``messages.dump``). Not before ``SessionStarted``: it may be lost."""
@@ -204,7 +220,7 @@ class AgentConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
-        tcp: socket.socket = transport.get_extra_info("socket")
+        self._tcp = tcp = transport.get_extra_info("socket")
         tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
         # Audio leaves every 20 ms, so a far end that is gone without a word is one that acknowledges nothing.
@@ -230,7 +246,10 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        while not self._paused and (frame := self._uplink.take()):
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        while not self._paused and not self._stalled and (frame := self._uplink.take()):
             self.send_audio(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:

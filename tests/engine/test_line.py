@@ -76,12 +76,16 @@ class FakeAgent:
         self.told: list[dict[str, object]] = []
         self.closed_by_us = False
         self.dropped_frames = 0
+        self.backlog_heeded = 0
         self.on_audio: Callable[[bytes], None]
         self.on_event: Callable[[SessionEvent], None]
         self.on_closed: Callable[[Closed], None]
 
     def send_audio(self, pcm: bytes) -> None:
         self.heard.append(pcm)
+
+    def heed_backlog(self) -> None:
+        self.backlog_heeded += 1
 
     def send_text(self, text: str) -> None:
         self.told.append(json.loads(text))
@@ -412,6 +416,14 @@ async def test_a_call_that_the_stack_itself_ended_says_why(
     rig.answer()
     rig.line.on_ended(ended(code=code, by_remote=False))
     assert (rig.outcome().cause, rig.outcome().by, rig.outcome().sip_code) == (cause, Party.TRUNK, None)
+
+
+async def test_an_agent_that_takes_too_little_is_looked_for_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch)
+    await rig.talk()
+    for _ in range(2):
+        rig.line.watch(30)
+    assert rig.agent.backlog_heeded == 2
 
 
 @pytest.mark.parametrize(

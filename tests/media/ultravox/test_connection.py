@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 import ssl
 import struct
 import subprocess
@@ -148,8 +149,8 @@ def tolerated() -> contextlib.suppress:
     return contextlib.suppress(ConnectionError)
 
 
-def a_certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost, and its key."""
+def both_ends_tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A client's context, and a server's that it trusts, for localhost."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
         f"openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=localhost"
@@ -157,7 +158,14 @@ def a_certificate(folder: Path) -> tuple[Path, Path]:
         check=True,
         capture_output=True,
     )
-    return certificate, key
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return ssl.create_default_context(cafile=str(certificate)), server
+
+
+def bytes_acknowledged(tcp: socket.socket) -> int:
+    """``tcpi_bytes_acked`` of Linux' ``struct tcp_info``."""
+    return int(struct.unpack_from("=Q", tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128), 120)[0])
 
 
 # -- the two directions ------------------------------------------------------------------------------------------------
@@ -290,6 +298,41 @@ async def test_slow_far_end_makes_the_oldest_audio_drop_and_hears_the_newest() -
         assert (await caller.end()).clean
     assert heard == sorted(set(heard))
     assert heard[-25:] == list(range(sent - 25, sent))
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_far_end_that_reads_nothing_leaves_a_second_of_audio_waiting_at_most(
+    secure: bool, tmp_path: Path
+) -> None:
+    over = asyncio.Event()
+    sent = 0
+
+    async def dawdle(ws: ServerConnection) -> None:
+        await over.wait()
+        ws.transport.abort()
+
+    def waiting_bytes() -> int:
+        below = sent - connection.dropped_frames - len(connection._uplink)
+        frame_bytes = len(FRAME) + 8 + (22 if secure else 0)  # RFC 6455 §5.2; a record of TLS 1.3 (RFC 8446 §5.2)
+        return below * frame_bytes - (bytes_acknowledged(connection._tcp) - acknowledged)
+
+    def stalled() -> bool:
+        nonlocal sent
+        for _ in range(20):
+            connection.send_audio(FRAME)
+        sent += 20
+        connection.heed_backlog()
+        return connection.dropped_frames > 100 and waiting_bytes() < 16_000  # a second at 8 kHz
+
+    near, far = both_ends_tls(tmp_path)
+    async with an_agent(dawdle, max_queue=1, ssl=far if secure else None) as url:
+        secure_url = url.replace("ws://127.0.0.1", "wss://localhost")
+        connection = await Caller().join(secure_url if secure else url, tls=near)
+        acknowledged = bytes_acknowledged(connection._tcp)
+        try:
+            await until(stalled)
+        finally:
+            over.set()
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
@@ -535,17 +578,15 @@ async def test_connection_closed_as_soon_as_it_is_open_still_ends_once() -> None
 
 
 async def test_wss_verifies_the_certificate(tmp_path: Path) -> None:
-    certificate, key = a_certificate(tmp_path)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
+    near, far = both_ends_tls(tmp_path)
 
     async def echo(ws: ServerConnection) -> None:
         await ws.send(await ws.recv())
 
-    async with an_agent(echo, ssl=server) as url:
+    async with an_agent(echo, ssl=far) as url:
         url = url.replace("ws://127.0.0.1", "wss://localhost")
         caller = Caller()
-        connection = await caller.join(url, tls=ssl.create_default_context(cafile=str(certificate)))
+        connection = await caller.join(url, tls=near)
         connection.send_audio(FRAME)
         assert (await caller.end()).clean
         assert caller.audio == [FRAME]
