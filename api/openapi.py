@@ -167,7 +167,7 @@ _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"
 
 
 class _Schemas(GenerateJsonSchema):
-    """Absent is not null, neither in what is read nor in what is written."""
+    """Absent is not null, neither in what is read nor in what is written: what may be null says so by itself."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False  # a title would only repeat the name

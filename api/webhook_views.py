@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from api.views import Timestamp, View
 from engine.records import Delivery, DeliveryStatus, Webhook
@@ -67,7 +67,10 @@ class DeliveryView(View):
     event_type: str
     status: DeliveryStatus
     attempts: int
-    response_code: int | None = Field(default=None, description="of the last attempt, if there was a response")
+    response_code: Annotated[
+        int | None,
+        WithJsonSchema({"type": ["integer", "null"], "description": "of the last attempt; null: there was no response"}),
+    ]
     created_at: Timestamp
 
     @classmethod
@@ -86,6 +89,10 @@ class DeliveryList(View):
     """A webhook's deliveries, the newest first."""
 
     deliveries: list[DeliveryView]
+
+    def json_text(self) -> str:
+        """One line of JSON, in which a delivery without a response says so by null: the contract names the member."""
+        return self.model_dump_json()
 
     @classmethod
     def of(cls, deliveries: Iterable[Delivery]) -> DeliveryList:
