@@ -69,7 +69,7 @@ class DeliveryView(View):
     attempts: int
     response_code: Annotated[
         int | None,
-        WithJsonSchema({"type": ["integer", "null"], "description": "of the last attempt; null: there was no response"}),
+        WithJsonSchema({"type": ["integer", "null"], "description": "of the last attempt; null: no response came"}),
     ]
     created_at: Timestamp
 

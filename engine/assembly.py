@@ -27,6 +27,7 @@ from engine.watchdog import watch_over
 from engine.webhooks.dispatcher import Dispatcher
 from engine.webhooks.registry import WebhookRegistry
 from engine.webhooks.sender import Sender
+from engine.webhooks.targets import Resolver
 from media.ultravox.rest import UltravoxApi
 
 _DEFAULT_MAX_DURATION_S = 3600.0
@@ -94,10 +95,12 @@ async def _delivering(config: WebhooksConfig, store: Store) -> AsyncIterator[Web
     """The webhooks, told until the block ends."""
     sender = Sender(allow_private=config.allow_private)
     dispatcher = Dispatcher(store, sender.post)
+    resolver = Resolver(allow_private=config.allow_private)  # slow names keep no delivery waiting
     dispatcher.start()
     try:
-        yield WebhookRegistry(store, allow_private=config.allow_private)
+        yield WebhookRegistry(store, allow_private=config.allow_private, resolver=resolver)
     finally:
+        resolver.close()
         await dispatcher.close()
         await sender.aclose()
 

@@ -93,7 +93,6 @@ TESTED_ELSEWHERE = {
     "engine/store/memory.py": "tests/engine/store/test_contract.py",
     "engine/store/outage.py": "tests/engine/store/test_sqlite.py",
     "engine/trunk_config.py": "tests/engine/test_config.py",
-    "engine/webhooks/registry.py": "tests/api/test_webhooks.py",
     "engine/worker.py": "tests/sip/",
 }
 """Modules without a test file of their own, and where their promises are tested."""

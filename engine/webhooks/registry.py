@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from engine.errors import UnknownWebhook
 from engine.ports import WebhookStore
 from engine.records import Delivery, Environment, Webhook
 from engine.subscriptions import subscribe
-from engine.webhooks.targets import check_url
+from engine.webhooks.targets import Resolver, check_url
+
+_LOOKUP_S = 2.0
 
 
 class WebhookRegistry:
-    """Every environment's own webhooks; those of the other one are unknown."""
+    """Every environment's own webhooks; those of the other one are unknown. Without a resolver no name is looked up."""
 
-    def __init__(self, store: WebhookStore, *, allow_private: bool) -> None:
+    def __init__(self, store: WebhookStore, *, allow_private: bool, resolver: Resolver | None = None) -> None:
         self._store = store
         self._allow_private = allow_private
+        self._resolver = resolver
 
     async def add(self, url: str, events: Sequence[str], environment: Environment) -> Webhook:
         """A new webhook, told of what happens from now on. Raises ``TargetRefused``, ``TooManyWebhooks``."""
-        check_url(url, allow_private=self._allow_private)
+        target = check_url(url, allow_private=self._allow_private)
+        # A name that is unknown or slow now is no mistake yet: each delivery looks it up anew.
+        with suppress(OSError, UnicodeError):
+            if self._resolver is not None and not self._allow_private:
+                await asyncio.wait_for(self._resolver.addresses(target.host), _LOOKUP_S)
         webhook = subscribe(environment, url, events, datetime.now(UTC))
         await self._store.add_webhook(webhook)
         return webhook

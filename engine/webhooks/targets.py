@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _RESOLVERS = 16
 _SCHEMES = ("http", "https")
+_LABEL = r"[A-Za-z0-9_-]{1,63}"
+_NAME = re.compile(rf"(?=.{{1,253}}\.?$)({_LABEL}\.)*(?![0-9]+\.?$){_LABEL}\.?")
+"""A host name (RFC 1123 §2.1): what ends in digits was meant for an address."""
 
 GetAddrInfo = Callable[..., list[Any]]
 
@@ -38,14 +42,17 @@ def check_url(url: str, *, allow_private: bool) -> httpx.URL:
         target = httpx.URL(url)
     except httpx.InvalidURL:
         raise TargetRefused("Expected a URL such as https://example.com/hook.") from None
-    reachable = target.host and (target.port is None or 0 < target.port < 65_536)
+    host = target.raw_host.decode("ascii")
+    address = _address(host)
+    reachable = (address or _NAME.fullmatch(host)) and (target.port is None or 0 < target.port < 65_536)
     if target.scheme not in _SCHEMES or not reachable or target.userinfo:
         raise TargetRefused("Expected a URL such as https://example.com/hook, without a user before the host.")
     if allow_private:
         return target
     if target.scheme != "https":
         raise TargetRefused("Expected https:// (the operator can allow http:// by webhooks.allow_private).")
-    if target.host == "localhost" or (_is_address(target.host) and not is_public(target.host)):
+    loopback = host.rstrip(".").rpartition(".")[2] == "localhost"  # RFC 6761 §6.3
+    if loopback or (address and not is_public(address)):
         raise _private()
     return target
 
@@ -62,8 +69,8 @@ class Resolver:
     async def addresses(self, host: str) -> list[str]:
         """The host's addresses, in the system's order. Raises ``TargetRefused`` when it has only private ones, and
         ``OSError`` when it has none."""
-        if _is_address(host):
-            found = [host]
+        if address := _address(host):
+            found = [address]
         else:
             if (asked := self._asked.get(host)) is None:
                 ask = partial(self._getaddrinfo, host, None, type=socket.SOCK_STREAM)
@@ -91,12 +98,15 @@ def _behind_nat64(ip: IPv6Address) -> IPv4Address | None:
     return IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
 
 
-def _is_address(host: str) -> bool:
+def _address(host: str) -> str | None:
+    """The address that ``host`` is, also when written as the C library would take it (``127.1``, ``0x7f000001``)."""
     try:
-        ip_address(host)
+        return str(ip_address(host))
     except ValueError:
-        return False
-    return True
+        try:
+            return socket.inet_ntoa(socket.inet_aton(host))
+        except OSError:
+            return None
 
 
 def _private() -> TargetRefused:

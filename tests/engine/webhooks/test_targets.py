@@ -66,6 +66,19 @@ def test_private_address_is_not_public_however_it_is_wrapped(address: str) -> No
         "https://[::ffff:10.0.0.1]/",
         "https://localhost/",
         "https://LOCALHOST/",
+        "https://localhost./",
+        "https://hook.localhost/",
+        "https://127.0.0.1./",
+        "https://127.1/",
+        "https://2130706433/",
+        "https://0x7f000001/",
+        "https://0177.1/",
+        "https://0/",
+        "https://%31%32%37.0.0.1/",
+        "https://1.2.3.4.5/",
+        "https://a..example/",
+        f"https://{'a' * 64}.example/",
+        f"https://{'a.' * 127}example/",
         "https://example.com:99999/",
         "",
     ],
@@ -73,6 +86,13 @@ def test_private_address_is_not_public_however_it_is_wrapped(address: str) -> No
 def test_url_that_leads_inside_or_nowhere_is_refused(url: str) -> None:
     with pytest.raises(TargetRefused):
         check_url(url, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "example.com.", "my_hook.example", "7.example", "xn--bcher-kva.example", "notlocalhost"]
+)
+def test_name_may_lead_anywhere_until_it_is_looked_up(host: str) -> None:
+    assert check_url(f"https://{host}/", allow_private=False).raw_host == host.encode()
 
 
 def test_private_targets_and_plain_http_can_be_allowed() -> None:
