@@ -310,7 +310,7 @@ class Engine:
             api_key_id=api_key_id or None,
         )
         try:
-            stored = await self._store.add(record, CallChange(call_id=record.id, kind="voice.initiated", at=now), claim)
+            stored = await self._store.add(record, claim, CallChange(call_id=record.id, kind="voice.initiated", at=now))
         except StoreUnavailable:
             self._recovery.doubt(record.id)
             raise

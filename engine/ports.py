@@ -49,8 +49,8 @@ class CallStore(Protocol):
         """False when a write failed just now (``StoreUnavailable``), as every method may, and none succeeded since."""
         ...
 
-    async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
-        """Write a new call with its first change, in one transaction.
+    async def add(self, call: CallRecord, claim: IdempotencyClaim | None, *changes: CallChange) -> CallRecord:
+        """Write a new call with its first changes, in one transaction.
 
         Returns ``call``, or, when ``claim`` was made before within 24 h with the same body, the call of that time and
         writes nothing. Raises ``IdempotencyConflict`` when the body differs. Of two claims made at the same moment one

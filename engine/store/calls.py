@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -57,10 +57,11 @@ _INSERT_LINE = insert(schema.lines)
 _DELETE_LINE = delete(schema.lines).where(_lines.call_id == bindparam("call"), _lines.ordinal == bindparam("place"))
 
 
-def insert_call(conn: Connection, call: CallRecord, change: CallChange) -> None:
-    """Write a new call and its first change."""
+def insert_call(conn: Connection, call: CallRecord, changes: Iterable[CallChange]) -> None:
+    """Write a new call and its first changes."""
     conn.execute(_INSERT_CALL, {**_given(call), **_state(call)})
-    _append(conn, change)
+    for change in changes:
+        _append(conn, change)
 
 
 def update_call(conn: Connection, call: CallRecord, changes: Sequence[CallChange]) -> Sequence[CallChange]:

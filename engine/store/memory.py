@@ -50,15 +50,15 @@ class MemoryStore:
     async def aclose(self) -> None:
         """Nothing to do."""
 
-    async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
+    async def add(self, call: CallRecord, claim: IdempotencyClaim | None, *changes: CallChange) -> CallRecord:
         if claim is not None and (earlier := await self.claimed(claim)):
             return earlier
         if call.id in self._calls:
             raise EngineError("There is a call with this id.")
         if claim is not None:
             self._claims[claim.api_key_id, claim.key] = (claim, call.id, self._now())
-        self._calls[call.id], self._changes[call.id], self._lines[call.id] = call, [change], {}
-        self._queue(call, [change])
+        self._calls[call.id], self._changes[call.id], self._lines[call.id] = call, list(changes), {}
+        self._queue(call, changes)
         return call
 
     async def save(self, call: CallRecord, *changes: CallChange) -> None:

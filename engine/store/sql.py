@@ -76,14 +76,14 @@ class Store:
         await self._writer.aclose()
         await self._database.aclose()
 
-    async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
+    async def add(self, call: CallRecord, claim: IdempotencyClaim | None, *changes: CallChange) -> CallRecord:
         def write(conn: Connection) -> tuple[CallRecord, set[str]]:
             if claim is not None and (earlier := self._claimed(conn, claim)):
                 return earlier, set()
-            calls.insert_call(conn, call, change)
+            calls.insert_call(conn, call, changes)
             if claim is not None:
                 claims.make(conn, claim, call.id, self._now())
-            return call, webhooks.queue(conn, call, [change], self._show_call)
+            return call, webhooks.queue(conn, call, changes, self._show_call)
 
         stored, queued = await self._write(write)
         self._tell_all(queued)

@@ -26,7 +26,7 @@ async def kept(engine: FakeEngine, count: int, *, after_s: int = 0, **changes: A
     """The newest first."""
     calls = [a_call(created_at=NOW + timedelta(seconds=after_s + number), **changes) for number in range(count)]
     for call in calls:
-        await engine.store.add(call, CallChange(call_id=call.id, kind="voice.initiated", at=NOW), None)
+        await engine.store.add(call, None, CallChange(call_id=call.id, kind="voice.initiated", at=NOW))
     return calls[::-1]
 
 

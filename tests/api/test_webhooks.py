@@ -64,7 +64,7 @@ async def test_log_shows_deliveries_the_newest_first_and_as_many_as_asked_for(
 ) -> None:
     path = f"{PATH}/{(await created(client))['id']}/logs"
     call = a_call()
-    await engine.store.add(call, CallChange(call_id=call.id, kind="voice.initiated", at=NOW), None)
+    await engine.store.add(call, None, CallChange(call_id=call.id, kind="voice.initiated", at=NOW))
     await engine.store.save(call, CallChange(call_id=call.id, kind="voice.failed", at=NOW))
     deliveries = (await client.get(path)).json()["deliveries"]
     assert [delivery["eventType"] for delivery in deliveries] == ["voice.failed", "voice.initiated"]

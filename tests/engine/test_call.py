@@ -165,7 +165,7 @@ class Rig:
 
     async def accept(self) -> None:
         change = CallChange(call_id=ID, kind="voice.initiated", at=datetime.now(UTC))
-        await self.store.add(self.first, change, None)
+        await self.store.add(self.first, None, change)
 
     @asynccontextmanager
     async def dialled(self) -> AsyncIterator[Call]:

@@ -295,7 +295,7 @@ async def test_calls_that_were_live_when_the_process_died_are_made_final(
         created_at=now - timedelta(seconds=600),
         answered_at=answered_at,
     )
-    await rig.store.add(record, CallChange(call_id=record.id, kind="voice.initiated", at=now), None)
+    await rig.store.add(record, None, CallChange(call_id=record.id, kind="voice.initiated", at=now))
     assert await rig.engine.recover() == 1
     final = await rig.engine.get(record.id, Environment.LIVE)
     assert final.outcome is not None
@@ -309,8 +309,8 @@ class CutOffStore(MemoryStore):
 
     failing = False
 
-    async def add(self, call: CallRecord, change: CallChange, claim: IdempotencyClaim | None) -> CallRecord:
-        stored = await super().add(call, change, claim)
+    async def add(self, call: CallRecord, claim: IdempotencyClaim | None, *changes: CallChange) -> CallRecord:
+        stored = await super().add(call, claim, *changes)
         if self.failing:
             raise StoreUnavailable("disk I/O error")
         return stored

@@ -28,7 +28,7 @@ class SlowStore(MemoryStore):
 
 async def a_ledger(store: MemoryStore, told: list[CallRecord]) -> Ledger:
     call = a_call(created_at=NOON)
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     return Ledger(call, store=store, publish=told.append, meanwhile=lambda: None)
 
 

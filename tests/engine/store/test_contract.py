@@ -61,7 +61,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) ->
 
 async def test_added_call_comes_back_equal(store: AnyStore) -> None:
     for call in (a_call(), an_ai_call()):
-        assert await store.add(call, a_change(call), None) == call
+        assert await store.add(call, None, a_change(call)) == call
         assert await store.get(call.id) == call
 
 
@@ -72,7 +72,7 @@ async def test_unknown_call_is_none(store: AnyStore) -> None:
 
 async def test_saved_call_replaces_the_one_before_with_every_field(store: AnyStore) -> None:
     call = an_ai_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     over = replace(
         call,
         status=Status.COMPLETED,
@@ -100,7 +100,7 @@ async def test_saved_call_replaces_the_one_before_with_every_field(store: AnySto
 
 async def test_times_come_back_in_utc(store: AnyStore) -> None:
     call = a_call(created_at=NOON.astimezone(timezone(timedelta(hours=5, minutes=30))))
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     got = await store.get(call.id)
     assert got is not None
     assert got.created_at == NOON
@@ -108,13 +108,14 @@ async def test_times_come_back_in_utc(store: AnyStore) -> None:
 
 async def test_changes_are_kept_in_the_order_of_writing(store: AnyStore) -> None:
     call, other = a_call(), a_call()
-    await store.add(call, a_change(call), None)
-    await store.add(other, a_change(other), None)
+    await store.add(call, None, a_change(call), a_change(call, "voice.ai.initiated"))
+    await store.add(other, None, a_change(other))
     await store.save(call, a_change(call, "voice.ringing", code=180))
     await store.save(call, a_change(call, "voice.failed", cause="busy"))
     changes = await store.changes(call.id)
-    assert [change.kind for change in changes] == ["voice.initiated", "voice.ringing", "voice.failed"]
-    assert changes[1] == a_change(call, "voice.ringing", code=180)
+    kinds = [change.kind for change in changes]
+    assert kinds == ["voice.initiated", "voice.ai.initiated", "voice.ringing", "voice.failed"]
+    assert changes[2] == a_change(call, "voice.ringing", code=180)
 
 
 async def test_writing_to_a_call_that_does_not_exist_is_refused(store: AnyStore) -> None:
@@ -127,9 +128,9 @@ async def test_writing_to_a_call_that_does_not_exist_is_refused(store: AnyStore)
 
 async def test_adding_a_call_twice_is_refused_and_changes_nothing(store: AnyStore) -> None:
     call = a_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     with pytest.raises(EngineError):
-        await store.add(replace(call, provider="other"), a_change(call), a_claim())
+        await store.add(replace(call, provider="other"), a_claim(), a_change(call))
     assert await store.get(call.id) == call
     assert len(await store.changes(call.id)) == 1
     assert await store.claimed(a_claim()) is None
@@ -137,8 +138,8 @@ async def test_adding_a_call_twice_is_refused_and_changes_nothing(store: AnyStor
 
 async def test_failing_write_does_not_spoil_those_beside_it(store: AnyStore) -> None:
     good, bad = [a_call() for _ in range(5)], a_call()
-    await store.add(bad, a_change(bad), None)
-    writes = [store.add(call, a_change(call), None) for call in (*good, bad)]
+    await store.add(bad, None, a_change(bad))
+    writes = [store.add(call, None, a_change(call)) for call in (*good, bad)]
     results = await asyncio.gather(*writes, return_exceptions=True)
     assert results[:-1] == good
     assert isinstance(results[-1], EngineError)
@@ -149,7 +150,7 @@ async def test_live_calls_are_those_not_final_oldest_first(store: AnyStore) -> N
     ages = {Status.INITIATED: 1, Status.RINGING: 3, Status.ANSWERED: 2, Status.COMPLETED: 4, Status.FAILED: 5}
     for status, age in ages.items():
         call = an_ai_call(status=status, created_at=NOON - timedelta(seconds=age))
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))
         await store.add_line(call.id, a_line(0, status), NOON)
     live = await store.live()
     assert [call.status for call in live] == [Status.RINGING, Status.ANSWERED, Status.INITIATED]
@@ -169,7 +170,7 @@ async def test_calls_are_found_by_what_is_given_newest_first_and_never_in_the_ot
         for minute in range(6)
     ]
     for call in (*calls, a_call(environment=Environment.LIVE)):
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))
 
     async def found(**given: Any) -> list[int]:
         return [calls.index(call) for call in await store.find(CallFilter(environment=Environment.TEST, **given), 9)]
@@ -188,7 +189,7 @@ async def test_calls_are_found_by_what_is_given_newest_first_and_never_in_the_ot
 async def test_pages_hold_each_call_once_though_many_began_at_the_same_moment(store: AnyStore) -> None:
     calls = {call.id: call for call in (a_call() for _ in range(7))}
     for call in calls.values():
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))
     seen: list[CallRecord] = []
     while page := await store.find(
         CallFilter(environment=Environment.TEST, older_than=(seen[-1].created_at, seen[-1].id) if seen else None), 3
@@ -203,7 +204,7 @@ async def test_placed_calls_are_told_with_what_a_guard_counts_oldest_first(store
     late, early = a_call(**live), a_call(**live, **talked, created_at=NOON - timedelta(hours=1))
     too_early, other = a_call(**live, created_at=NOON - timedelta(days=1)), a_call(api_key_id="k")
     for call in (late, early, too_early, other):
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))
     assert await store.placed_since(NOON - timedelta(days=1), Environment.LIVE) == [
         PlacedCall(
             api_key_id="k",
@@ -221,7 +222,7 @@ async def test_placed_calls_are_told_with_what_a_guard_counts_oldest_first(store
 
 async def test_transcript_comes_in_order_of_ordinals_and_outlives_a_save(store: AnyStore) -> None:
     call = an_ai_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     for line in (a_line(2, "c"), a_line(0, "a"), a_line(1, "b", truncated=True)):
         await store.add_line(call.id, line, NOON)
     await store.save(call, a_change(call, "voice.answered"))
@@ -233,7 +234,7 @@ async def test_transcript_comes_in_order_of_ordinals_and_outlives_a_save(store: 
 
 async def test_line_of_the_same_ordinal_replaces_the_first_even_at_the_same_moment(store: AnyStore) -> None:
     call = an_ai_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     await asyncio.gather(*(store.add_line(call.id, a_line(0, text), NOON) for text in ("one", "two", "three")))
     got = await store.get(call.id)
     assert got is not None
@@ -243,7 +244,7 @@ async def test_line_of_the_same_ordinal_replaces_the_first_even_at_the_same_mome
 
 async def test_half_a_surrogate_pair_in_a_transcript_is_no_error(store: AnyStore) -> None:
     call = an_ai_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     await store.add_line(call.id, a_line(0, "pizza \ud83c"), NOON)
     got = await store.get(call.id)
     assert got is not None
@@ -257,17 +258,17 @@ async def test_half_a_surrogate_pair_in_a_transcript_is_no_error(store: AnyStore
 async def test_same_claim_gets_the_first_call_and_writes_nothing(store: AnyStore) -> None:
     first, second = a_call(), a_call()
     assert await store.claimed(a_claim()) is None
-    assert await store.add(first, a_change(first), a_claim()) == first
-    assert await store.add(second, a_change(second), a_claim()) == first
+    assert await store.add(first, a_claim(), a_change(first)) == first
+    assert await store.add(second, a_claim(), a_change(second)) == first
     assert await store.claimed(a_claim()) == first
     assert await store.get(second.id) is None
 
 
 async def test_claim_with_another_body_is_a_conflict(store: AnyStore) -> None:
     first, second = a_call(), a_call()
-    await store.add(first, a_change(first), a_claim())
+    await store.add(first, a_claim(), a_change(first))
     with pytest.raises(IdempotencyConflict):
-        await store.add(second, a_change(second), a_claim(body="other"))
+        await store.add(second, a_claim(body="other"), a_change(second))
     with pytest.raises(IdempotencyConflict):
         await store.claimed(a_claim(body="other"))
     assert await store.get(second.id) is None
@@ -275,13 +276,13 @@ async def test_claim_with_another_body_is_a_conflict(store: AnyStore) -> None:
 
 async def test_claims_of_two_api_keys_do_not_meet(store: AnyStore) -> None:
     first, second = a_call(), a_call()
-    await store.add(first, a_change(first), a_claim(api_key_id="alice"))
-    assert await store.add(second, a_change(second), a_claim(api_key_id="bob", body="other")) == second
+    await store.add(first, a_claim(api_key_id="alice"), a_change(first))
+    assert await store.add(second, a_claim(api_key_id="bob", body="other"), a_change(second)) == second
 
 
 async def test_of_claims_made_at_the_same_moment_one_wins_for_all(store: AnyStore) -> None:
     calls = [a_call() for _ in range(10)]
-    answers = await asyncio.gather(*(store.add(call, a_change(call), a_claim()) for call in calls))
+    answers = await asyncio.gather(*(store.add(call, a_claim(), a_change(call)) for call in calls))
     assert {answer.id for answer in answers} == {calls[0].id}
     assert [call.id for call in await store.live()] == [calls[0].id]
 
@@ -289,7 +290,7 @@ async def test_of_claims_made_at_the_same_moment_one_wins_for_all(store: AnyStor
 async def test_conflict_among_simultaneous_claims_spoils_only_itself(store: AnyStore) -> None:
     calls = [a_call() for _ in range(3)]
     claims = (a_claim(), a_claim(body="other"), a_claim("order-8"))
-    adds = (store.add(call, a_change(call), claim) for call, claim in zip(calls, claims, strict=True))
+    adds = (store.add(call, claim, a_change(call)) for call, claim in zip(calls, claims, strict=True))
     first, conflict, third = await asyncio.gather(*adds, return_exceptions=True)
     assert (first, third) == (calls[0], calls[2])
     assert isinstance(conflict, IdempotencyConflict)
@@ -297,12 +298,12 @@ async def test_conflict_among_simultaneous_claims_spoils_only_itself(store: AnyS
 
 async def test_claim_is_forgotten_after_a_day(store: AnyStore, clock: Clock) -> None:
     first, second = a_call(), a_call()
-    await store.add(first, a_change(first), a_claim())
+    await store.add(first, a_claim(), a_change(first))
     clock.advance(hours=23, minutes=59)
     assert await store.claimed(a_claim()) == first
     clock.advance(minutes=1)
     assert await store.claimed(a_claim(body="other")) is None
-    assert await store.add(second, a_change(second), a_claim(body="other")) == second
+    assert await store.add(second, a_claim(body="other"), a_change(second)) == second
     assert await store.claimed(a_claim(body="other")) == second
 
 
@@ -382,7 +383,7 @@ async def test_environments_are_those_with_a_usable_key(store: AnyStore, clock: 
 async def test_erased_conversation_is_gone_and_the_call_stays(store: AnyStore) -> None:
     call, other = an_ai_call(), an_ai_call()
     for each in (call, other):
-        await store.add(each, a_change(each), None)
+        await store.add(each, None, a_change(each))
         await store.add_line(each.id, a_line(0, "secret words"), NOON)
     await store.erase_conversation(call.id)
     erased, kept = await store.get(call.id), await store.get(other.id)
@@ -401,7 +402,7 @@ async def test_old_conversations_are_erased_once_a_few_at_a_time_and_live_ones_n
         replace(a_call(), ended_at=NOON - timedelta(days=3)),
     )
     for call in (*old, young, live, plain):
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))
     limit = NOON - timedelta(days=2)
     assert [await store.erase_conversations(limit, 2) for _ in range(3)] == [2, 1, 0]
     for call in (young, live, plain):
@@ -411,7 +412,7 @@ async def test_old_conversations_are_erased_once_a_few_at_a_time_and_live_ones_n
 async def test_deleted_words_are_in_no_file_of_the_database(tmp_path: Path) -> None:
     store = await open_store(f"sqlite:///{tmp_path}/calls.db")
     call = an_ai_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     await store.add_line(call.id, a_line(0, "unforgettable"), NOON)
     await store.erase_conversation(call.id)
     await store.aclose()

@@ -32,7 +32,7 @@ def written() -> Iterator[set[str]]:
 async def test_every_statement_can_be_written_for_postgresql(tmp_path: Path, written: set[str]) -> None:
     store = await open_store(f"sqlite:///{tmp_path}/calls.db", now=Clock())
     call, key = an_ai_call(), a_key()
-    await store.add(call, a_change(call), a_claim())
+    await store.add(call, a_claim(), a_change(call))
     await store.save(call, a_change(call))
     await store.add_line(call.id, a_line(0), NOON)
     await store.add_key(key)

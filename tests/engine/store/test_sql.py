@@ -26,7 +26,7 @@ async def main():
     async def write():
         while True:
             call = a_call()
-            await store.add(call, a_change(call), None)
+            await store.add(call, None, a_change(call))
             print(call.id, flush=True)
     await asyncio.gather(*(write() for _ in range(5)))
 asyncio.run(main())
@@ -68,7 +68,7 @@ def test_what_was_answered_to_survives_kill_9(url: str) -> None:
 
 async def test_store_that_is_opened_again_has_everything(url: str, store: Store) -> None:
     call, key = an_ai_call(), a_key()
-    await store.add(call, a_change(call), a_claim())
+    await store.add(call, a_claim(), a_change(call))
     await store.add_key(key)
     await store.aclose()
     again = await open_store(url, now=Clock())
@@ -106,7 +106,7 @@ async def test_uses_of_a_key_within_ten_seconds_are_noted_once(store: Store) -> 
 async def test_expired_claims_of_everybody_are_forgotten(store: Store, clock: Clock, tmp_path: Path) -> None:
     for api_key_id in ("alice", "bob", "carol"):
         call = a_call()
-        await store.add(call, a_change(call), a_claim(api_key_id=api_key_id))
+        await store.add(call, a_claim(api_key_id=api_key_id), a_change(call))
         clock.advance(hours=13)
     with sqlite3.connect(tmp_path / "calls.db") as file:
         kept = file.execute("SELECT api_key_id FROM idempotency_claims").fetchall()
@@ -116,9 +116,9 @@ async def test_expired_claims_of_everybody_are_forgotten(store: Store, clock: Cl
 
 async def test_failure_of_the_database_tells_neither_prompt_nor_number(store: Store) -> None:
     call = an_ai_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     with pytest.raises(EngineError) as caught:
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))
     assert "UNIQUE constraint failed: calls.id" in str(caught.value)
     assert "pizza" not in f"{caught.value} {caught.value.__cause__}"
     assert "+1415" not in f"{caught.value} {caught.value.__cause__}"
@@ -127,7 +127,7 @@ async def test_failure_of_the_database_tells_neither_prompt_nor_number(store: St
 async def test_time_without_a_zone_is_refused(store: Store) -> None:
     call = a_call(created_at=NOON.replace(tzinfo=None))
     with pytest.raises(EngineError):
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))
     assert await store.get(call.id) is None
 
 
@@ -135,4 +135,4 @@ async def test_closed_store_refuses_writes(store: Store) -> None:
     await store.aclose()
     call = a_call()
     with pytest.raises(EngineError, match="closed"):
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))

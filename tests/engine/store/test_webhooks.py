@@ -29,7 +29,7 @@ async def main():
     await store.add_webhook(a_webhook())
     while True:
         call = a_call()
-        await store.add(call, a_change(call), None)
+        await store.add(call, None, a_change(call))
         print(call.id, flush=True)
 asyncio.run(main())
 """
@@ -55,7 +55,7 @@ async def store(request: pytest.FixtureRequest, url: str) -> AsyncIterator[AnySt
 
 async def a_call_that_rang(store: AnyStore) -> CallRecord:
     call = a_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     await store.save(replace(call, status=Status.RINGING), a_change(call, "voice.ringing"))
     return call
 
@@ -140,7 +140,7 @@ async def test_change_that_is_saved_again_after_a_doubtful_commit_is_told_once(s
     webhook = a_webhook()
     await store.add_webhook(webhook)
     call = a_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     for _ in range(2):
         await store.save(call, a_change(call, "voice.ringing"))
     assert [change.kind for change in await store.changes(call.id)] == ["voice.initiated", "voice.ringing"]
@@ -152,8 +152,8 @@ async def test_write_that_fails_or_is_answered_by_an_earlier_claim_queues_nothin
     webhook = a_webhook()
     await store.add_webhook(webhook)
     first, second = a_call(), a_call()
-    await store.add(first, a_change(first), a_claim())
-    await store.add(second, a_change(second), a_claim())
+    await store.add(first, a_claim(), a_change(first))
+    await store.add(second, a_claim(), a_change(second))
     with pytest.raises(EngineError):
         await store.save(second, a_change(second))
     assert [each.call_id for each in await store.list_deliveries(webhook.id, 9)] == [first.id]
@@ -181,7 +181,7 @@ async def test_event_of_a_call_that_has_nothing_pending_is_due_at_once(store: An
     webhook = a_webhook()
     await store.add_webhook(webhook)
     call = a_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     [first] = await store.upcoming(webhook.id, 9)
     await store.settle(over(first), NOON)
     await store.save(call, a_change(call, "voice.ai.ended"), a_change(call, "voice.completed"))
@@ -252,7 +252,7 @@ async def _words_are_redacted(store: AnyStore) -> None:
     webhook = a_webhook()
     await store.add_webhook(webhook)
     call = a_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     (under_way,) = await store.upcoming(webhook.id, 9)
     assert "secret words" in under_way.body
     await store.erase_conversation(call.id)

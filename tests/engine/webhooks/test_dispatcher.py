@@ -47,7 +47,7 @@ async def add_webhook(store: Store, receiver: Receiver) -> Webhook:
 
 async def whole_call(store: Store) -> CallRecord:
     call = a_call()
-    await store.add(call, a_change(call), None)
+    await store.add(call, None, a_change(call))
     for kind in KINDS[1:]:
         await store.save(call, a_change(call, kind))
     return call

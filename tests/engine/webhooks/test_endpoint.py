@@ -62,7 +62,7 @@ class Rig:
 
     async def call(self, *kinds: str) -> CallId:
         call = a_call()
-        await self.store.add(call, a_change(call), None)
+        await self.store.add(call, None, a_change(call))
         for kind in kinds:
             await self.store.save(call, a_change(call, kind))
         return call.id
