@@ -219,7 +219,7 @@ class Call:
             case Answered():
                 await self._answered(event)
             case AgentJoined():
-                await self._change("voice.ai.initiated", ai=self._ai.joined(self._ledger.now()))
+                await self._change("voice.ai.joined", ai=self._ai.joined(self._ledger.now()))
             case AgentSpoke():
                 log.info("agent's first word", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
             case Transcribed():

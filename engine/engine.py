@@ -16,6 +16,7 @@ from engine.errors import CallIsLive, NoCapacity, ShuttingDown, StoreUnavailable
 from engine.events import CallEvent
 from engine.guard import Clearance, Guard
 from engine.key_registry import KeyRegistry
+from engine.ledger import first_kinds
 from engine.metrics import Metrics, Standing
 from engine.outcome import ENGINE_SHUTDOWN
 from engine.ports import CallStore, IdempotencyClaim, KeyStore
@@ -309,8 +310,9 @@ class Engine:
             ai=AiRecord() if request.agent is not None else None,
             api_key_id=api_key_id or None,
         )
+        changes = [CallChange(call_id=record.id, kind=kind, at=now) for kind in first_kinds(record)]
         try:
-            stored = await self._store.add(record, claim, CallChange(call_id=record.id, kind="voice.initiated", at=now))
+            stored = await self._store.add(record, claim, *changes)
         except StoreUnavailable:
             self._recovery.doubt(record.id)
             raise

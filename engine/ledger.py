@@ -80,6 +80,11 @@ class Ledger:
             self._meanwhile()
 
 
+def first_kinds(record: CallRecord) -> tuple[str, ...]:
+    """The changes that a call begins with, in one transaction."""
+    return ("voice.initiated", "voice.ai.initiated") if record.ai is not None else ("voice.initiated",)
+
+
 def final_kinds(record: CallRecord) -> tuple[str, ...]:
     """The changes that a record becomes final with, in one transaction; the last is its history's last."""
     final = "voice.completed" if record.answered_at is not None else "voice.failed"

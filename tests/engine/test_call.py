@@ -17,7 +17,7 @@ from engine.call import Call, CallLimits
 from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.events import AgentJoined, AgentLeft, Answered, CallEvent, LegEnded, Progress, Transcribed
-from engine.ledger import Ledger
+from engine.ledger import Ledger, first_kinds
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome
 from engine.pacer import Admitted, Ticket
 from engine.ports import AgentSession
@@ -164,8 +164,9 @@ class Rig:
         )
 
     async def accept(self) -> None:
-        change = CallChange(call_id=ID, kind="voice.initiated", at=datetime.now(UTC))
-        await self.store.add(self.first, None, change)
+        now = datetime.now(UTC)
+        changes = [CallChange(call_id=ID, kind=kind, at=now) for kind in first_kinds(self.first)]
+        await self.store.add(self.first, None, *changes)
 
     @asynccontextmanager
     async def dialled(self) -> AsyncIterator[Call]:
@@ -388,7 +389,14 @@ async def test_an_ai_calls_last_changes_tell_of_the_agents_end_and_then_of_the_c
     assert kinds[-2:] == ["voice.ai.ended", "voice.completed"]
     assert kinds.count("voice.ai.ended") == 1
     told = [delivery.event for delivery in await rig.store.list_deliveries(webhook.id, 9)][::-1]
-    assert told == ["voice.initiated", "voice.ringing", "voice.answered", "voice.ai.ended", "voice.completed"]
+    assert told == [
+        "voice.initiated",
+        "voice.ai.initiated",
+        "voice.ringing",
+        "voice.answered",
+        "voice.ai.ended",
+        "voice.completed",
+    ]
 
 
 async def test_a_line_over_which_nothing_can_be_dialled_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

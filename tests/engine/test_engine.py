@@ -30,7 +30,7 @@ from engine.guard_config import GuardConfig
 from engine.outcome import CALLEE_HANGUP, Cause
 from engine.pacer import Pacer
 from engine.pool import WorkerPool
-from engine.ports import IdempotencyClaim
+from engine.ports import AgentService, IdempotencyClaim
 from engine.realm import Realm
 from engine.records import (
     AgentSettings,
@@ -44,6 +44,7 @@ from engine.records import (
     Status,
 )
 from engine.store.memory import MemoryStore
+from engine.subscriptions import subscribe
 from engine.trunks import ConfiguredTrunks, Trunk
 from engine.webhooks.registry import WebhookRegistry
 
@@ -94,8 +95,10 @@ class Rig:
         max_calls: int = 2,
         trunks: tuple[Trunk, ...] = (TRUNK,),
         store: MemoryStore | None = None,
+        agents: AgentService | None = None,
         **guard: int,
     ) -> None:
+        self.agents = agents
         self.store = store or MemoryStore()
         self.pools = {environment: FakePool(max_calls) for environment in Environment}
         realms: Mapping[Environment, Realm] = {
@@ -117,7 +120,7 @@ class Rig:
 
     def realm(self, pool: WorkerPool, trunks: ConfiguredTrunks) -> Realm:
         lines = Admission(pool, trunks, Pacer(trunks.caps()))
-        return Realm(pool=pool, lines=lines, trunks=trunks, agents=None, start=self.nothing, close=self.nothing)
+        return Realm(pool=pool, lines=lines, trunks=trunks, agents=self.agents, start=self.nothing, close=self.nothing)
 
     @staticmethod
     async def nothing() -> None: ...
@@ -131,6 +134,19 @@ async def test_a_placed_call_is_committed_before_it_is_told() -> None:
     record = await rig.place()
     assert record.status is Status.INITIATED
     assert await rig.store.get(record.id) == record
+    await rig.engine.close()
+
+
+async def test_an_ai_call_tells_that_its_agents_side_begins_before_the_phone_rings() -> None:
+    rig = Rig(agents=cast(AgentService, object()))  # nothing rings, so it is not asked for anything
+    webhook = subscribe(Environment.LIVE, "https://example.com/", ["voice.*"], datetime.now(UTC))
+    await rig.store.add_webhook(webhook)
+    request = replace(REQUEST, agent=AgentSettings(system_prompt="Be kind."))
+    record = await rig.engine.place(request, Environment.LIVE)
+    await rig.engine.hang_up(record.id, Environment.LIVE)
+    await _final(rig, record)
+    told = [delivery.event for delivery in await rig.store.list_deliveries(webhook.id, 9)][::-1]
+    assert told == ["voice.initiated", "voice.ai.initiated", "voice.ai.ended", "voice.failed"]
     await rig.engine.close()
 
 
