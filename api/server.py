@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from api.boundary import HEADERS
+from api.problems import BAD_REQUEST, problem
 
 GRACE_S = 10
 """How long a shutdown waits for answers under way; after it, event streams are cut."""
+
+
+class ProblemProtocol(H11Protocol):
+    """HTTP/1.1 (RFC 9112) that refuses what is none with a problem, as every other error is told."""
+
+    def send_400_response(self, msg: str) -> None:
+        refusal = problem(BAD_REQUEST, msg, headers={**HEADERS, "Connection": "close"})
+        begin = h11.Response(status_code=refusal.status_code, headers=refusal.raw_headers, reason=b"Bad Request")
+        for event in (begin, h11.Data(data=bytes(refusal.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 def uvicorn_config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
@@ -15,7 +31,7 @@ def uvicorn_config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
         app,
         host=host,
         port=port,
-        http="h11",  # unlike httptools it bounds what a request line and headers may take
+        http=ProblemProtocol,  # of h11: unlike httptools it bounds what a request line and headers may take
         h11_max_incomplete_event_size=16_384,
         ws="none",
         lifespan="off",  # the engine is started and stopped by the composition root

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 
@@ -48,6 +49,24 @@ async def test_endless_headers_are_refused(address: tuple[str, int]) -> None:
     reader, writer = await asyncio.open_connection(*address)
     writer.write(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 40_000)
     assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [b"no HTTP at all\r\n\r\n", b"GET /healthz HTTP/1.1\r\n\r\n", b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ids=["garbage", "no Host", "space in the target"],
+)
+async def test_what_is_no_http_request_is_refused_with_a_problem_too(
+    address: tuple[str, int], request_head: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(request_head)
+    head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 400 Bad Request")
+    assert {"content-type: application/problem+json", "cache-control: no-store"} <= set(head.lower().split("\r\n"))
+    assert json.loads(body)["type"].endswith("/bad-request")
     writer.close()
     await writer.wait_closed()
 
