@@ -29,7 +29,9 @@ class Wire:
         return port
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(
+            self._connected, "127.0.0.1", 0, ssl=self._tls, ssl_shutdown_timeout=1.0 if self._tls else None
+        )
         return self
 
     async def __aexit__(self, *failure: object) -> None:
@@ -49,8 +51,10 @@ class Wire:
         try:
             await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer))
         finally:
-            for one in (writer, far_writer):
-                one.transport.abort()
+            far_writer.transport.abort()
+            writer.close()  # abort() of a TLS transport is broken in CPython 3.11.2, which Debian 12 has
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
