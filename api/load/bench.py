@@ -14,7 +14,7 @@ from api.load.machine import machine
 from api.load.plan import Plan
 
 SCHEMA: Final = 1
-_LIGHT: Final = Plan(calls=10, cps=5, seconds=20, call_s=8)
+_LIGHT: Final = Plan(calls=10, cps=5, seconds=40, call_s=8)
 _FULL: Final = Plan(calls=100, cps=15, seconds=20, call_s=60)
 RUNS: Final[Mapping[str, Plan]] = {
     "light": replace(_LIGHT, sample_rate=8000),
