@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.log import LogSettings
+from engine.pjsip_limits import LINES_PER_INSTANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +33,14 @@ class StackSettings:
 class WorkerSettings:
     """A worker's or the registrar's.
 
-    ``lines``: how many calls a worker is to hold; it holds as many as PJSIP does, or more.
-    ``real_time``: a worker asks for precedence (``engine.precedence``). ``phase_s``: its place in the machine's common
-    tick (``engine.sip.clock``). ``rtp_timeout_s``: how long a far end may send nothing.
+    ``lines``: how many calls a worker is to hold. ``real_time``: it asks for precedence (``engine.precedence``).
+    ``phase_s``: its place in the machine's common tick (``engine.sip.clock``).
+    ``rtp_timeout_s``: how long a far end may send nothing.
     """
 
     stack: StackSettings
     log: LogSettings
-    lines: int = 1
+    lines: int = LINES_PER_INSTANCE
     real_time: bool = True
     phase_s: float = 0.0
     rtp_timeout_s: float = 30.0

@@ -49,15 +49,17 @@ def load(lines: int) -> None:
 def start(settings: StackSettings, lines: int) -> list[SipStack]:
     """As many stacks as ``lines`` calls need, of those that were loaded: each on the next SIP port, with its share of
     the RTP ports."""
-    share = (settings.rtp_last - settings.rtp_first + 1) // len(_stacks) // 2 * 2
-    started: list[SipStack] = []
+    stacks: list[SipStack] = []
     for place, stack in enumerate(_stacks):
+        missing = lines - sum(one.lines for one in stacks)
+        if missing > 0:  # a site's own build may hold more than the stock one
+            sip_port = settings.sip_port and settings.sip_port + place
+            stacks.append(stack(replace(settings, sip_port=sip_port), lines=missing))
+    share = (settings.rtp_last - settings.rtp_first + 1) // len(stacks) // 2 * 2
+    for place, one in enumerate(stacks):
         first = settings.rtp_first + place * share
-        port = settings.sip_port and settings.sip_port + place
-        started.append(stack(replace(settings, sip_port=port, rtp_first=first, rtp_last=first + share - 1)))
-        if sum(one.lines for one in started) >= lines:  # a site's own build may hold more than the stock one
-            break
-    return started
+        one.use_rtp_ports(first, first + share - 1)
+    return stacks
 
 
 def _load_copy(copies: ExitStack) -> None:

@@ -83,7 +83,7 @@ def find_dialog(call_id: str, local_tag: str, remote_tag: str) -> int | None:
 
 
 def line_limit() -> int:
-    """How many calls this build holds at once (PJSUA_MAX_CALLS, fixed at compile time)."""
+    """How many calls PJSIP holds at once, after ``libInit``: what it was asked for, or PJSUA_MAX_CALLS of the build."""
     return int(pjlib.pjsua_call_get_max_count())
 
 

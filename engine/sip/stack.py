@@ -96,19 +96,26 @@ class _Refused:
 class SipStack:
     """PJSIP without a thread of its own: ``poll`` serves its timers, SIP sockets and RTP sockets.
 
+    It has as many ``lines`` as the build holds calls, but no more than were asked for.
     All methods are to be called on the thread that made the stack. The process must leave by ``os._exit``: a pj object
     collected at interpreter exit aborts.
     """
 
-    def __init__(self, settings: StackSettings, on_incoming: Callable[[Leg, str], LegListener] | None = None) -> None:
+    def __init__(
+        self,
+        settings: StackSettings,
+        on_incoming: Callable[[Leg, str], LegListener] | None = None,
+        *,
+        lines: int = _MAX_LINES,
+    ) -> None:
         self._settings = settings
         self._accounts: dict[str, IncomingAccount] = {}
         self._on_incoming = on_incoming
         set_log_level(_LOG_LEVEL)
         self._endpoint = Endpoint()
         self._endpoint.libCreate()
-        self.lines = min(line_limit(), _MAX_LINES)
-        self._endpoint.libInit(self._endpoint_config())
+        self._endpoint.libInit(self._endpoint_config(min(lines, _MAX_LINES)))
+        self.lines = line_limit()
         self._inspection = Inspection(takes_calls=on_incoming is not None)
         self._transports = Transports(self._endpoint, settings)
         self.sip_port, self.udp_socket = self._transports.sip_port, self._transports.udp_socket
@@ -129,6 +136,10 @@ class SipStack:
                 break
         let_go()
         self._bridge.settle()
+
+    def use_rtp_ports(self, first: int, last: int) -> None:
+        """Give the calls to come these ports, in place of the settings'."""
+        self._settings = replace(self._settings, rtp_first=first, rtp_last=last)
 
     @property
     def free_lines(self) -> int:
@@ -225,12 +236,12 @@ class SipStack:
         nobody = TrunkAccount(name="", uri=f"sip:{self._settings.bind}", codecs=())
         account.create(self.account_config(nobody, nobody.uri), True)
 
-    def _endpoint_config(self) -> pj.EpConfig:
+    def _endpoint_config(self, lines: int) -> pj.EpConfig:
         config = pj.EpConfig()
         config.logConfig.level = config.logConfig.consoleLevel = _LOG_LEVEL
         config.uaConfig.threadCnt = 0
         config.uaConfig.mainThreadOnly = False
-        config.uaConfig.maxCalls = self.lines
+        config.uaConfig.maxCalls = lines
         config.uaConfig.userAgent = "Trunkline"
         config.uaConfig.natTypeInSdp = 0
         for nameserver in self._settings.nameservers:

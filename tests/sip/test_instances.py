@@ -62,8 +62,8 @@ os._exit(0)
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        pytest.param(4, ["0 4 20000 20031"], id="one holds them"),
-        pytest.param(9, ["0 4 20000 20031", "1 4 20032 20063", "2 4 20064 20095"], id="three do"),
+        pytest.param(4, ["0 4 20000 20099"], id="one holds them"),
+        pytest.param(10, ["0 4 20000 20031", "1 4 20032 20063", "2 2 20064 20095"], id="three do, and hold no more"),
     ],
 )
 def test_as_many_start_as_the_lines_need_each_with_ports_of_its_own(lines: int, told: list[str]) -> None:
