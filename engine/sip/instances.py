@@ -8,7 +8,6 @@ package, whose classes derive from the binding's, are imported once more for eac
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 from contextlib import ExitStack
@@ -24,8 +23,6 @@ from engine.errors import SipError
 from engine.pjsip_limits import LINES_PER_INSTANCE
 from engine.process_settings import StackSettings
 from engine.sip.stack import SipStack
-
-log = logging.getLogger("trunkline.sip")
 
 _stacks: list[type[SipStack]] = [SipStack]
 _modules: list[dict[str, ModuleType]] = []
