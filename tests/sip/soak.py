@@ -38,6 +38,8 @@ _WARM_UP_S: Final = 20.0
 _MAX_CALLS: Final = 100
 """So many that a worker holds sixteen."""
 _READERS: Final = 2
+_KEPT_S: Final = 6.0
+"""A connection that was idle for five seconds is closed when the next one is asked for, not before."""
 _IDLE_S: Final = 90.0
 """An idle worker is let go after a minute."""
 TO: Final = "+15551234567"
@@ -159,6 +161,7 @@ class Soak:
         """Leave the control process what it always keeps, whatever went on before: a connection to Ultravox for each
         call that last asked it at once, which is one, and both readers of SQLite."""
         await asyncio.gather(*(self.on.server.client.get("/api/voice") for _ in range(2 * _READERS)))
+        await asyncio.sleep(_KEPT_S)
         await self._call(ALONE, random.Random(4))
 
     async def one_by_one(self, calls: int) -> None:
