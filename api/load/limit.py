@@ -35,12 +35,12 @@ def broken_bound(report: Mapping[str, Any]) -> str | None:
     doubts = report["far_end"]["doubts"]
     lost = media["packets_lost"] / max(1, media["packets_received"])
     bounds = (
+        (bool(doubts), f"the measuring side gave out first ({'; '.join(doubts)})"),
         (failed > 0, f"{failed} of {outcome['placed']} calls failed"),
         (media["one_way_calls"] > 0, f"{media['one_way_calls']} calls were one-way"),
         (spacing_ms > SPACING_P99_MS, f"RTP spacing error p99 {spacing_ms:.1f} ms, the bound is {SPACING_P99_MS:g} ms"),
         (gap_ms > GAP_P99_MS, f"gaps in the agent's speech p99 {gap_ms:.0f} ms, the bound is {GAP_P99_MS:g} ms"),
         (lost > LOST_SHARE, f"{lost:.2%} of RTP packets lost, the bound is {LOST_SHARE:.1%}"),
-        (bool(doubts), f"the measuring side gave out first ({'; '.join(doubts)})"),
     )
     return next((words for broken, words in bounds if broken), None)
 

@@ -43,6 +43,11 @@ def test_bound_that_broke_is_named(report: Mapping[str, Any], words: str) -> Non
     assert words in (broken_bound(report) or "")
 
 
+def test_a_kit_that_gave_out_is_named_before_what_it_believes_to_have_seen() -> None:
+    report = {**changed("media", one_way_calls=2), "far_end": {"doubts": ["late"]}}
+    assert "the measuring side gave out first (late)" in (broken_bound(report) or "")
+
+
 @pytest.mark.parametrize("truth", [1, 7, 64, 100, 777])
 def test_limit_is_found_to_a_tenth(truth: int) -> None:
     tried = []
