@@ -61,7 +61,7 @@ class SipConfig(Section):
     max_calls: int = Field(default=32, ge=1)
     """Concurrent calls, whatever their kind."""
     lines_per_worker: int = Field(default=16, ge=LINES_PER_INSTANCE)
-    """Calls in one worker process, at most; and at most an eighth of ``max_calls``, or four."""
+    """Calls in one worker process, at most; and at most a sixth of ``max_calls``, or four."""
     worker_ports: Ports = Field(default=PortRange(5062, 5199), validate_default=True)
     """One SIP port for each four calls."""
     rtp_ports: Ports = Field(default=PortRange(16000, 17999), validate_default=True)

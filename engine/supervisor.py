@@ -19,6 +19,7 @@ from engine.errors import EngineError
 from engine.events import Event
 from engine.nursery import Exited, Spawn, Spawned
 from engine.pipe import Pipe, open_pipe
+from engine.pjsip_limits import LINES_PER_INSTANCE
 
 log = logging.getLogger("trunkline.supervisor")
 
@@ -57,7 +58,7 @@ class Supervisor:
     ``lines_per_worker``: what the nursery is to load for its workers (``engine.sip.instances``).
     """
 
-    def __init__(self, *, lines_per_worker: int = 1) -> None:
+    def __init__(self, *, lines_per_worker: int = LINES_PER_INSTANCE) -> None:
         self._lines_per_worker = lines_per_worker
         self._nursery: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None

@@ -53,8 +53,7 @@ stacks = instances.start(
 )
 for stack in stacks:
     settings = stack._settings
-    print(stack.sip_port - {port}, stack.free_lines, settings.rtp_first, settings.rtp_last)
-os.sys.stdout.flush()
+    print(stack.sip_port - {port}, stack.free_lines, settings.rtp_first, settings.rtp_last, flush=True)
 os._exit(0)
 """
 
