@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from engine.outcome import AGENT_LOST, Cause, Outcome, agent_failure, engine_error, max_duration
-from engine.ports import AgentService, AgentSession
+from engine.ports import AgentService, AgentSession, SessionTerms
 from engine.records import AiRecord, CallRequest
 from media.errors import AgentBusy, AgentError, AgentRefused
 
@@ -46,10 +46,10 @@ class AgentSide:
         self._gave_up = asyncio.Event()
         self._closed = False
 
-    def ask(self, *, sample_rate_hz: int, max_duration_s: float, rings_for_s: float) -> None:
+    def ask(self, terms: SessionTerms) -> None:
         """Have the session made; asking again does nothing."""
         if self._asking is None:
-            self._asking = asyncio.create_task(self._ask(sample_rate_hz, max_duration_s, rings_for_s))
+            self._asking = asyncio.create_task(self._ask(terms))
 
     def wait_no_more(self) -> None:
         """From now on a service that is busy has refused."""
@@ -84,26 +84,25 @@ class AgentSide:
             case _:
                 return outcome
 
-    async def _ask(self, sample_rate_hz: int, max_duration_s: float, rings_for_s: float) -> None:
+    async def _ask(self, terms: SessionTerms) -> None:
         try:
-            self._session = await self._service.create(
-                self._request,
-                sample_rate_hz=sample_rate_hz,
-                max_duration_s=max_duration_s,
-                rings_for_s=rings_for_s,
-                gave_up=self._gave_up,
-            )
+            session = await self._service.create(self._request, terms, self._gave_up)
         except AgentRefused as error:
-            self._failed(agent_failure(Cause.AGENT_REFUSED, str(error)))
+            self._fail(agent_failure(Cause.AGENT_REFUSED, str(error)))
         except AgentBusy as error:
-            self._failed(agent_failure(Cause.AGENT_BUSY, str(error)))
+            self._fail(agent_failure(Cause.AGENT_BUSY, str(error)))
         except AgentError as error:
-            self._failed(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
+            self._fail(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
         except Exception:
             log.exception("asking for the agent's session failed")
-            self._failed(engine_error("An internal error ended the call."))
+            self._fail(engine_error("An internal error ended the call."))
         else:
             if self._closed:
-                self._service.give_back(self._session)
+                self._service.give_back(session)
             else:
-                self._ready(self._session)
+                self._session = session
+                self._ready(session)
+
+    def _fail(self, outcome: Outcome) -> None:
+        if not self._closed:
+            self._failed(outcome)

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 
 from engine.dtmf import PRESS_KEYS_TOOL
-from engine.ports import AgentSession
+from engine.ports import AgentSession, SessionTerms
 from engine.records import CallRequest
 from media.errors import AgentError
 from media.ultravox.connection import Approach
@@ -40,18 +40,10 @@ class UltravoxAgents:
         self._tls = ssl.create_default_context() if hang_up_unjoined else None
         self._hanging_up: set[asyncio.Task[None]] = set()
 
-    async def create(
-        self,
-        request: CallRequest,
-        *,
-        sample_rate_hz: int,
-        max_duration_s: float,
-        rings_for_s: float,
-        gave_up: asyncio.Event,
-    ) -> AgentSession:
+    async def create(self, request: CallRequest, terms: SessionTerms, gave_up: asyncio.Event) -> AgentSession:
         agent = request.agent
         assert agent is not None
-        rate_hz = self._sample_rate_hz or sample_rate_hz
+        rate_hz = self._sample_rate_hz or terms.sample_rate_hz
         created = await self._api.create_call(
             AgentCallSpec(
                 system_prompt=agent.system_prompt,
@@ -60,8 +52,8 @@ class UltravoxAgents:
                 temperature=agent.temperature,
                 first_speaker=agent.first_speaker,
                 tools=(*agent.tools, *self._tools),
-                max_duration_s=max_duration_s,
-                join_timeout_s=rings_for_s + _JOIN_SLACK_S,
+                max_duration_s=terms.max_duration_s,
+                join_timeout_s=terms.rings_for_s + _JOIN_SLACK_S,
                 sample_rate_hz=rate_hz,
                 metadata=request.metadata,
             ),

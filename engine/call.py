@@ -41,7 +41,7 @@ from engine.outcome import (
     max_duration,
 )
 from engine.pacer import Admitted
-from engine.ports import AgentService, AgentSession, CallStore, Lines
+from engine.ports import AgentService, AgentSession, CallStore, Lines, SessionTerms
 from engine.records import AiRecord, CallId, CallRecord
 from engine.trunks import Trunks, offered_rate_hz
 
@@ -358,7 +358,9 @@ class Call:
         if self._agent is not None and not self._hung_up:
             rate_hz = codec_rate_hz or offered_rate_hz(self._trunks.get(self._dialled["trunk"]).account.codecs)
             rings_for_s = 0.0 if self._state is CallState.CONFIRMED else self._rings_until_s - self._loop.time()
-            self._agent.ask(sample_rate_hz=rate_hz, max_duration_s=self._limit_s, rings_for_s=max(rings_for_s, 0.0))
+            self._agent.ask(
+                SessionTerms(sample_rate_hz=rate_hz, max_duration_s=self._limit_s, rings_for_s=max(rings_for_s, 0.0))
+            )
 
     async def _agent_ready(self, session: AgentSession) -> None:
         if self._hung_up:

@@ -188,6 +188,15 @@ class Outbox(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTerms:
+    """What a call asks of its session, which is joined when the phone is answered: after ``rings_for_s`` at most."""
+
+    sample_rate_hz: int
+    max_duration_s: float
+    rings_for_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSession:
     """A session the agent service holds for a call. ``join_url`` is a credential."""
 
@@ -199,19 +208,8 @@ class AgentSession:
 class AgentService(Protocol):
     """The AI service as the control process uses it. Errors are ``media.errors.AgentError``."""
 
-    async def create(
-        self,
-        request: CallRequest,
-        *,
-        sample_rate_hz: int,
-        max_duration_s: float,
-        rings_for_s: float,
-        gave_up: asyncio.Event,
-    ) -> AgentSession:
-        """Have a session made, which is joined at once or, after at most ``rings_for_s``, when the phone is answered.
-
-        While the service asks to come back later, wait, but not after ``gave_up`` is set.
-        """
+    async def create(self, request: CallRequest, terms: SessionTerms, gave_up: asyncio.Event) -> AgentSession:
+        """Have a session made; while the service asks to come back later, wait, but not after ``gave_up`` is set."""
         ...
 
     def give_back(self, session: AgentSession) -> None:

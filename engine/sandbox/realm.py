@@ -19,7 +19,7 @@ from engine.outcome import Outcome
 from engine.pacer import Caps, Pacer
 from engine.pool import WorkerPool
 from engine.pooled_worker import Child
-from engine.ports import AgentSession
+from engine.ports import AgentSession, SessionTerms
 from engine.process_settings import (
     CarrierSettings,
     SimulatorReady,
@@ -199,23 +199,9 @@ class LateAgents:
         """Ask this one from now on."""
         self._agents = agents
 
-    async def create(
-        self,
-        request: CallRequest,
-        *,
-        sample_rate_hz: int,
-        max_duration_s: float,
-        rings_for_s: float,
-        gave_up: asyncio.Event,
-    ) -> AgentSession:
+    async def create(self, request: CallRequest, terms: SessionTerms, gave_up: asyncio.Event) -> AgentSession:
         assert self._agents is not None
-        return await self._agents.create(
-            request,
-            sample_rate_hz=sample_rate_hz,
-            max_duration_s=max_duration_s,
-            rings_for_s=rings_for_s,
-            gave_up=gave_up,
-        )
+        return await self._agents.create(request, terms, gave_up)
 
     def give_back(self, session: AgentSession) -> None:
         assert self._agents is not None

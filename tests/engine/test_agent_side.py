@@ -8,13 +8,14 @@ import pytest
 
 from engine.agent_side import AgentSide
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome
-from engine.ports import AgentSession
+from engine.ports import AgentSession, SessionTerms
 from engine.records import AgentSettings, CallRequest
 from media.errors import AgentBusy, AgentRefused, AgentUnreachable
 
 REQUEST = CallRequest(
     from_number="+14155550100", to_number="+14155550111", agent=AgentSettings(system_prompt="Be kind.")
 )
+TERMS = SessionTerms(sample_rate_hz=8000, max_duration_s=60, rings_for_s=9)
 SESSION = AgentSession(ultravox_call_id="uv", join_url="ws://x", sample_rate_hz=8000)
 
 
@@ -25,15 +26,7 @@ class Service:
         self._error = error
         self.asked = 0
 
-    async def create(
-        self,
-        request: CallRequest,
-        *,
-        sample_rate_hz: int,
-        max_duration_s: float,
-        rings_for_s: float,
-        gave_up: asyncio.Event,
-    ) -> AgentSession:
+    async def create(self, request: CallRequest, terms: SessionTerms, gave_up: asyncio.Event) -> AgentSession:
         self.asked += 1
         raise self._error
 
@@ -58,22 +51,26 @@ async def test_whatever_keeps_the_session_from_being_made_ends_the_call(error: E
     service = Service(error)
     side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
     for _ in range(2):
-        side.ask(sample_rate_hz=8000, max_duration_s=60, rings_for_s=9)
+        side.ask(TERMS)
     outcome = await told.get()
     assert isinstance(outcome, Outcome)
     assert (outcome.cause, service.asked) == (cause, 1)
 
 
 class SlowService(Service):
-    """Makes a session when it is told to."""
+    """Makes a session when it is told to, or fails then."""
 
-    def __init__(self) -> None:
-        super().__init__(RuntimeError("unused"))
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__(error or RuntimeError("unused"))
+        self.fails = error is not None
         self.go = asyncio.Event()
         self.given_back: list[AgentSession] = []
 
     async def create(self, *_: object, **__: object) -> AgentSession:
         await self.go.wait()
+        if self.fails:
+            self.asked += 1
+            raise self._error
         return SESSION
 
     def give_back(self, session: AgentSession) -> None:
@@ -85,7 +82,7 @@ async def test_a_session_that_the_call_did_not_join_is_given_back(joined: bool) 
     told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
     service = SlowService()
     side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
-    side.ask(sample_rate_hz=8000, max_duration_s=60, rings_for_s=9)
+    side.ask(TERMS)
     service.go.set()
     assert await told.get() is SESSION
     side.close(joined=joined)
@@ -96,12 +93,26 @@ async def test_a_session_made_after_the_end_is_given_back_and_not_told() -> None
     told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
     service = SlowService()
     side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
-    side.ask(sample_rate_hz=8000, max_duration_s=60, rings_for_s=9)
+    side.ask(TERMS)
     side.close(joined=False)
     service.go.set()
     async with asyncio.timeout(30):
         while not service.given_back:
             await asyncio.sleep(0)
+    assert told.empty()
+
+
+async def test_a_service_that_fails_after_the_end_is_no_news() -> None:
+    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+    service = SlowService(AgentUnreachable("Nobody."))
+    side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
+    side.ask(TERMS)
+    side.close(joined=False)
+    service.go.set()
+    async with asyncio.timeout(30):
+        while not service.asked:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
     assert told.empty()
 
 

@@ -20,7 +20,7 @@ from engine.events import AgentJoined, AgentLeft, Answered, CallEvent, LegEnded,
 from engine.ledger import Ledger, first_kinds
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome
 from engine.pacer import Admitted, Ticket
-from engine.ports import AgentSession
+from engine.ports import AgentSession, SessionTerms
 from engine.records import (
     AgentSettings,
     AiRecord,
@@ -100,20 +100,12 @@ class FakeAgents:
         self.rings_for_s = -1.0
         self.given_back = 0
 
-    async def create(
-        self,
-        request: CallRequest,
-        *,
-        sample_rate_hz: int,
-        max_duration_s: float,
-        rings_for_s: float,
-        gave_up: asyncio.Event,
-    ) -> AgentSession:
+    async def create(self, request: CallRequest, terms: SessionTerms, gave_up: asyncio.Event) -> AgentSession:
         self.created += 1
-        self.rate_hz, self.rings_for_s = sample_rate_hz, rings_for_s
+        self.rate_hz, self.rings_for_s = terms.sample_rate_hz, terms.rings_for_s
         if self.error is not None:
             raise self.error
-        return AgentSession(ultravox_call_id="uv", join_url="ws://x", sample_rate_hz=sample_rate_hz)
+        return AgentSession(ultravox_call_id="uv", join_url="ws://x", sample_rate_hz=terms.sample_rate_hz)
 
     def give_back(self, session: AgentSession) -> None:
         self.given_back += 1
