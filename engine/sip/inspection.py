@@ -146,11 +146,11 @@ class Inspection:
     ``takes_calls``: an INVITE that makes a call is let through, not refused with 403.
     """
 
-    def __init__(self, *, takes_calls: bool) -> None:
+    def __init__(self, budget: Budget, *, takes_calls: bool) -> None:
         self._takes_calls = takes_calls
         self._endpoint = pjlib.pjsua_get_pjsip_endpt()
         self._message_info = _offset_of_message_info()
-        self._budget = Budget()
+        self._budget = budget
         for kind, spoken in ((_H_ALLOW, METHODS), (_H_SUPPORTED, EXTENSIONS)):
             self._announce(kind, spoken)
         self._module = _Module(

@@ -22,6 +22,7 @@ import engine
 from engine.errors import SipError
 from engine.pjsip_limits import LINES_PER_INSTANCE
 from engine.process_settings import StackSettings
+from engine.sip.inspection import Budget
 from engine.sip.stack import SipStack
 
 _stacks: list[type[SipStack]] = [SipStack]
@@ -47,11 +48,12 @@ def start(settings: StackSettings, lines: int) -> list[SipStack]:
     """As many stacks as ``lines`` calls need, of those that were loaded: each on the next SIP port, with its share of
     the RTP ports."""
     stacks: list[SipStack] = []
+    budget = Budget()
     for place, stack in enumerate(_stacks):
         missing = lines - sum(one.lines for one in stacks)
         if missing > 0:  # a site's own build may hold more than the stock one
             sip_port = settings.sip_port and settings.sip_port + place
-            stacks.append(stack(replace(settings, sip_port=sip_port), lines=missing))
+            stacks.append(stack(replace(settings, sip_port=sip_port), lines=missing, budget=budget))
     share = (settings.rtp_last - settings.rtp_first + 1) // len(stacks) // 2 * 2
     for place, one in enumerate(stacks):
         first = settings.rtp_first + place * share

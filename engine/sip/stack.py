@@ -20,7 +20,7 @@ from engine.sdp import CODECS
 from engine.sip.conference_bridge import conference_bridge
 from engine.sip.demands import Demands
 from engine.sip.ended_legs import let_go
-from engine.sip.inspection import Inspection
+from engine.sip.inspection import Budget, Inspection
 from engine.sip.leg import Leg
 from engine.sip.library import line_limit, lines_in_use, set_log_level
 from engine.sip.name_cache import remember
@@ -96,7 +96,9 @@ class _Refused:
 class SipStack:
     """PJSIP without a thread of its own: ``poll`` serves its timers, SIP sockets and RTP sockets.
 
-    It has as many ``lines`` as the build holds calls, but no more than were asked for.
+    It has as many ``lines`` as the build holds calls, but no more than were asked for. Stacks on one thread share a
+    ``budget`` of requests.
+
     All methods are to be called on the thread that made the stack. The process must leave by ``os._exit``: a pj object
     collected at interpreter exit aborts.
     """
@@ -107,6 +109,7 @@ class SipStack:
         on_incoming: Callable[[Leg, str], LegListener] | None = None,
         *,
         lines: int = _MAX_LINES,
+        budget: Budget | None = None,
     ) -> None:
         self._settings = settings
         self._accounts: dict[str, IncomingAccount] = {}
@@ -116,7 +119,7 @@ class SipStack:
         self._endpoint.libCreate()
         self._endpoint.libInit(self._endpoint_config(min(lines, _MAX_LINES)))
         self.lines = line_limit()
-        self._inspection = Inspection(takes_calls=on_incoming is not None)
+        self._inspection = Inspection(budget or Budget(), takes_calls=on_incoming is not None)
         self._transports = Transports(self._endpoint, settings)
         self.sip_port, self.udp_socket = self._transports.sip_port, self._transports.udp_socket
         self._endpoint.libStart()

@@ -54,6 +54,9 @@ stacks = instances.start(
 for stack in stacks:
     settings = stack._settings
     print(stack.sip_port - {port}, stack.free_lines, settings.rtp_first, settings.rtp_last, flush=True)
+while stacks[0]._inspection._budget.spend(5.0):
+    pass
+assert not any(stack._inspection._budget.spend(5.0) for stack in stacks), "a flood of one is a flood of their thread"
 os._exit(0)
 """
 
