@@ -87,10 +87,7 @@ class Supervisor:
         token = next(self._tokens)
         try:
             with theirs:
-                control = await self._ensure_nursery()
-                born = self._born[token] = asyncio.get_running_loop().create_future()
-                spawn = Spawn(token=token, module=module, title=title)
-                socket.send_fds(control, [pickle.dumps(spawn)], [theirs.fileno()])
+                born = await self._ask_for(Spawn(token=token, module=module, title=title), theirs)
             pid = await asyncio.wait_for(born, _BIRTH_S if self._fertile else _READY_S)
             self._fertile = True
         except BaseException as error:
@@ -162,6 +159,18 @@ class Supervisor:
                 self._kill_nursery()
                 await self._nursery.wait()
             self._nursery = None
+
+    async def _ask_for(self, spawn: Spawn, end: socket.socket) -> asyncio.Future[int]:
+        """The pid to be, from the nursery or, when that has died unnoticed as yet, from another."""
+        request = [pickle.dumps(spawn)]
+        control = await self._ensure_nursery()
+        try:
+            socket.send_fds(control, request, [end.fileno()])
+        except ConnectionError:
+            self._bury(control)
+            socket.send_fds(await self._ensure_nursery(), request, [end.fileno()])
+        born = self._born[spawn.token] = asyncio.get_running_loop().create_future()
+        return born
 
     async def _ensure_nursery(self) -> socket.socket:
         async with self._starting:

@@ -104,6 +104,19 @@ async def test_a_nursery_that_hangs_is_killed_and_the_next_child_gets_another(
         child.send(Stop())
 
 
+async def test_a_nursery_whose_death_nobody_has_noticed_yet_is_replaced_by_the_next_start(
+    supervisor: Supervisor,
+) -> None:
+    first, _ = await start(supervisor, asyncio.Event())
+    nursery = parent_of(first.pid)
+    os.kill(nursery, signal.SIGKILL)
+    os.waitid(os.P_PID, nursery, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - the loop shall have no turn
+    second, _ = await start(supervisor, asyncio.Event())
+    assert alive(first.pid) and parent_of(second.pid) != nursery
+    for child in (first, second):
+        child.send(Stop())
+
+
 async def test_a_nursery_that_hangs_does_not_keep_the_supervisor_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor = Supervisor()
     child, _ = await start(supervisor, asyncio.Event())
