@@ -225,8 +225,9 @@ class Leg(pj.Call):
         info = self.getStreamInfo(prm.streamIdx)
         codec = info.audCodecParam
         rate_hz = codec.info.clockRate
-        samples = rate_hz * codec.info.frameLen * codec.setting.frmPerPkt // 1000
-        self._stream = RtpStream(int(prm.stream), rate_hz=rate_hz, samples=samples)
+        frames = codec.setting.frmPerPkt
+        samples = rate_hz * codec.info.frameLen * frames // 1000
+        self._stream = RtpStream(int(prm.stream), rate_hz=rate_hz, samples=samples, codec_frames=frames)
         self._takes_events = info.audTxEventPt > 0
         self._listener.on_media(self._stream)
 

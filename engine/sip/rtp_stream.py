@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 
 from engine.sip.library import pjlib
+from media.excess_delay import ExcessDelay
 
 _AUDIO = 1  # PJMEDIA_FRAME_TYPE_AUDIO
 _EVENT_REPEATS = 2  # RFC 4733 §2.5.1.4: an event's last packet is sent three times
@@ -28,10 +29,26 @@ class Frame(ctypes.Structure):
     )
 
 
+class JitterBufferState(ctypes.Structure):
+    """``pjmedia_jb_state`` (pjmedia/jbuf.h)."""
+
+    _fields_ = (
+        ("frame_size", ctypes.c_uint),
+        ("min_prefetch", ctypes.c_uint),
+        ("max_prefetch", ctypes.c_uint),
+        ("max_count", ctypes.c_uint),
+        ("burst", ctypes.c_uint),
+        ("prefetch", ctypes.c_uint),
+        ("size", ctypes.c_uint),
+        ("statistics", ctypes.c_uint * 8),
+    )
+
+
 _get_frame = pjlib.pjmedia_port_get_frame
 _put_frame = pjlib.pjmedia_port_put_frame
 _get_port = pjlib.pjmedia_stream_get_port
-for _function in (_get_frame, _put_frame, _get_port):
+_get_jitter_buffer = pjlib.pjmedia_stream_get_stat_jbuf
+for _function in (_get_frame, _put_frame, _get_port, _get_jitter_buffer):
     _function.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
     _function.restype = ctypes.c_int
 
@@ -39,11 +56,12 @@ for _function in (_get_frame, _put_frame, _get_port):
 class RtpStream:
     """The PCM side of one negotiated stream, from its creation until ``close``.
 
-    ``rate_hz`` and ``samples`` (per frame, the packet time of what the far end sends) are the codec's. ``read`` and
-    ``write`` never block and never raise; each is to be called once per ``samples`` of media time.
+    ``rate_hz`` and ``samples`` (per frame, the packet time of what the far end sends) are the codec's, and so are the
+    ``codec_frames`` in as many samples, in which PJMEDIA's jitter buffer counts. ``read`` and ``write`` never block and
+    never raise; each is to be called once per ``samples`` of media time.
     """
 
-    def __init__(self, stream: int, *, rate_hz: int, samples: int) -> None:
+    def __init__(self, stream: int, *, rate_hz: int, samples: int, codec_frames: int) -> None:
         port = ctypes.c_void_p()
         if _get_port(stream, ctypes.addressof(port)) != 0 or not port.value:
             raise RuntimeError("PJMEDIA gave no port for the stream")
@@ -52,6 +70,11 @@ class RtpStream:
         self._size = samples * 2
         self._silence = bytes(self._size)
         self._port: int | None = port.value
+        self._stream = stream
+        self._codec_frames = codec_frames
+        self._jitter_buffer = JitterBufferState()
+        self._jitter_buffer_address = ctypes.addressof(self._jitter_buffer)
+        self._excess_delay = ExcessDelay()
         self._event_frames = self._excess_frames = 0
         self._received = ctypes.create_string_buffer(self._size)
         self._sent = ctypes.create_string_buffer(self._size)
@@ -62,10 +85,19 @@ class RtpStream:
         self._out_address = ctypes.addressof(self._out)
 
     def read(self) -> bytes:
-        """The next ``samples`` from the far end; silence for what is lost, late or not sent."""
+        """The next ``samples`` from the far end; silence for what is lost, late or not sent. What has waited in the
+        jitter buffer for longer than jitter asks for is left out where it is quiet."""
+        if self._port is None:
+            return self._silence
+        _get_jitter_buffer(self._stream, self._jitter_buffer_address)
+        waiting = self._jitter_buffer.size // self._codec_frames
+        pcm = self._next(self._port)
+        return self._next(self._port) if self._excess_delay.leave_out(pcm, waiting) else pcm
+
+    def _next(self, port: int) -> bytes:
         frame = self._in
         frame.type, frame.size = _AUDIO, self._size
-        if self._port is None or _get_frame(self._port, self._in_address) != 0 or frame.type != _AUDIO:
+        if _get_frame(port, self._in_address) != 0 or frame.type != _AUDIO:
             return self._silence
         return self._received.raw
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 from collections.abc import Callable
@@ -35,8 +36,9 @@ _MAX_LINES = 64
 _MAX_POLLS = 200
 _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trace: 4 shows every message, unmasked
 _FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
-_JITTER_MS = 20
+_PACKET_MS = 20
 _JITTER_MAX_MS = 200
+_DISCARD_NONE = 0  # PJMEDIA_JB_DISCARD_NONE
 _CRYPTO_SUITES = ("AES_CM_128_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_80")  # RFC 4568 §6.2, RFC 6188
 _SRTP = {
     Srtp.OFF: pj.PJMEDIA_SRTP_DISABLED,
@@ -255,7 +257,14 @@ class SipStack:
         media.threadCnt = 0
         media.noVad = True  # silence is sent as audio: the trunk sees a continuous stream
         media.ecTailLen = 0
-        media.jbInit = media.jbMinPre = _JITTER_MS
-        media.jbMaxPre = 3 * _JITTER_MS
+        # It begins a packet deeper than it need be, and `RtpStream` takes back what turns out to be too much. PJMEDIA
+        # would do so in the middle of a word.
+        media.jbInit = 2 * _PACKET_MS
+        media.jbMinPre = _PACKET_MS
+        media.jbMaxPre = 3 * _PACKET_MS
         media.jbMax = _JITTER_MAX_MS
+        algorithm = media.jbDiscardAlgo  # to SWIG a pointer to it knows not what: an enum
+        ctypes.c_int.from_address(int(algorithm)).value = _DISCARD_NONE
+        media.jbDiscardAlgo = algorithm
+        algorithm.disown()  # it would complain that it cannot free it
         return config

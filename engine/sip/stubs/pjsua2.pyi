@@ -64,6 +64,10 @@ class UaConfig:
     userAgent: str
     natTypeInSdp: int
 
+class _Pointer:
+    def __int__(self) -> int: ...
+    def disown(self) -> None: ...
+
 class MediaConfig:
     clockRate: int
     sndClockRate: int
@@ -75,6 +79,7 @@ class MediaConfig:
     jbMinPre: int
     jbMaxPre: int
     jbMax: int
+    jbDiscardAlgo: _Pointer
 
 class EpConfig:
     logConfig: LogConfig
