@@ -25,6 +25,7 @@ _PAUSE_S: Final = 2.4
 _JITTER_S: Final = 0.02
 """So that clicks come at any moment of the engine's tick."""
 _CLICK_HZ, _CLICK_S, _CLICK_LEVEL = 1500, 0.02, 12_000
+_CLICK_DUE_NS: Final = 500_000_000
 _HEARD: Final = 3000
 
 
@@ -61,6 +62,8 @@ class Talk:
     def stop(self) -> None:
         """The call is over."""
         self.log.ended_ns = time.time_ns()
+        if self._listening and self.log.ended_ns - self.log.clicks_ns[-1] < _CLICK_DUE_NS:
+            self.log.clicks_ns.pop()  # it was on its way
         for timer in self._timers:
             timer.cancel()
 
