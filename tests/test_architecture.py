@@ -54,7 +54,6 @@ TESTED_ELSEWHERE = {
     "api/load/rtp_peer.py": "tests/api/cli/test_load.py",
     "api/load/run.py": "tests/api/cli/test_load.py",
     "api/load/sipp.py": "tests/api/cli/test_load.py",
-    "api/load/talk.py": "tests/api/cli/test_load.py",
     "api/webhook_schemas.py": "tests/api/test_webhooks.py",
     "api/webhook_views.py": "tests/api/test_webhooks.py",
     "engine/agents.py": "tests/sip/test_ai_calls.py",
