@@ -179,7 +179,10 @@ def speak(
 
 
 class EarlyMediaTapped(SippUas):
-    """``uas-183-then-200`` whose media, before and after the answer, is ``tap``'s."""
+    """``uas-183-then-200`` whose media, before and after the answer, is ``tap``'s.
+
+    Its messages tell in ``X-Sent`` when they were to leave: the trace has the time when they had left.
+    """
 
     def __init__(self, tap: RtpTap) -> None:
         super().__init__("uas-183-then-200")
@@ -189,5 +192,6 @@ class EarlyMediaTapped(SippUas):
         command = super()._command()
         path = self.directory / "scenario.xml"
         scenario = re.sub(r"<nop><action><exec rtp_stream=.*</nop>", "", path.read_text(encoding="latin-1"))
+        scenario = scenario.replace("Contact:", "X-Sent: [timestamp]\n      Contact:")
         path.write_text(scenario.replace("[rtpstream_audio_port]", str(self._tap.port)), encoding="latin-1")
         return command

@@ -37,8 +37,7 @@ def test_three_ai_calls_for_three_seconds_are_measured_at_their_far_ends(trunkli
     assert media["packets_received"] == media["packets_sent_back"] > 300
     assert media["clarity_db"]["p50"] > 30
     assert [setup[name]["n"] for name in setup] == [3] * len(setup)
-    # SIPp writes the time of its 200 when it has sent it, and may lose the processor in between.
-    assert all(spread["min"] > -100 and spread["max"] > 0 for spread in setup.values())
+    assert all(spread["min"] > 0 for spread in setup.values())
     assert report["cost"]["cpu_s_per_call_s"]["worker"] > 0
     assert report["far_end"]["agent_faults"] == []
     assert "POST → INVITE" in out

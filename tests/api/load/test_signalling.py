@@ -40,6 +40,14 @@ def test_calls_steps_are_read_with_their_microseconds_and_a_retransmission_chang
     assert (call.ringing_ns, call.answered_ns, call.bye_ns) == (ns("10:00:01"), ns("10:00:02"), ns("10:00:03"))
 
 
+def test_an_answer_that_tells_when_it_was_to_leave_is_believed_not_the_trace() -> None:
+    answer = message("SIP/2.0 200 OK", "INVITE").replace(
+        "CSeq", "X-Sent: 2026-11-23\t10:00:01.5\t1795428001.500007\nCSeq"
+    )
+    trace = entry("10:00:00.000001", "received", INVITE) + entry("10:00:02.000000", "sent", answer)
+    assert read_trace(trace)["CA1"].answered_ns == 1795428001_500_007_000
+
+
 def test_calls_are_told_apart_and_what_belongs_to_none_is_passed_over() -> None:
     other = INVITE.replace("CA1", "CA2").replace("16004", "16008")
     options = message("OPTIONS sip:h SIP/2.0", "OPTIONS", "CA3")
