@@ -15,43 +15,45 @@ _BEARABLE: Final = 2  # packets: a longer delay is worth a click
 class ExcessDelay:
     """Tells of each packet that was read whether to leave it out, so that the delay is what jitter asks for.
 
-    A packet that still waits at every read of a watch is delay and nothing else. The watch takes 1 s; each time the
-    buffer runs empty it takes twice as long, 32 s at most, for jitter that is rare must not be forgotten at once. What
-    is left out is quiet; where a watch brings no quiet it is one packet of sound, if the excess is above 40 ms of the
-    usual packet time.
+    Packets that still wait at every read of a watch are delay and nothing else. For one of them the watch takes 1 s,
+    for n together an n-th of that, for delay costs by its length. Each time the buffer runs empty a watch takes twice
+    as long, 32 s at most, for jitter that is rare must not be forgotten at once. What is left out is quiet; where two
+    watches bring no quiet it is sound, a packet a watch, while the excess is above 40 ms of the usual packet time.
     """
 
     def __init__(self) -> None:
         self._watch = _FIRST_WATCH
         self._playing = False
-        self._excess = 0
-        self._least = _LONGEST_WATCH
-        self._left = self._watch
+        self._reads = self._left_out = 0
+        self._needed: list[int] = []
+        """Of each packet of the excess there is, the read that needed it last."""
 
     def leave_out(self, pcm: bytes, waiting: int) -> bool:
         """To be asked after each read: ``pcm`` is what was read, ``waiting`` the packets there were before it."""
-        if not waiting:
-            if self._playing:
-                self._watch = min(2 * self._watch, _LONGEST_WATCH)
-            self._playing, self._excess = False, 0
-            self._restart()
+        self._reads += 1
+        if self._playing and not waiting:
+            self._watch = min(2 * self._watch, _LONGEST_WATCH)
+        self._playing = waiting > 0
+        excess = max(waiting - 1, 0)
+        del self._needed[excess:]
+        if not excess:
             return False
-        self._playing = True
-        self._least = min(self._least, waiting)
-        self._left -= 1
-        pressing = False
-        if not self._left:
-            pressing = self._excess > _BEARABLE
-            self._excess = self._least - 1
-            self._restart()
-        if not self._excess or not (pressing or _quiet(pcm)):
+        self._needed += [self._reads - 1] * (excess - len(self._needed))
+        if not (self._pressing or (self._found and _quiet(pcm))):
             return False
-        self._excess -= 1
-        self._restart()
+        self._left_out = self._reads
+        del self._needed[0]
         return True
 
-    def _restart(self) -> None:
-        self._left, self._least = self._watch, _LONGEST_WATCH
+    @property
+    def _found(self) -> bool:
+        return any((self._reads - needed) * packets >= self._watch for packets, needed in enumerate(self._needed, 1))
+
+    @property
+    def _pressing(self) -> bool:
+        if len(self._needed) <= _BEARABLE or self._reads - self._left_out < self._watch:
+            return False
+        return self._reads - self._needed[_BEARABLE] >= 2 * self._watch
 
 
 def _quiet(pcm: bytes) -> bool:

@@ -34,12 +34,25 @@ def rarely(reads: int, *, every: int) -> Iterator[int]:
     return (int(read % every == every - 1) for read in range(reads))
 
 
-@pytest.mark.parametrize("depth", [2, 3, 10])
-def test_what_always_waits_beyond_one_packet_is_left_out_in_quiet(depth: int) -> None:
+@pytest.mark.parametrize(
+    ("depth", "reads"),
+    [(1, []), (2, [50]), (3, [25, 50]), (6, [10, 13, 17, 25, 50]), (10, [6, 7, 8, 9, 10, 13, 17, 25, 50])],
+)
+def test_what_always_waits_beyond_one_packet_is_left_out_in_quiet_the_sooner_the_more_it_is(
+    depth: int, reads: list[int]
+) -> None:
     buffer = Buffer(depth)
     buffer.read(QUIET, [0] * 1000)
-    assert buffer.depth == 1
-    assert buffer.left_out[0] == 49
+    assert [read + 1 for read in buffer.left_out] == reads
+
+
+def test_a_long_delay_goes_soon_even_where_the_buffer_ran_empty_often() -> None:
+    buffer = Buffer(1)
+    for _ in range(10):
+        buffer.read(QUIET, [0, 1])
+    buffer.depth = 6  # what was held up for 100 ms
+    buffer.read(QUIET, [0] * 2000)
+    assert [(read - 19) * 20 / 1000 for read in buffer.left_out] == [6.4, 8.0, 10.68, 16.0, 32.0]
 
 
 def test_where_all_is_sound_two_packets_are_borne_and_what_is_beyond_goes_one_a_watch() -> None:
