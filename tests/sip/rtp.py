@@ -94,7 +94,7 @@ class RtpTap:
         self._playing = b""
         self._played = 0
         self._sequence = 0
-        self._next_frame_s = self._stalled_until_s = 0.0
+        self._next_frame_s = 0.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtp tap")
 
@@ -144,10 +144,6 @@ class RtpTap:
             self._peer = to or self._peer
             self._next_frame_s = time.monotonic()
 
-    def stall(self, duration_s: float) -> None:
-        """Send nothing of what is played for so long, then at once all that was due."""
-        self._stalled_until_s = time.monotonic() + duration_s
-
     def send(self, payload_type: int, payload: bytes, *, timestamp: int, marker: bool = False) -> None:
         """Send one packet of the test's making to whoever sends; its sequence number is the next."""
         with self._lock:
@@ -175,7 +171,7 @@ class RtpTap:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            due = self._playing and self._peer and time.monotonic() >= self._stalled_until_s
+            due = self._playing and self._peer
             wait_s = max(0.0, self._next_frame_s - time.monotonic()) if due else FRAME_S
             if select.select([self._socket], [], [], min(wait_s, FRAME_S))[0]:
                 self._receive()

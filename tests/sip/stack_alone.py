@@ -1,4 +1,4 @@
-"""A SIP stack with one call in a process of its own, whose time a test can let pass: for timers of minutes."""
+"""A SIP stack with one call in a process of its own, whose time a test can let pass: minutes of it, or a frame."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -33,19 +34,30 @@ class StackAlone:
 
     def pass_time(self, seconds: float) -> None:
         """Have PJSIP believe that so much time has passed."""
-        self._tell(str(seconds))
+        self._tell(f"pass {seconds}")
+
+    async def frame(self) -> bytes:
+        """Take in every packet that was sent to us, send one of silence, and tell what is heard next: s16le at 8 kHz.
+
+        Media time passes in no other way. The call is answered first.
+        """
+        self._tell("frame")
+        return bytes.fromhex((await self._answer(within_s=30)).decode())
 
     def hang_up(self) -> None:
-        self._tell("0")
+        self._tell("hang-up")
 
     async def ended(self, *, within_s: float = 30) -> LegEnd:
         """How the leg ended."""
-        assert self._process.stdout
-        return LegEnd(**json.loads(await asyncio.wait_for(self._process.stdout.readline(), within_s)))
+        return LegEnd(**json.loads(await self._answer(within_s=within_s)))
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin
         self._process.stdin.write(f"{line}\n".encode())
+
+    async def _answer(self, *, within_s: float) -> bytes:
+        assert self._process.stdout
+        return await asyncio.wait_for(self._process.stdout.readline(), within_s)
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(*self._command, cwd=_ROOT, stdin=PIPE, stdout=PIPE)
@@ -84,10 +96,13 @@ class Listener:
     """Remembers how far the leg is."""
 
     end: LegEnd | None = None
+    stream: MediaStream | None = None
     answered = False
 
     def on_progress(self, code: int, reason: str) -> None: ...
-    def on_media(self, stream: MediaStream | None) -> None: ...
+    def on_media(self, stream: MediaStream | None) -> None:
+        self.stream = stream
+
     def on_answered(self, codec: str) -> None:
         self.answered = True
 
@@ -106,15 +121,23 @@ def main(uri: str) -> None:
     listener = Listener()
     trunk = TrunkAccount(name="tests", uri=uri, codecs=("PCMU",))
     leg = stack.dial(trunk, listener, from_number="+15557654321", to_number="+15551234567", sip_call_id="alone")
+    commands = FileIO(0)  # what waits in a buffer would not wake select
     while listener.end is None:
-        if select.select([sys.stdin], [], [], 0.01)[0]:
-            seconds = float(sys.stdin.readline())
-            for _ in range(_POLLS_BEFORE):
-                stack.poll()
-                time.sleep(0.01)
-            clock.ahead_s += seconds
-            if not seconds:
-                leg.hang_up()
+        if select.select([commands], [], [], 0.01)[0]:
+            match commands.readline().split():
+                case [b"pass", seconds]:
+                    for _ in range(_POLLS_BEFORE):
+                        stack.poll()
+                        time.sleep(0.01)
+                    clock.ahead_s += float(seconds)
+                case [b"frame"]:
+                    while not (listener.answered and listener.stream):
+                        stack.poll()
+                    stack.poll()
+                    print(listener.stream.read().hex(), flush=True)
+                    listener.stream.write(bytes(2 * listener.stream.samples))
+                case [b"hang-up"]:
+                    leg.hang_up()
         stack.poll()
     print(json.dumps(asdict(listener.end)), flush=True)
     os._exit(0)
