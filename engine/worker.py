@@ -27,7 +27,8 @@ from engine.precedence import take_precedence
 from engine.process_settings import WorkerSettings
 from engine.records import CallId
 from engine.sip import instances
-from engine.sip.clock import TICK_S, MediaClock
+from engine.sip.arrival import OnArrival
+from engine.sip.clock import MediaClock
 from engine.sip.stack import SipStack
 from engine.sip_leg import LegListener, SipLeg
 from media.resampler import Resampler
@@ -74,7 +75,7 @@ class Worker:
         self._pipe = await open_pipe(end, self._on_command, self._stopping.set)
         self._clock.start()
         for stack in self._stacks:
-            self._heed(stack)
+            OnArrival(stack.udp_socket, stack.poll).start()
         lines = sum(stack.lines for stack in self._stacks)
         self._emit(Ready(lines=lines, sip_port=self._stacks[0].sip_port, real_time=self._real_time))
         heart = asyncio.create_task(self._beat())
@@ -104,16 +105,6 @@ class Worker:
     def _poll(self) -> None:
         for stack in self._stacks:
             stack.poll()
-
-    def _heed(self, stack: SipStack) -> None:
-        """Serve the next SIP message when it comes, not at the next tick: an answered callee waits for nothing."""
-        asyncio.get_running_loop().add_reader(stack.udp_socket, self._on_sip, stack)
-
-    def _on_sip(self, stack: SipStack) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(stack.udp_socket)
-        loop.call_later(TICK_S, self._heed, stack)  # one in a tick: a flood of messages has to wait, not the audio
-        stack.poll()
 
     def _on_command(self, command: Command) -> None:
         match command:

@@ -1,0 +1,37 @@
+"""Serving what arrives when it arrives, in the time that the audio leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from engine.sip.clock import TICK_S
+
+_AT_ONCE = 4  # 100, 180 and 200 may follow each other at once
+
+
+class OnArrival:
+    """Calls ``serve`` when something is to be read from ``socket``, up to four times in a tick: an answered callee
+    waits for nothing, and in a flood it is the messages that wait, not the audio."""
+
+    def __init__(self, socket: int, serve: Callable[[], None]) -> None:
+        self._socket = socket
+        self._serve = serve
+        self._served = 0
+
+    def start(self) -> None:
+        """Do so for as long as the running loop runs."""
+        self._loop = asyncio.get_running_loop()
+        self._heed()
+
+    def _heed(self) -> None:
+        self._served = 0
+        self._loop.add_reader(self._socket, self._arrived)
+
+    def _arrived(self) -> None:
+        self._served += 1
+        if self._served == 1:
+            self._loop.call_later(TICK_S, self._heed)
+        if self._served == _AT_ONCE:
+            self._loop.remove_reader(self._socket)
+        self._serve()
