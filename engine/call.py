@@ -115,7 +115,7 @@ class Call:
             self._agent = AgentSide(
                 agents,
                 record.request,
-                ready=lambda session: self._inputs.put_nowait(_AgentReady(session=session)),
+                ready=self._join,
                 failed=lambda outcome: self._inputs.put_nowait(_End(outcome=outcome)),
             )
         # touched by the call's task
@@ -201,7 +201,7 @@ class Call:
             case Admitted():
                 self._dial(happened)
             case _AgentReady():
-                await self._agent_ready(happened.session)
+                await self._change("voice.ai.created", ai=self._ai.created(happened.session.ultravox_call_id))
             case _End():
                 self._hang_up(happened.outcome)
             case _Lost():
@@ -362,12 +362,13 @@ class Call:
                 SessionTerms(sample_rate_hz=rate_hz, max_duration_s=self._limit_s, rings_for_s=max(rings_for_s, 0.0))
             )
 
-    async def _agent_ready(self, session: AgentSession) -> None:
+    def _join(self, session: AgentSession) -> None:
+        """Let the worker join the agent now: what is said to the callee does not wait for the record."""
         if self._hung_up:
             return
         leg, rate_hz = self._dialing.leg, session.sample_rate_hz
         self._dialing.send(JoinAgent(call_id=leg, join_url=session.join_url, sample_rate_hz=rate_hz))
-        await self._change("voice.ai.created", ai=self._ai.created(session.ultravox_call_id))
+        self._inputs.put_nowait(_AgentReady(session=session))
 
     # -- the record ----------------------------------------------------------------------------------------------------
 

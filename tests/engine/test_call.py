@@ -254,6 +254,22 @@ async def test_an_answer_without_any_ring_makes_the_agents_session_too() -> None
     assert rig.agents.created == 1
 
 
+async def test_the_agent_is_joined_while_a_slow_store_still_writes_the_answer() -> None:
+    rig = Rig(ai=True)
+    rig.store = store = SlowStore()
+    rig.call._ledger._store = store
+    async with rig.dialled() as call:
+        store.free.clear()
+        call.tell(answered())
+        await rig.lines.sent(JoinAgent)
+        assert (call.record.status, rig.told) == (Status.INITIATED, []), "nothing is told before it is written"
+        store.free.set()
+        call.tell(AgentJoined(call_id=ID))
+        call.tell(ended(CALLEE_HANGUP))
+    kinds = [change.kind for change in await rig.store.changes(ID)]
+    assert kinds[2:5] == ["voice.answered", "voice.ai.created", "voice.ai.joined"]
+
+
 async def test_a_refusing_agent_service_cancels_the_ringing_phone() -> None:
     rig = Rig(ai=True, agents=FakeAgents(error=AgentUnreachable("Ultravox did not answer.")))
     async with rig.dialled() as call:
@@ -541,6 +557,19 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not holds():
             await asyncio.sleep(0)
+
+
+class SlowStore(MemoryStore):
+    """A store that writes when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def save(self, call: CallRecord, *changes: CallChange) -> None:
+        await self.free.wait()
+        await super().save(call, *changes)
 
 
 class FailingStore(MemoryStore):
