@@ -146,9 +146,10 @@ class Call:
 
     def end(self, outcome: Outcome | None = None) -> None:
         """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
-        outcome = outcome or (CALLER_HANGUP if self._state is CallState.CONFIRMED else CANCELED)
+        confirmed = self._state is CallState.CONFIRMED
+        outcome = outcome or (CALLER_HANGUP if confirmed else CANCELED)
         self._inputs.put_nowait(_End(outcome=outcome))
-        if self._ledger.failing:
+        if confirmed or self._ledger.failing:
             self._hang_up(outcome)  # the phone does not wait for the record
 
     @property

@@ -18,7 +18,7 @@ from engine.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.events import AgentJoined, AgentLeft, Answered, CallEvent, LegEnded, Progress, Transcribed
 from engine.ledger import Ledger, first_kinds
-from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome
+from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, CALLER_HANGUP, TRUNK_SILENT, Cause, Outcome
 from engine.pacer import Admitted, Ticket
 from engine.ports import AgentSession, SessionTerms
 from engine.records import (
@@ -307,6 +307,23 @@ async def test_delete_after_the_answer_hangs_up_and_completes() -> None:
     rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
 
 
+async def test_delete_hangs_up_while_a_slow_store_still_writes_the_answer() -> None:
+    rig = Rig()
+    rig.store = store = SlowStore()
+    rig.call._ledger._store = store
+    async with rig.dialled() as call:
+        store.free.clear()
+        call.tell(answered())
+        await store.asked.wait()
+        call.end()
+        assert isinstance(rig.lines.commands[-1], HangUp)
+        store.free.set()
+        call.tell(ended(CALLER_HANGUP))
+    rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
+    assert rig.told == [Status.ANSWERED, Status.COMPLETED]
+    assert sum(isinstance(command, HangUp) for command in rig.lines.commands) == 2, "one to end it, one to leave"
+
+
 async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
     rig = Rig()
     async with rig.dialled() as call:
@@ -566,8 +583,10 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.free = asyncio.Event()
         self.free.set()
+        self.asked = asyncio.Event()
 
     async def save(self, call: CallRecord, *changes: CallChange) -> None:
+        self.asked.set()
         await self.free.wait()
         await super().save(call, *changes)
 
