@@ -17,8 +17,8 @@ class ExcessDelay:
 
     Packets that still wait at every read of a watch are delay and nothing else. For one of them the watch takes 1 s,
     for n together an n-th of that, for delay costs by its length. Each time the buffer runs empty a watch takes twice
-    as long, 32 s at most, for jitter that is rare must not be forgotten at once. What is left out is quiet; where two
-    watches bring no quiet it is sound, a packet a watch, while the excess is above 40 ms of the usual packet time.
+    as long, 32 s at most, for jitter that is rare must not be forgotten at once. What is left out is quiet; what
+    is beyond 40 ms of the usual packet time and was not taken in two watches is sound, a packet a watch.
     """
 
     def __init__(self) -> None:

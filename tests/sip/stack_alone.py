@@ -27,7 +27,8 @@ _POLLS_BEFORE = 20
 
 
 class StackAlone:
-    """Dials ``uri`` at once. Its line of commands is the child's stdin, its end one line of the child's stdout."""
+    """Dials ``uri`` at once. Its line of commands is the child's stdin; each frame, and how the leg ended, is a line of
+    the child's stdout."""
 
     def __init__(self, uri: str) -> None:
         self._command = [sys.executable, "-m", "tests.sip.stack_alone", uri]
@@ -42,7 +43,9 @@ class StackAlone:
         Media time passes in no other way. The call is answered first.
         """
         self._tell("frame")
-        return bytes.fromhex((await self._answer(within_s=30)).decode())
+        answer = await self._answer(within_s=30)
+        assert not answer.startswith(b"{"), f"the leg ended: {answer.decode()}"
+        return bytes.fromhex(answer.decode())
 
     def hang_up(self) -> None:
         self._tell("hang-up")
@@ -131,13 +134,16 @@ def main(uri: str) -> None:
                         time.sleep(0.01)
                     clock.ahead_s += float(seconds)
                 case [b"frame"]:
-                    while not (listener.answered and listener.stream):
+                    while not (listener.answered and listener.stream) and listener.end is None:
                         stack.poll()
                     stack.poll()
-                    print(listener.stream.read().hex(), flush=True)
-                    listener.stream.write(bytes(2 * listener.stream.samples))
+                    if listener.stream:
+                        print(listener.stream.read().hex(), flush=True)
+                        listener.stream.write(bytes(2 * listener.stream.samples))
                 case [b"hang-up"]:
                     leg.hang_up()
+                case _:  # nobody is there any more
+                    os._exit(1)
         stack.poll()
     print(json.dumps(asdict(listener.end)), flush=True)
     os._exit(0)
