@@ -87,6 +87,11 @@ class AgentSide:
     async def _ask(self, terms: SessionTerms) -> None:
         try:
             session = await self._service.create(self._request, terms, self._gave_up)
+            if self._closed:
+                self._service.give_back(session)
+            else:
+                self._session = session
+                self._ready(session)
         except AgentRefused as error:
             self._fail(agent_failure(Cause.AGENT_REFUSED, str(error)))
         except AgentBusy as error:
@@ -94,14 +99,8 @@ class AgentSide:
         except AgentError as error:
             self._fail(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
         except Exception:
-            log.exception("asking for the agent's session failed")
+            log.exception("asking for the agent's session, or joining it, failed")
             self._fail(engine_error("An internal error ended the call."))
-        else:
-            if self._closed:
-                self._service.give_back(session)
-            else:
-                self._session = session
-                self._ready(session)
 
     def _fail(self, outcome: Outcome) -> None:
         if not self._closed:

@@ -116,7 +116,7 @@ class Call:
                 agents,
                 record.request,
                 ready=self._join,
-                failed=lambda outcome: self._inputs.put_nowait(_End(outcome=outcome)),
+                failed=self.end,
             )
         # touched by the call's task
         self._state = CallState.TRYING
@@ -150,7 +150,8 @@ class Call:
         outcome = outcome or (CALLER_HANGUP if confirmed else CANCELED)
         self._inputs.put_nowait(_End(outcome=outcome))
         if confirmed or self._ledger.failing:
-            self._hang_up(outcome)  # the phone does not wait for the record
+            # The phone does not wait for the record; before the answer it does, which may be told already.
+            self._hang_up(outcome)
 
     @property
     def leg(self) -> CallId | None:
@@ -159,7 +160,10 @@ class Call:
 
     def check(self) -> None:
         """End the call from outside when it is past a limit of its own and has done nothing about it."""
-        if self._task is None or self._outcome is not None or self._ledger.failing:
+        if self._task is None or self._outcome is not None:
+            return
+        if self._ledger.writing:
+            self._enforce_bound()  # and no more: a write that is given up is done all the same, when the end is told
             return
         if self._loop.time() > self._bound_s + _OVERDUE_S:
             log.error("a call is stuck past its time; it is ended", extra={"call": self.record.id})

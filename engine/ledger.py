@@ -21,8 +21,9 @@ _STORE_REST_S = 1.0
 class Ledger:
     """The one writer of one call's record. ``record`` is what is committed: whoever asks may be told it.
 
-    While the store fails, a write is tried again and again and ``failing`` is True; ``meanwhile`` is called before each
-    time, for what must not wait. ``publish`` is called after each commit.
+    ``writing`` is True while a commit is waited for. While the store fails, the write is tried again and again and
+    ``failing`` is True; ``meanwhile`` is called before each time, for what must not wait. ``publish`` is called after
+    each commit.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Ledger:
         meanwhile: Callable[[], None],
     ) -> None:
         self.record = record
-        self.failing = False
+        self.failing = self.writing = False
         self._store = store
         self._publish = publish
         self._meanwhile = meanwhile
@@ -66,18 +67,24 @@ class Ledger:
         self._publish(record)
 
     async def _commit(self, write: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await write()
-            except StoreUnavailable as error:
-                if not self.failing:
-                    log.error("the call goes on untold: %s", error, extra={"call": self.record.id})
-                self.failing = True
-            else:
-                self.failing = False
-                return
-            await asyncio.sleep(_STORE_REST_S)
-            self._meanwhile()
+        self.writing = True
+        try:
+            while not await self._written(write):
+                await asyncio.sleep(_STORE_REST_S)
+                self._meanwhile()
+        finally:
+            self.writing = False
+
+    async def _written(self, write: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await write()
+        except StoreUnavailable as error:
+            if not self.failing:
+                log.error("the call goes on untold: %s", error, extra={"call": self.record.id})
+            self.failing = True
+        else:
+            self.failing = False
+        return not self.failing
 
 
 def first_kinds(record: CallRecord) -> tuple[str, ...]:

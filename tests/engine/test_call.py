@@ -644,6 +644,31 @@ async def test_a_call_is_hung_up_also_while_the_store_fails(monkeypatch: pytest.
     rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
 
 
+async def test_a_call_past_its_limit_is_hung_up_while_a_store_stands_still_and_its_record_is_whole_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call_module, "_OVERDUE_S", 0.0)
+    rig = Rig()
+    rig.store = store = SlowStore()
+    rig.call._ledger._store = store
+    rig.call._ledger.record = replace(rig.first, request=replace(rig.first.request, max_duration_s=0.02))
+    async with rig.dialled() as call:
+        store.free.clear()
+        call.tell(answered())
+        await store.asked.wait()
+        await asyncio.sleep(0.05)
+        call.check()
+        hang_up = rig.lines.commands[-1]
+        assert isinstance(hang_up, HangUp)
+        call.check()
+        assert rig.told == []
+        store.free.set()
+        call.tell(ended(hang_up.outcome))
+    record = rig.assert_outcome(Status.COMPLETED, Cause.MAX_DURATION)
+    assert record.answered_at is not None
+    assert rig.told == [Status.ANSWERED, Status.COMPLETED]
+
+
 async def test_a_call_that_is_stuck_past_its_limit_is_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(call_module, "_OVERDUE_S", 0.02)
     rig = Rig()
