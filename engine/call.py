@@ -64,14 +64,14 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _AgentReady:
-    session: AgentSession
+    ultravox_call_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _End:
-    """Somebody on this side wants the call over."""
+    """Somebody on this side wants the call over; DELETE when no outcome is given."""
 
-    outcome: Outcome
+    outcome: Outcome | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Call:
         # set once
         self._trunks = trunks
         self._limits = limits
-        self._ledger = Ledger(record, store=store, publish=publish, meanwhile=self._enforce_bound)
+        self._ledger = Ledger(record, store=store, publish=publish)
         self._loop = asyncio.get_running_loop()
         self._inputs: asyncio.Queue[_Input] = asyncio.Queue()
         self._dialing = Dialing(record, route, lines=lines, trunks=trunks, admitted=self._inputs.put_nowait)
@@ -118,7 +118,7 @@ class Call:
                 ready=self._join,
                 failed=self.end,
             )
-        # touched by the call's task
+        # changes as the call goes
         self._state = CallState.TRYING
         self._outcome: Outcome | None = None
         self._deadline_s = 0.0
@@ -146,12 +146,10 @@ class Call:
 
     def end(self, outcome: Outcome | None = None) -> None:
         """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
-        confirmed = self._state is CallState.CONFIRMED
-        outcome = outcome or (CALLER_HANGUP if confirmed else CANCELED)
         self._inputs.put_nowait(_End(outcome=outcome))
-        if confirmed or self._ledger.failing:
+        if self._state is CallState.CONFIRMED or self._ledger.failing:
             # The phone does not wait for the record; before the answer it does, which may be told already.
-            self._hang_up(outcome)
+            self._hang_up(outcome or self._deleted)
 
     @property
     def leg(self) -> CallId | None:
@@ -159,13 +157,15 @@ class Call:
         return None if self._dialing.waiting else self._dialing.leg
 
     def check(self) -> None:
-        """End the call from outside when it is past a limit of its own and has done nothing about it."""
+        """End the call from outside when it is past a limit of its own and has done nothing about it; hang up while its
+        record is still being written. To be called each second."""
         if self._task is None or self._outcome is not None:
             return
+        late_s = self._loop.time() - self._bound_s
         if self._ledger.writing:
-            self._enforce_bound()  # and no more: a write that is given up is done all the same, when the end is told
-            return
-        if self._loop.time() > self._bound_s + _OVERDUE_S:
+            if late_s > 0:
+                self._hang_up(self._beyond)  # and no more: a write that is given up is done all the same, after the end
+        elif late_s > _OVERDUE_S:
             log.error("a call is stuck past its time; it is ended", extra={"call": self.record.id})
             self._outcome = self._beyond
             self._task.cancel()
@@ -206,9 +206,9 @@ class Call:
             case Admitted():
                 self._dial(happened)
             case _AgentReady():
-                await self._change("voice.ai.created", ai=self._ai.created(happened.session.ultravox_call_id))
+                await self._change("voice.ai.created", ai=self._ai.created(happened.ultravox_call_id))
             case _End():
-                self._hang_up(happened.outcome)
+                self._hang_up(happened.outcome or self._deleted)
             case _Lost():
                 if self._dialing.current(happened.leg) and not self._dialing.waiting:
                     self._outcome = WORKER_LOST
@@ -250,10 +250,10 @@ class Call:
         self._after(_GRACE_S, partial(self._end_with, outcome))
         self._bound(_GRACE_S, outcome)
 
-    def _enforce_bound(self) -> None:
-        """Hang up when the time is over, also while the call's task waits for the store."""
-        if self._loop.time() > self._bound_s:
-            self._hang_up(self._beyond)
+    @property
+    def _deleted(self) -> Outcome:
+        """What DELETE makes of the call now."""
+        return CALLER_HANGUP if self._state is CallState.CONFIRMED else CANCELED
 
     def _bound(self, delay_s: float, outcome: Outcome) -> None:
         """Whatever else happens, the call is not to go on beyond that time."""
@@ -373,7 +373,7 @@ class Call:
             return
         leg, rate_hz = self._dialing.leg, session.sample_rate_hz
         self._dialing.send(JoinAgent(call_id=leg, join_url=session.join_url, sample_rate_hz=rate_hz))
-        self._inputs.put_nowait(_AgentReady(session=session))
+        self._inputs.put_nowait(_AgentReady(ultravox_call_id=session.ultravox_call_id))
 
     # -- the record ----------------------------------------------------------------------------------------------------
 

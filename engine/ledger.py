@@ -22,8 +22,7 @@ class Ledger:
     """The one writer of one call's record. ``record`` is what is committed: whoever asks may be told it.
 
     ``writing`` is True while a commit is waited for. While the store fails, the write is tried again and again and
-    ``failing`` is True; ``meanwhile`` is called before each time, for what must not wait. ``publish`` is called after
-    each commit.
+    ``failing`` is True. ``publish`` is called after each commit.
     """
 
     def __init__(
@@ -32,13 +31,11 @@ class Ledger:
         *,
         store: CallStore,
         publish: Callable[[CallRecord], None],
-        meanwhile: Callable[[], None],
     ) -> None:
         self.record = record
         self.failing = self.writing = False
         self._store = store
         self._publish = publish
-        self._meanwhile = meanwhile
         self._loop = asyncio.get_running_loop()
         self._epoch = record.created_at - timedelta(seconds=self._loop.time())
 
@@ -69,9 +66,10 @@ class Ledger:
     async def _commit(self, write: Callable[[], Awaitable[None]]) -> None:
         self.writing = True
         try:
-            while not await self._written(write):
+            while True:
+                if await self._written(write):
+                    return
                 await asyncio.sleep(_STORE_REST_S)
-                self._meanwhile()
         finally:
             self.writing = False
 

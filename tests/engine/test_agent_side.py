@@ -57,6 +57,22 @@ async def test_whatever_keeps_the_session_from_being_made_ends_the_call(error: E
     assert (outcome.cause, service.asked) == (cause, 1)
 
 
+async def test_a_session_that_cannot_be_joined_ends_the_call_and_is_given_back() -> None:
+    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+
+    def broken(session: AgentSession) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    service = SlowService()
+    side = AgentSide(service, REQUEST, ready=broken, failed=told.put_nowait)
+    service.go.set()
+    side.ask(TERMS)
+    outcome = await told.get()
+    assert isinstance(outcome, Outcome) and outcome.cause is Cause.ENGINE_ERROR
+    side.close(joined=False)
+    assert service.given_back == [SESSION]
+
+
 class SlowService(Service):
     """Makes a session when it is told to, or fails then."""
 

@@ -40,6 +40,7 @@ from engine.store.memory import MemoryStore
 from engine.subscriptions import subscribe
 from engine.trunks import ConfiguredTrunks, Trunk
 from media.errors import AgentError, AgentUnreachable
+from tests.engine.store.slow import SlowStore
 
 ID = CallId("6f0c")
 LIMITS = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
@@ -114,6 +115,18 @@ class FakeAgents:
         return self.reason
 
 
+class SlowAgents(FakeAgents):
+    """An agent service that makes no session before it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+
+    async def create(self, request: CallRequest, terms: SessionTerms, gave_up: asyncio.Event) -> AgentSession:
+        await self.free.wait()
+        return await super().create(request, terms, gave_up)
+
+
 class Rig:
     def __init__(
         self,
@@ -122,10 +135,11 @@ class Rig:
         lines: FakeLines | None = None,
         agents: FakeAgents | None = None,
         trunks: tuple[Trunk, ...] = (TRUNK,),
+        store: MemoryStore | None = None,
     ) -> None:
         self.lines = lines or FakeLines()
         self.agents = agents or FakeAgents()
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.told: list[Status] = []
         request = CallRequest(
             from_number="+14155550100",
@@ -255,9 +269,8 @@ async def test_an_answer_without_any_ring_makes_the_agents_session_too() -> None
 
 
 async def test_the_agent_is_joined_while_a_slow_store_still_writes_the_answer() -> None:
-    rig = Rig(ai=True)
-    rig.store = store = SlowStore()
-    rig.call._ledger._store = store
+    store = SlowStore()
+    rig = Rig(ai=True, store=store)
     async with rig.dialled() as call:
         store.free.clear()
         call.tell(answered())
@@ -308,9 +321,8 @@ async def test_delete_after_the_answer_hangs_up_and_completes() -> None:
 
 
 async def test_delete_hangs_up_while_a_slow_store_still_writes_the_answer() -> None:
-    rig = Rig()
-    rig.store = store = SlowStore()
-    rig.call._ledger._store = store
+    store = SlowStore()
+    rig = Rig(store=store)
     async with rig.dialled() as call:
         store.free.clear()
         call.tell(answered())
@@ -322,6 +334,38 @@ async def test_delete_hangs_up_while_a_slow_store_still_writes_the_answer() -> N
     rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
     assert rig.told == [Status.ANSWERED, Status.COMPLETED]
     assert sum(isinstance(command, HangUp) for command in rig.lines.commands) == 2, "one to end it, one to leave"
+
+
+async def test_delete_after_an_answer_that_a_slow_store_kept_waiting_is_the_callers_hangup() -> None:
+    store = SlowStore()
+    rig = Rig(store=store)
+    async with rig.dialled() as call:
+        store.free.clear()
+        call.tell(progress(180))
+        await store.asked.wait()
+        call.tell(answered())
+        call.end()
+        store.free.set()
+        hang_up = await rig.lines.sent(HangUp)
+        assert isinstance(hang_up, HangUp)
+        call.tell(ended(hang_up.outcome))
+    assert rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP).answered_at is not None
+
+
+async def test_a_session_made_after_the_hangup_is_not_joined_and_is_given_back() -> None:
+    store, agents = SlowStore(), SlowAgents()
+    rig = Rig(ai=True, agents=agents, store=store)
+    async with rig.dialled() as call:
+        store.free.clear()
+        call.tell(answered())
+        await store.asked.wait()
+        call.end()
+        agents.free.set()
+        await until(lambda: agents.created == 1)
+        store.free.set()
+        call.tell(ended(CALLER_HANGUP))
+    assert not any(isinstance(command, JoinAgent) for command in rig.lines.commands)
+    assert (rig.agents.created, rig.agents.given_back) == (1, 1)
 
 
 async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
@@ -576,21 +620,6 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-class SlowStore(MemoryStore):
-    """A store that writes when it is let."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.free = asyncio.Event()
-        self.free.set()
-        self.asked = asyncio.Event()
-
-    async def save(self, call: CallRecord, *changes: CallChange) -> None:
-        self.asked.set()
-        await self.free.wait()
-        await super().save(call, *changes)
-
-
 class FailingStore(MemoryStore):
     """A store that can be put out of order, and says of each write what it tried."""
 
@@ -610,9 +639,8 @@ async def test_a_store_that_fails_keeps_a_change_untold_until_it_can_be_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ledger, "_STORE_REST_S", 0.01)
-    rig = Rig()
-    rig.store = store = FailingStore()
-    rig.call._ledger._store = store
+    store = FailingStore()
+    rig = Rig(store=store)
     async with rig.dialled() as call:
         store.failing = True
         call.tell(progress(180))
@@ -628,9 +656,8 @@ async def test_a_store_that_fails_keeps_a_change_untold_until_it_can_be_written(
 
 async def test_a_call_is_hung_up_also_while_the_store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "_STORE_REST_S", 0.01)
-    rig = Rig()
-    rig.store = store = FailingStore()
-    rig.call._ledger._store = store
+    store = FailingStore()
+    rig = Rig(store=store)
     async with rig.dialled() as call:
         store.failing = True
         call.tell(answered())
@@ -648,9 +675,8 @@ async def test_a_call_past_its_limit_is_hung_up_while_a_store_stands_still_and_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(call_module, "_OVERDUE_S", 0.0)
-    rig = Rig()
-    rig.store = store = SlowStore()
-    rig.call._ledger._store = store
+    store = SlowStore()
+    rig = Rig(store=store)
     rig.call._ledger.record = replace(rig.first, request=replace(rig.first.request, max_duration_s=0.02))
     async with rig.dialled() as call:
         store.free.clear()

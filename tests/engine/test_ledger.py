@@ -9,36 +9,26 @@ import pytest
 
 from engine.errors import StoreUnavailable
 from engine.ledger import Ledger
-from engine.records import CallChange, CallRecord, Status
+from engine.records import CallRecord, Status
 from engine.store import MemoryStore
 from tests.engine.store.samples import NOON, a_call, a_change
-
-
-class SlowStore(MemoryStore):
-    """Saves when it may."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may_save = asyncio.Event()
-
-    async def save(self, call: CallRecord, *changes: CallChange) -> None:
-        await self.may_save.wait()
-        await super().save(call, *changes)
+from tests.engine.store.slow import SlowStore
 
 
 async def a_ledger(store: MemoryStore, told: list[CallRecord]) -> Ledger:
     call = a_call(created_at=NOON)
     await store.add(call, None, a_change(call))
-    return Ledger(call, store=store, publish=told.append, meanwhile=lambda: None)
+    return Ledger(call, store=store, publish=told.append)
 
 
 async def test_change_is_neither_shown_nor_told_before_it_is_committed() -> None:
     store, told = SlowStore(), list[CallRecord]()
+    store.free.clear()
     ledger = await a_ledger(store, told)
     changing = asyncio.create_task(ledger.change("voice.ringing", data={}, status=Status.RINGING))
     await asyncio.sleep(0)
     assert (ledger.record.status, told) == (Status.INITIATED, [])
-    store.may_save.set()
+    store.free.set()
     await changing
     assert told == [ledger.record]
     assert await store.get(ledger.record.id) == ledger.record
@@ -57,7 +47,7 @@ async def test_times_begin_with_the_call_and_go_on_with_the_loops_clock(monkeypa
 async def test_failure_that_is_no_outage_is_not_repeated() -> None:
     store, told = MemoryStore(), list[CallRecord]()
     call = a_call()
-    ledger = Ledger(call, store=store, publish=told.append, meanwhile=lambda: None)
+    ledger = Ledger(call, store=store, publish=told.append)
     with pytest.raises(Exception, match="no call") as failure:  # it was never added
         await ledger.change("voice.ringing", data={}, status=Status.RINGING)
     assert not isinstance(failure.value, StoreUnavailable)
