@@ -95,7 +95,7 @@ class SipConfig(Section):
 
     @property
     def instances(self) -> int:
-        """How many PJSIPs a worker holds (``engine.sip.instances``), each with a SIP port of its own."""
+        """How many PJSIPs a worker holds (``engine.pjsip.instances``), each with a SIP port of its own."""
         most = min(self.lines_per_worker, int(self.max_calls * _LARGEST_LOSS)) // LINES_PER_INSTANCE
         return next((n for n in range(most, 1, -1) if n * self._workers(n) <= len(self.worker_ports)), 1)
 

@@ -34,7 +34,7 @@ class WorkerSettings:
     """A worker's or the registrar's.
 
     ``lines``: how many calls a worker is to hold. ``real_time``: it asks for precedence (``engine.precedence``).
-    ``phase_s``: its place in the machine's common tick (``engine.sip.clock``).
+    ``phase_s``: its place in the machine's common tick (``engine.pjsip.clock``).
     ``rtp_timeout_s``: how long a far end may send nothing.
     """
 

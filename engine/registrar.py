@@ -12,9 +12,9 @@ from engine.commands import Command, Register, Stop
 from engine.events import Alive, Ready
 from engine.log import set_up_logging
 from engine.pipe import Pipe, open_pipe
+from engine.pjsip.registration import Registrations
+from engine.pjsip.stack import SipStack
 from engine.process_settings import WorkerSettings
-from engine.sip.registration import Registrations
-from engine.sip.stack import SipStack
 
 _POLL_S = 0.02
 _HEARTBEAT_S = 1.0

@@ -1,4 +1,4 @@
-"""A SIP leg as a call sees it: what it does, what it tells, the audio it carries; PJSIP's own is ``engine.sip.leg``."""
+"""A SIP leg as a call sees it: what it does, what it tells, its audio; PJSIP's own is ``engine.pjsip.leg``."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class ChildProcess:
 class Supervisor:
     """Starts processes through the nursery, and the nursery again when it died.
 
-    ``lines_per_worker``: what the nursery is to load for its workers (``engine.sip.instances``).
+    ``lines_per_worker``: what the nursery is to load for its workers (``engine.pjsip.instances``).
     """
 
     def __init__(self, *, lines_per_worker: int = LINES_PER_INSTANCE) -> None:

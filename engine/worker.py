@@ -23,13 +23,13 @@ from engine.line import Line
 from engine.log import set_up_logging
 from engine.outcome import ENGINE_SHUTDOWN, engine_error
 from engine.pipe import Pipe, open_pipe
+from engine.pjsip import instances
+from engine.pjsip.arrival import OnArrival
+from engine.pjsip.clock import MediaClock
+from engine.pjsip.stack import SipStack
 from engine.precedence import take_precedence
 from engine.process_settings import WorkerSettings
 from engine.records import CallId
-from engine.sip import instances
-from engine.sip.arrival import OnArrival
-from engine.sip.clock import MediaClock
-from engine.sip.stack import SipStack
 from engine.sip_leg import LegListener, SipLeg
 from media.resampler import Resampler
 

@@ -18,12 +18,12 @@ from engine.events import Ready
 from engine.keypad import KEY_S, TONE_MS
 from engine.log import set_up_logging
 from engine.pipe import open_pipe
+from engine.pjsip.clock import TICK_S, MediaClock
+from engine.pjsip.leg import Leg
+from engine.pjsip.stack import SipStack
 from engine.process_settings import CarrierSettings, StackSettings
 from engine.sandbox.callee import Callee
 from engine.sandbox.numbers import Behaviour, behaviour
-from engine.sip.clock import TICK_S, MediaClock
-from engine.sip.leg import Leg
-from engine.sip.stack import SipStack
 from engine.sip_leg import LegEnd, LegListener, MediaStream
 from engine.sip_uri import SipUri
 

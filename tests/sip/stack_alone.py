@@ -76,7 +76,7 @@ class Clock:
     """PJLIB's clock, moved on at will: ``pj_gettickcount`` (pj/os.h) jumps here, in this process alone (x86-64)."""
 
     def __init__(self) -> None:
-        from engine.sip.library import pjlib  # in the child alone
+        from engine.pjsip.library import pjlib  # in the child alone
 
         self.ahead_s = 0.0
         self._callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_long * 2))(self._tell)
@@ -117,7 +117,7 @@ class Listener:
 
 
 def main(uri: str) -> None:
-    from engine.sip.stack import SipStack
+    from engine.pjsip.stack import SipStack
 
     clock = Clock()
     stack = SipStack(StackSettings(bind="127.0.0.1"))

@@ -35,7 +35,7 @@ def allocated() -> int:
 
 
 def main(uri: str) -> None:
-    from engine.sip.stack import SipStack
+    from engine.pjsip.stack import SipStack
 
     clock = Clock()
     stack = SipStack(StackSettings(bind="127.0.0.1"))

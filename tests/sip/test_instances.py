@@ -45,7 +45,7 @@ async def test_calls_of_one_worker_beyond_what_one_pjsip_holds_hear_their_own_fa
 _LOAD = """
 import os
 from engine.process_settings import StackSettings
-from engine.sip import instances
+from engine.pjsip import instances
 
 instances.load(12)
 stacks = instances.start(
@@ -83,7 +83,7 @@ def test_as_many_start_as_the_lines_need_each_with_ports_of_its_own(lines: int, 
 
 _FORBIDDEN = """
 import os
-from engine.sip import instances
+from engine.pjsip import instances
 
 def forbidden(name):
     raise PermissionError(1, "Operation not permitted")

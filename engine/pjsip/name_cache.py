@@ -10,7 +10,7 @@ import ctypes
 import ipaddress
 from collections.abc import Mapping
 
-from engine.sip.library import Text, pjlib
+from engine.pjsip.library import Text, pjlib
 
 _A, _IN = 1, 1  # RFC 1035 §3.2.2, §3.2.4
 _RESPONSE = 0x8000  # RFC 1035 §4.1.1: QR

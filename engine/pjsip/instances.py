@@ -20,10 +20,10 @@ import pjsua2 as pj
 
 import engine
 from engine.errors import SipError
+from engine.pjsip.inspection import Budget
+from engine.pjsip.stack import SipStack
 from engine.pjsip_limits import LINES_PER_INSTANCE
 from engine.process_settings import StackSettings
-from engine.sip.inspection import Budget
-from engine.sip.stack import SipStack
 
 _stacks: list[type[SipStack]] = [SipStack]
 _modules: list[dict[str, ModuleType]] = []
@@ -75,12 +75,12 @@ def _load_copy(copies: ExitStack) -> None:
         _modules.append(_take_out())
     finally:
         sys.modules.update(first)
-        vars(engine)["sip"] = first["engine.sip"]
+        vars(engine)["pjsip"] = first["engine.pjsip"]
 
 
 def _take_out() -> dict[str, ModuleType]:
     """Everything that belongs to one library, no longer imported."""
-    roots = ("pjsua2", "_pjsua2", "engine.sip")
+    roots = ("pjsua2", "_pjsua2", "engine.pjsip")
     ours = [
         name
         for name in sys.modules

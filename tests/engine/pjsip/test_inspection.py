@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.sip.clock import TICK_S
-from engine.sip.inspection import Budget, answer_to
+from engine.pjsip.clock import TICK_S
+from engine.pjsip.inspection import Budget, answer_to
 
 OURS = "To: <sip:us@here>;tag=ours"
 NOBODYS = "To: <sip:us@here>"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 
-from engine.sip.library import pjlib
+from engine.pjsip.library import pjlib
 from media.excess_delay import ExcessDelay
 
 _AUDIO = 1  # PJMEDIA_FRAME_TYPE_AUDIO

@@ -13,8 +13,8 @@ import pjsua2 as pj
 from engine.commands import TlsSettings
 from engine.errors import SipError
 from engine.outcome import Outcome, certificate_refused
+from engine.pjsip.library import pjlib
 from engine.process_settings import StackSettings
-from engine.sip.library import pjlib
 from engine.sip_uri import SipUri
 
 log = logging.getLogger("trunkline.sip")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from engine.sip.clock import TICK_S
+from engine.pjsip.clock import TICK_S
 
 _AT_ONCE = 4  # 100, 180 and 200 may follow each other at once
 

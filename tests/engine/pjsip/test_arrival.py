@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.sip import arrival
-from engine.sip.arrival import OnArrival
+from engine.pjsip import arrival
+from engine.pjsip.arrival import OnArrival
 
 
 class Far:

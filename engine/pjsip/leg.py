@@ -12,13 +12,13 @@ import pjsua2 as pj
 from engine.commands import Dtmf
 from engine.dtmf import DIGITS, info_digit
 from engine.errors import SipError
+from engine.pjsip.conference_bridge import conference_bridge
+from engine.pjsip.demands import Demands
+from engine.pjsip.ended_legs import hold
+from engine.pjsip.library import accept_in_dialog
+from engine.pjsip.rtp_counters import RtpCounters, arrivals
+from engine.pjsip.rtp_stream import RtpStream
 from engine.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
-from engine.sip.conference_bridge import conference_bridge
-from engine.sip.demands import Demands
-from engine.sip.ended_legs import hold
-from engine.sip.library import accept_in_dialog
-from engine.sip.rtp_counters import RtpCounters, arrivals
-from engine.sip.rtp_stream import RtpStream
 from engine.sip_leg import LegEnd, LegListener
 from engine.sip_uri import SipUri, q850_cause, retry_after_s
 

@@ -15,17 +15,17 @@ from engine.commands import Srtp, TrunkAccount
 from engine.errors import SipError
 from engine.identity import addresses
 from engine.outcome import Outcome
+from engine.pjsip.conference_bridge import conference_bridge
+from engine.pjsip.demands import Demands
+from engine.pjsip.ended_legs import let_go
+from engine.pjsip.inspection import Budget, Inspection
+from engine.pjsip.leg import Leg
+from engine.pjsip.library import line_limit, lines_in_use, set_log_level
+from engine.pjsip.name_cache import remember
+from engine.pjsip.transports import Endpoint, Transports, mark
 from engine.pjsip_limits import MAX_ACCOUNTS
 from engine.process_settings import StackSettings
 from engine.sdp import CODECS
-from engine.sip.conference_bridge import conference_bridge
-from engine.sip.demands import Demands
-from engine.sip.ended_legs import let_go
-from engine.sip.inspection import Budget, Inspection
-from engine.sip.leg import Leg
-from engine.sip.library import line_limit, lines_in_use, set_log_level
-from engine.sip.name_cache import remember
-from engine.sip.transports import Endpoint, Transports, mark
 from engine.sip_leg import LegListener
 from engine.sip_uri import SipUri
 

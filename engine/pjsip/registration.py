@@ -10,8 +10,8 @@ import pjsua2 as pj
 
 from engine.commands import TrunkAccount
 from engine.events import Probed, Registration
+from engine.pjsip.stack import IncomingAccount, SipStack
 from engine.renewal import Renewal
-from engine.sip.stack import IncomingAccount, SipStack
 from engine.sip_uri import SipUri, retry_after_s
 
 log = logging.getLogger("trunkline.sip")

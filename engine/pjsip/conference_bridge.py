@@ -10,8 +10,8 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 
-from engine.sip.library import Text, pjlib
-from engine.sip.rtp_stream import Frame
+from engine.pjsip.library import Text, pjlib
+from engine.pjsip.rtp_stream import Frame
 
 _DISABLED = 1  # PJMEDIA_PORT_DISABLE
 _MAX_PORTS = 64

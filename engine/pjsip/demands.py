@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.outcome import NOT_ENCRYPTED, Outcome
-from engine.sip.library import find_dialog, header_list, pjlib
+from engine.pjsip.library import find_dialog, header_list, pjlib
 from engine.sip_uri import SipUri
 
 _PLAIN_RTP = re.compile(r"^m=audio [0-9]+ RTP/AVPF? ", re.MULTILINE)

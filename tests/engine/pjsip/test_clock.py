@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.sip import clock
-from engine.sip.clock import TICK_S, MediaClock
+from engine.pjsip import clock
+from engine.pjsip.clock import TICK_S, MediaClock
 
 
 class Timer:

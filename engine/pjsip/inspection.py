@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from engine.dtmf import info_digit
-from engine.sip.clock import TICK_S
-from engine.sip.library import Text, find_dialog, header_list, new_pool, pjlib
+from engine.pjsip.clock import TICK_S
+from engine.pjsip.library import Text, find_dialog, header_list, new_pool, pjlib
 
 log = logging.getLogger("trunkline.sip")
 

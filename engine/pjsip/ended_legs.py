@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from engine.sip.library import lines_in_use
+from engine.pjsip.library import lines_in_use
 
 
 class EndedLeg(Protocol):
