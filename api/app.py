@@ -16,7 +16,7 @@ from api.problems import HANDLERS
 from api.trunks import TrunkResource
 from api.voice import VoiceCalls
 from api.webhooks import WebhookResource
-from engine.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
+from engine.keys.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 
 def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:

@@ -19,8 +19,8 @@ from starlette.responses import Response
 
 from api.ports import Keys
 from api.problems import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED, Refusal
-from engine import keys
 from engine.errors import EngineError
+from engine.keys import keys
 from engine.records import ApiKey
 
 Handler = Callable[[Request, ApiKey], Awaitable[Response]]

@@ -12,7 +12,7 @@ from api import body
 from api.field_errors import describe
 from api.problems import VALIDATION_ERROR
 from api.schemas import Given, Moment, Optionally, Word, refused
-from engine.keys import EVERYTHING, SCOPES
+from engine.keys.keys import EVERYTHING, SCOPES
 from engine.records import Environment
 
 _NAMES = ", ".join(sorted(SCOPES))

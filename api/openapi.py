@@ -24,7 +24,7 @@ from api.trunks import TrunkList
 from api.views import Alive, CallAccepted, CallEnded, CallPage, CallView, ReadinessView, TranscriptDeleted
 from api.webhook_schemas import DEFAULT_LOGS, MAX_LOGS, WebhookRequest
 from api.webhook_views import DeliveryList, WebhookCreated, WebhookDeleted, WebhookList
-from engine.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
+from engine.keys.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 _KEY_PROBLEMS = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.RATE_LIMITED, problems.STORE_UNAVAILABLE)
 _BODY_PROBLEMS = (

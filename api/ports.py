@@ -9,7 +9,7 @@ from typing import Protocol
 from engine.ports import IdempotencyClaim
 from engine.readiness import Readiness
 from engine.records import ApiKey, CallFilter, CallRecord, CallRequest, Delivery, Environment, Webhook
-from engine.trunks import TrunkState
+from engine.trunks.trunks import TrunkState
 
 
 class Keys(Protocol):

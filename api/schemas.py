@@ -30,8 +30,8 @@ from pydantic_core import PydanticCustomError
 from api import body
 from api.field_errors import broken_rule, describe
 from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Kind, Refusal
-from engine.dtmf import PRESS_KEYS
 from engine.records import AgentSettings, CallRequest
+from engine.sip.dtmf import PRESS_KEYS
 
 MAX_DURATION_S = 86_400
 NOT_E164 = {((name,), "string_pattern_mismatch") for name in ("from", "to")}

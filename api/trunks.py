@@ -12,8 +12,8 @@ from starlette.responses import Response
 from api.ports import Engine
 from api.views import SipView, Timestamp, View, answer
 from engine.records import ApiKey
-from engine.trunk_health import ProbeState, RegistrationState
-from engine.trunks import TrunkState
+from engine.trunks.health import ProbeState, RegistrationState
+from engine.trunks.trunks import TrunkState
 
 
 class RegistrationView(View):

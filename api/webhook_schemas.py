@@ -12,7 +12,7 @@ from api import body
 from api.field_errors import describe
 from api.problems import VALIDATION_ERROR, FieldError
 from api.schemas import Given, refused
-from engine.subscriptions import EVENTS, matches
+from engine.webhooks.subscriptions import EVENTS, matches
 
 MAX_LOGS = 100
 DEFAULT_LOGS = 20

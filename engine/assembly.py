@@ -10,19 +10,19 @@ from datetime import timedelta
 from pathlib import Path
 
 from engine import numbering
-from engine.agents import UltravoxAgents
-from engine.call import CallLimits
-from engine.config import Config, RetentionConfig, WebhooksConfig
+from engine.calls.call import CallLimits
+from engine.config.settings import Config, RetentionConfig, WebhooksConfig
 from engine.engine import Engine
-from engine.guard import Guard
-from engine.live_realm import LiveRealm
+from engine.environments.live import LiveRealm
+from engine.guard.guard import Guard
 from engine.log import LogSettings
 from engine.ports import ShowCall
+from engine.processes.supervisor import Supervisor
 from engine.records import Environment
 from engine.retention import keep_for
 from engine.sandbox.realm import Sandbox
 from engine.store import Store, only_the_id, open_store
-from engine.supervisor import Supervisor
+from engine.ultravox_service import UltravoxAgents
 from engine.watchdog import watch_over
 from engine.webhooks.dispatcher import Dispatcher
 from engine.webhooks.registry import WebhookRegistry

@@ -11,17 +11,18 @@ from datetime import UTC, datetime
 from functools import partial
 from weakref import WeakValueDictionary
 
-from engine.call import Call, CallLimits
+from engine.calls.call import Call, CallLimits
+from engine.calls.ledger import first_kinds
+from engine.calls.recovery import Recovery
+from engine.environments.backend import Realm
 from engine.errors import CallIsLive, NoCapacity, ShuttingDown, StoreUnavailable, TrunkUnavailable, UnknownCall
-from engine.events import CallEvent
-from engine.guard import Clearance, Guard
-from engine.key_registry import KeyRegistry
-from engine.ledger import first_kinds
+from engine.guard.guard import Clearance, Guard
+from engine.keys.registry import KeyRegistry
+from engine.messages.events import CallEvent
 from engine.metrics import Metrics, Standing
 from engine.outcome import ENGINE_SHUTDOWN
 from engine.ports import CallStore, IdempotencyClaim, KeyStore
 from engine.readiness import Readiness, judge
-from engine.realm import Realm
 from engine.records import (
     AiRecord,
     ApiKey,
@@ -35,8 +36,7 @@ from engine.records import (
     Status,
     call_of,
 )
-from engine.recovery import Recovery
-from engine.trunks import TrunkState
+from engine.trunks.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
 
 log = logging.getLogger("trunkline.engine")

@@ -1,5 +1,5 @@
 """How a call ended and by whose doing: a type of its own, apart from where the call is; what the network said is read
-by ``engine.sip_causes``."""
+by ``engine.sip.causes``."""
 
 from __future__ import annotations
 

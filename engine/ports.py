@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from engine.commands import Command
-from engine.pacer import Admitted, Ticket
 from engine.records import (
     ApiKey,
     CallChange,
@@ -219,15 +217,3 @@ class AgentService(Protocol):
     async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
         """Why the service says the session ended; None when it cannot say within ``timeout_s``. Never raises."""
         ...
-
-
-class Lines(Protocol):
-    """Where a call's attempts get their trunk and line (``engine.admission``)."""
-
-    def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None: ...
-
-    def withdraw(self, leg: CallId) -> str: ...
-
-    def send(self, leg: CallId, command: Command) -> bool: ...
-
-    def invite_sent(self, leg: CallId, at_s: float) -> None: ...

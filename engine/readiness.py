@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.realm import Realm
+from engine.environments.backend import Realm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

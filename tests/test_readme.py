@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.commands import app
-from engine.call_state import TRANSITIONS
-from engine.config import Config, SipConfig
+from engine.calls.state import TRANSITIONS
+from engine.config.settings import Config, SipConfig
+from engine.config.trunk import TrunkConfig
 from engine.outcome import Cause
-from engine.trunk_config import TrunkConfig
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

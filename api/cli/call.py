@@ -17,8 +17,8 @@ from api.cli.failure import CommandFailed
 from api.cli.keys import temporary_key
 from api.cli.progress import Progress, summary
 from api.cli.screen import console
-from engine.config import Config
-from engine.config_file import load_config
+from engine.config.file import load_config
+from engine.config.settings import Config
 from engine.records import Environment
 
 _KEY_VALID = timedelta(days=1)

@@ -11,10 +11,10 @@ from typing import Any
 import typer
 
 from api.cli.client import url_of
-from engine.config import Config
-from engine.config_file import find_config, load_config
-from engine.guard_config import ANYWHERE, GuardConfig
-from engine.trunk_config import TrunkConfig
+from engine.config.file import find_config, load_config
+from engine.config.guard import ANYWHERE, GuardConfig
+from engine.config.settings import Config
+from engine.config.trunk import TrunkConfig
 
 
 def check(path: Path | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 
 from api.cli.failure import CommandFailed
-from engine.config import HttpConfig
+from engine.config.settings import HttpConfig
 
 Record = Mapping[str, Any]
 """A call as ``GET /api/voice/{id}`` shows it, or a turn of its transcript."""

@@ -16,7 +16,7 @@ from api.cli.failure import CommandFailed
 from api.cli.keys import add_key
 from api.cli.serve import FIRST_CALL
 from api.cli.server import running_server
-from engine.config import Config, HttpConfig, StoreConfig
+from engine.config.settings import Config, HttpConfig, StoreConfig
 from engine.log import LogSettings, set_up_logging
 from engine.records import Environment
 

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from api.cli.failure import CommandFailed
 from api.cli.screen import console
-from engine import keys
-from engine.config import Config
-from engine.config_file import load_config
+from engine.config.file import load_config
+from engine.config.settings import Config
+from engine.keys import keys
 from engine.records import ApiKey, Environment
 from engine.store import Store, open_store
 

@@ -21,7 +21,7 @@ from api.load.limit import broken_bound, find_limit
 from api.load.plan import Plan, Running
 from api.load.report import make_report
 from api.load.run import Sample, run
-from engine.config import Config
+from engine.config.settings import Config
 from engine.records import Environment
 
 _KEY_VALID = timedelta(days=1)

@@ -20,8 +20,8 @@ from api.cli.client import Client
 from api.cli.failure import CommandFailed
 from api.cli.keys import add_key
 from api.cli.server import running_server
-from engine.config import Config
-from engine.config_file import find_config, load_config
+from engine.config.file import find_config, load_config
+from engine.config.settings import Config
 from engine.log import LogSettings, set_up_logging
 from engine.records import Environment
 

@@ -18,7 +18,7 @@ from api.cli.failure import CommandFailed
 from api.server import uvicorn_config
 from api.views import show_call
 from engine.assembly import running_engine
-from engine.config import Config, HttpConfig
+from engine.config.settings import Config, HttpConfig
 from engine.engine import Engine
 from engine.log import LogSettings
 

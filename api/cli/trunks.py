@@ -14,7 +14,7 @@ from rich.table import Table
 from api.cli.call import usable_key
 from api.cli.client import Client, url_of
 from api.cli.screen import console, printable
-from engine.config_file import load_config
+from engine.config.file import load_config
 from engine.records import Environment
 
 _KEY_VALID = timedelta(minutes=1)

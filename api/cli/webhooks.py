@@ -15,11 +15,11 @@ from rich.table import Table
 
 from api.cli.failure import CommandFailed
 from api.cli.screen import console
-from engine.config_file import load_config
+from engine.config.file import load_config
 from engine.records import Environment, Webhook
 from engine.store import open_store
-from engine.subscriptions import trial_event
 from engine.webhooks.sender import Sender, Undelivered
+from engine.webhooks.subscriptions import trial_event
 
 
 def show_all(config: Path | None) -> None:

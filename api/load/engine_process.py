@@ -16,8 +16,8 @@ import httpx
 from api.load.child import LoadFailed, child, python, until
 from api.load.plan import Plan
 from api.load.processes import Family
-from engine.config import Config
-from engine.config_file import load_config
+from engine.config.file import load_config
+from engine.config.settings import Config
 from engine.pjsip_limits import LINES_PER_INSTANCE
 
 MakeKey = Callable[[Config], Awaitable[str]]

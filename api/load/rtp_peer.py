@@ -23,7 +23,7 @@ import setproctitle
 from api.load.datagrams import DatagramBatch
 from api.load.media import live_spacing_ms
 from api.load.packets import PACKET, Packets, read_packets
-from engine.precedence import take_precedence
+from engine.real_time import take_precedence
 
 _REST_S: Final = 0.001
 _LOOK_MS: Final = 100

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from engine.outcome import NOT_ENCRYPTED, Outcome
 from engine.pjsip.library import find_dialog, header_list, pjlib
-from engine.sip_uri import SipUri
+from engine.sip.uri import SipUri
 
 _PLAIN_RTP = re.compile(r"^m=audio [0-9]+ RTP/AVPF? ", re.MULTILINE)
 _HEADER = re.compile(

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from engine.dtmf import info_digit
 from engine.pjsip.clock import TICK_S
 from engine.pjsip.library import Text, find_dialog, header_list, new_pool, pjlib
+from engine.sip.dtmf import info_digit
 
 log = logging.getLogger("trunkline.sip")
 

@@ -20,10 +20,10 @@ import pjsua2 as pj
 
 import engine
 from engine.errors import SipError
+from engine.messages.settings import StackSettings
 from engine.pjsip.inspection import Budget
 from engine.pjsip.stack import SipStack
 from engine.pjsip_limits import LINES_PER_INSTANCE
-from engine.process_settings import StackSettings
 
 _stacks: list[type[SipStack]] = [SipStack]
 _modules: list[dict[str, ModuleType]] = []

@@ -9,18 +9,18 @@ from typing import TypeVar
 
 import pjsua2 as pj
 
-from engine.commands import Dtmf
-from engine.dtmf import DIGITS, info_digit
 from engine.errors import SipError
+from engine.messages.commands import Dtmf
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.demands import Demands
 from engine.pjsip.ended_legs import hold
 from engine.pjsip.library import accept_in_dialog
 from engine.pjsip.rtp_counters import RtpCounters, arrivals
 from engine.pjsip.rtp_stream import RtpStream
-from engine.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
-from engine.sip_leg import LegEnd, LegListener
-from engine.sip_uri import SipUri, q850_cause, retry_after_s
+from engine.sip.dtmf import DIGITS, info_digit
+from engine.sip.leg_port import LegEnd, LegListener
+from engine.sip.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
+from engine.sip.uri import SipUri, q850_cause, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def _shielded(callback: Callable[[Leg, T], None]) -> Callable[[Leg, T], None]:
 
 
 class Leg(pj.Call):
-    """A ``SipLeg`` (``engine.sip_leg``) on PJSIP. Whoever holds it must hold it until ``on_ended``."""
+    """A ``SipLeg`` (``engine.sip.leg_port``) on PJSIP. Whoever holds it must hold it until ``on_ended``."""
 
     def __init__(
         self,

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 import pjsua2 as pj
 
-from engine.commands import TrunkAccount
-from engine.events import Probed, Registration
+from engine.messages.commands import TrunkAccount
+from engine.messages.events import Probed, Registration
 from engine.pjsip.stack import IncomingAccount, SipStack
-from engine.renewal import Renewal
-from engine.sip_uri import SipUri, retry_after_s
+from engine.sip.registration_timer import Renewal
+from engine.sip.uri import SipUri, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
 

@@ -11,9 +11,9 @@ from weakref import WeakSet
 
 import pjsua2 as pj
 
-from engine.commands import Srtp, TrunkAccount
 from engine.errors import SipError
-from engine.identity import addresses
+from engine.messages.commands import Srtp, TrunkAccount
+from engine.messages.settings import StackSettings
 from engine.outcome import Outcome
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.demands import Demands
@@ -24,10 +24,10 @@ from engine.pjsip.library import line_limit, lines_in_use, set_log_level
 from engine.pjsip.name_cache import remember
 from engine.pjsip.transports import Endpoint, Transports, mark
 from engine.pjsip_limits import MAX_ACCOUNTS
-from engine.process_settings import StackSettings
-from engine.sdp import CODECS
-from engine.sip_leg import LegListener
-from engine.sip_uri import SipUri
+from engine.sip.addressing import addresses
+from engine.sip.leg_port import LegListener
+from engine.sip.sdp import CODECS
+from engine.sip.uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
 

@@ -10,12 +10,12 @@ import socket
 
 import pjsua2 as pj
 
-from engine.commands import TlsSettings
 from engine.errors import SipError
+from engine.messages.commands import TlsSettings
+from engine.messages.settings import StackSettings
 from engine.outcome import Outcome, certificate_refused
 from engine.pjsip.library import pjlib
-from engine.process_settings import StackSettings
-from engine.sip_uri import SipUri
+from engine.sip.uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
 

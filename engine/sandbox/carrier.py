@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import uvloop
 
-from engine.commands import Command
-from engine.events import Ready
-from engine.keypad import KEY_S, TONE_MS
 from engine.log import set_up_logging
-from engine.pipe import open_pipe
+from engine.messages.commands import Command
+from engine.messages.events import Ready
+from engine.messages.pipe import open_pipe
+from engine.messages.settings import CarrierSettings, StackSettings
 from engine.pjsip.clock import TICK_S, MediaClock
 from engine.pjsip.leg import Leg
 from engine.pjsip.stack import SipStack
-from engine.process_settings import CarrierSettings, StackSettings
 from engine.sandbox.callee import Callee
 from engine.sandbox.numbers import Behaviour, behaviour
-from engine.sip_leg import LegEnd, LegListener, MediaStream
-from engine.sip_uri import SipUri
+from engine.sip.leg_port import LegEnd, LegListener, MediaStream
+from engine.sip.uri import SipUri
+from engine.worker.keypad import KEY_S, TONE_MS
 
 _RINGING, _OK = 180, 200
 _KEYS_AFTER_S = 1.0

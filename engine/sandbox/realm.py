@@ -8,32 +8,32 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.admission import Admission
-from engine.agents import UltravoxAgents
-from engine.commands import Stop, TrunkAccount
-from engine.config import SPARE_WORKERS
+from engine.calls.dial_queue import Admission
+from engine.calls.pacer import Pacer
+from engine.config.settings import SPARE_WORKERS
+from engine.environments.backend import Realm
 from engine.errors import EngineError, TrunkUnavailable
-from engine.events import CallEvent, Event, Ready
 from engine.log import LogSettings
-from engine.outcome import Outcome
-from engine.pacer import Caps, Pacer
-from engine.pool import WorkerPool
-from engine.pooled_worker import Child
-from engine.ports import AgentSession, SessionTerms
-from engine.process_settings import (
+from engine.messages.commands import Stop, TrunkAccount
+from engine.messages.events import CallEvent, Event, Ready
+from engine.messages.settings import (
     CarrierSettings,
     SimulatorReady,
     SimulatorSettings,
     StackSettings,
     WorkerSettings,
 )
-from engine.realm import Realm
+from engine.outcome import Outcome
+from engine.ports import AgentSession, SessionTerms
+from engine.processes.pool import WorkerPool
+from engine.processes.supervisor import ChildProcess, Supervisor
+from engine.processes.worker_handle import Child
 from engine.records import CallId, CallRequest
 from engine.sandbox.dialogue import APPOINTMENT
 from engine.sandbox.speech import speech
-from engine.supervisor import ChildProcess, Supervisor
-from engine.trunk_health import TrunkHealth
-from engine.trunks import Trunk
+from engine.trunks.health import TrunkHealth
+from engine.trunks.trunks import Caps, Trunk
+from engine.ultravox_service import UltravoxAgents
 from media.ultravox.rest import UltravoxApi
 
 _TRUNK = TrunkAccount(name="sandbox", uri="sip:127.0.0.1", codecs=("PCMU", "PCMA"))
@@ -185,7 +185,7 @@ class Sandbox:
 
         settings = WorkerSettings(stack=StackSettings(bind="127.0.0.1"), log=self._log)
         return await self._supervisor.start_child(
-            "engine.worker", f"sandbox worker {slot}", settings, on_event, worker_gone
+            "engine.worker.process", f"sandbox worker {slot}", settings, on_event, worker_gone
         )
 
 

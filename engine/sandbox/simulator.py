@@ -7,10 +7,10 @@ import socket
 
 import uvloop
 
-from engine.commands import Command
 from engine.log import set_up_logging
-from engine.pipe import open_pipe
-from engine.process_settings import SimulatorReady, SimulatorSettings
+from engine.messages.commands import Command
+from engine.messages.pipe import open_pipe
+from engine.messages.settings import SimulatorReady, SimulatorSettings
 from engine.sandbox.ultravox import SimulatedUltravox
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from engine.errors import EngineError, IdempotencyConflict, TooManyWebhooks
-from engine.keys import usable
+from engine.keys.keys import usable
 from engine.ports import IdempotencyClaim, ShowCall
 from engine.records import (
     ApiKey,
@@ -24,7 +24,7 @@ from engine.records import (
 )
 from engine.store.claims import LIFETIME
 from engine.store.sql import only_the_id, utc_now
-from engine.subscriptions import MAX_WEBHOOKS, announce, without_words
+from engine.webhooks.subscriptions import MAX_WEBHOOKS, announce, without_words
 
 
 class MemoryStore:

@@ -13,7 +13,7 @@ from engine.errors import TooManyWebhooks
 from engine.ports import ShowCall
 from engine.records import CallChange, CallId, CallRecord, Delivery, DeliveryStatus, Environment, Webhook
 from engine.store import schema
-from engine.subscriptions import EVENTS, MAX_WEBHOOKS, announce, without_words
+from engine.webhooks.subscriptions import EVENTS, MAX_WEBHOOKS, announce, without_words
 
 _webhooks, _deliveries = schema.webhooks, schema.deliveries
 _pending = _deliveries.c.status == DeliveryStatus.PENDING.value

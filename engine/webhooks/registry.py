@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from engine.errors import UnknownWebhook
 from engine.ports import WebhookStore
 from engine.records import Delivery, Environment, Webhook
-from engine.subscriptions import subscribe
+from engine.webhooks.subscriptions import subscribe
 from engine.webhooks.targets import Resolver, check_url
 
 _LOOKUP_S = 2.0

@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from engine.errors import CallIsLive, IdempotencyConflict, UnknownCall
-from engine.key_registry import KeyRegistry
+from engine.keys.registry import KeyRegistry
 from engine.ports import IdempotencyClaim
 from engine.readiness import Readiness
 from engine.records import AiRecord, ApiKey, CallFilter, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
 from engine.store import MemoryStore
-from engine.trunks import TrunkState
+from engine.trunks.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
 
 NOW = datetime(2026, 3, 9, 15, 30, 0, 123_456, tzinfo=UTC)

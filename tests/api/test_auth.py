@@ -9,7 +9,7 @@ import pytest
 
 from api.auth import TokenBucket
 from api.openapi import OPERATIONS
-from engine.keys import KEYS_MANAGE, SCOPES
+from engine.keys.keys import KEYS_MANAGE, SCOPES
 from engine.records import ApiKey
 from tests.api.fakes import (
     EXPIRED_KEY,

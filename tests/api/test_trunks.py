@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import httpx
 
-from engine.commands import TrunkAccount
-from engine.events import Probed, Registration
-from engine.pacer import Caps
+from engine.messages.commands import TrunkAccount
+from engine.messages.events import Probed, Registration
 from engine.records import Environment
-from engine.sip_causes import refusal
-from engine.trunks import ConfiguredTrunks, Trunk, TrunkState
+from engine.sip.causes import refusal
+from engine.trunks.trunks import Caps, ConfiguredTrunks, Trunk, TrunkState
 from tests.api.fakes import NOW, READING_KEY, TEST_KEY, FakeEngine
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from api.views import show_call
 from engine.records import CallChange, Environment
-from engine.subscriptions import MAX_WEBHOOKS
+from engine.webhooks.subscriptions import MAX_WEBHOOKS
 from tests.api.fakes import LIVE_KEY, NOW, READING_KEY, TEST_KEY, FakeEngine, a_call
 
 PATH = "/api/webhooks"

@@ -10,10 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from engine.admission import Admission
-from engine.call import CallLimits
-from engine.commands import Command, Dial, HangUp, TrunkAccount
+from engine.calls.call import CallLimits
+from engine.calls.dial_queue import Admission
+from engine.calls.pacer import Pacer
+from engine.config.guard import GuardConfig
 from engine.engine import Engine
+from engine.environments.backend import Realm
 from engine.errors import (
     CallIsLive,
     CapReached,
@@ -24,14 +26,12 @@ from engine.errors import (
     TrunkUnavailable,
     UnknownCall,
 )
-from engine.events import Answered, Heartbeat, LegEnded, Progress
-from engine.guard import Guard
-from engine.guard_config import GuardConfig
+from engine.guard.guard import Guard
+from engine.messages.commands import Command, Dial, HangUp, TrunkAccount
+from engine.messages.events import Answered, Heartbeat, LegEnded, Progress
 from engine.outcome import CALLEE_HANGUP, Cause
-from engine.pacer import Pacer
-from engine.pool import WorkerPool
 from engine.ports import AgentService, IdempotencyClaim
-from engine.realm import Realm
+from engine.processes.pool import WorkerPool
 from engine.records import (
     AgentSettings,
     CallChange,
@@ -44,9 +44,9 @@ from engine.records import (
     Status,
 )
 from engine.store.memory import MemoryStore
-from engine.subscriptions import subscribe
-from engine.trunks import ConfiguredTrunks, Trunk
+from engine.trunks.trunks import ConfiguredTrunks, Trunk
 from engine.webhooks.registry import WebhookRegistry
+from engine.webhooks.subscriptions import subscribe
 
 REQUEST = CallRequest(from_number="+14155550100", to_number="+14155550111")
 EVERY_CALL = CallFilter(environment=Environment.LIVE)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from engine.metrics import Metrics, Standing
 from engine.outcome import CALLEE_HANGUP
 from engine.records import CallId, CallRecord, CallRequest, Environment, SipCallId, Status
-from engine.sip_causes import refusal
+from engine.sip.causes import refusal
 
 AT = datetime(2026, 3, 9, tzinfo=UTC)
 CALL = CallRecord(

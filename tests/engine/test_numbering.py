@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.guard_config import GuardConfig
+from engine.config.guard import GuardConfig
 from engine.numbering import COUNTRIES, Numbered, NumberKind, load, look_up
 
 

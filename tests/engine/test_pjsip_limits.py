@@ -9,7 +9,7 @@ from engine.pjsip_limits import LINES_PER_INSTANCE
 
 _LINES = """
 import os
-from engine.process_settings import StackSettings
+from engine.messages.settings import StackSettings
 from engine.pjsip.stack import SipStack
 
 print(SipStack(StackSettings(bind="127.0.0.1")).lines, flush=True)

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from engine.assembly import running_engine
-from engine.config import Config
+from engine.config.settings import Config
 from engine.engine import Engine
 from engine.log import LogSettings
 from engine.records import AgentSettings, CallRecord, CallRequest, Environment, Status

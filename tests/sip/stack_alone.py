@@ -17,9 +17,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
-from engine.commands import TrunkAccount
-from engine.process_settings import StackSettings
-from engine.sip_leg import LegEnd, MediaStream
+from engine.messages.commands import TrunkAccount
+from engine.messages.settings import StackSettings
+from engine.sip.leg_port import LegEnd, MediaStream
 
 _ROOT = Path(__file__).parents[2]
 _POLLS_BEFORE = 20

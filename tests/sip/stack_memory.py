@@ -8,8 +8,8 @@ import os
 import sys
 import time
 
-from engine.commands import TrunkAccount
-from engine.process_settings import StackSettings
+from engine.messages.commands import TrunkAccount
+from engine.messages.settings import StackSettings
 from tests.sip.stack_alone import Clock, Listener
 
 CALLS = 20

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from engine import assembly
-from engine.dtmf import PRESS_KEYS_TOOL
 from engine.log import LogSettings, set_up_logging
 from engine.outcome import Cause, Party
 from engine.records import AiStatus, CallRecord, Speaker, Status
 from engine.sandbox.ultravox import Conversation, CreateReply, Knobs
 from engine.sandbox.ultravox.call import SimulatedCall
 from engine.sandbox.ultravox.wire import Cut
+from engine.sip.dtmf import PRESS_KEYS_TOOL
 from media.ultravox.rest import UltravoxApi
 from tests import audio
 from tests.sip.ai_rig import API_KEY, FROM, TO, AiRig, ai_rig, speak

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.events import Heartbeat
+from engine.messages.events import Heartbeat
 from engine.outcome import Cause
-from engine.pool import WorkerPool
+from engine.processes.pool import WorkerPool
 from engine.records import CallRecord, Environment, Status
 from engine.sandbox.ultravox import Conversation
 from tests import audio

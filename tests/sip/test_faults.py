@@ -16,7 +16,7 @@ from typing import cast
 
 import pytest
 
-from engine.live_realm import LiveRealm
+from engine.environments.live import LiveRealm
 from engine.outcome import Cause
 from engine.records import CallRecord, Environment, Status
 from tests.sip.ai_rig import ai_rig

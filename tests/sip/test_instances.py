@@ -44,7 +44,7 @@ async def test_calls_of_one_worker_beyond_what_one_pjsip_holds_hear_their_own_fa
 
 _LOAD = """
 import os
-from engine.process_settings import StackSettings
+from engine.messages.settings import StackSettings
 from engine.pjsip import instances
 
 instances.load(12)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import registrar_process
 from engine.errors import TrunkUnavailable
+from engine.processes import registrar_handle as registrar_process
 from engine.records import Status
-from engine.trunk_health import RegistrationState
+from engine.trunks.health import RegistrationState
 from tests.sip.peers import PASSWORD, USERNAME, Kamailio, SippUas
 from tests.sip.process import free_port, wait_until
 from tests.sip.trunkline import LIVE, Trunkline, trunkline

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.assembly import running_engine
-from engine.config import Config
+from engine.config.settings import Config
 from engine.engine import Engine
 from engine.log import LogSettings
 from engine.outcome import Cause

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
-from engine.config import Config
+from engine.config.settings import Config
 from engine.errors import NoCapacity, UnknownCall
-from engine.key_registry import KeyRegistry
+from engine.keys.registry import KeyRegistry
 from engine.log import LogSettings
 from engine.ports import IdempotencyClaim, ShowCall
 from engine.readiness import Readiness

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api.cli.check import toml
-from engine.config_file import load_config
+from engine.config.file import load_config
 from tests.api.cli.conftest import Trunkline
 
 FULL = """

@@ -6,7 +6,7 @@ import pytest
 
 from api.cli.client import Client, url_of
 from api.cli.failure import CommandFailed
-from engine.config import HttpConfig
+from engine.config.settings import HttpConfig
 from tests.api.cli.fake_server import CALL_ID, fake_server, status, turn
 
 KEY = "tk_test_x"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from api.cli.keys import add_key, temporary_key
-from engine import keys
-from engine.config import Config, StoreConfig
+from engine.config.settings import Config, StoreConfig
+from engine.keys import keys
 from engine.records import ApiKey, Environment
 from engine.store import open_store
 from tests.api.cli.conftest import Trunkline

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api.cli import serve, server
-from engine.config import Config, HttpConfig
+from engine.config.settings import Config, HttpConfig
 from tests.api.cli.conftest import Trunkline
 from tests.api.cli.fake_engine import running
 from tests.api.cli.fake_server import RECORD

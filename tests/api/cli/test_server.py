@@ -7,7 +7,7 @@ import pytest
 
 from api.cli import server
 from api.cli.failure import CommandFailed
-from engine.config import Config, HttpConfig
+from engine.config.settings import Config, HttpConfig
 from engine.log import LogSettings
 from tests.api.cli.fake_engine import running
 

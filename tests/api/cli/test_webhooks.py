@@ -10,7 +10,7 @@ import pytest
 from api.cli import main
 from engine.records import Environment
 from engine.store import open_store
-from engine.subscriptions import subscribe
+from engine.webhooks.subscriptions import subscribe
 from tests.api.cli.conftest import Trunkline
 from tests.engine.webhooks.receiver import Receiver
 

@@ -7,8 +7,8 @@ import pytest
 
 from api.load.engine_process import Ports, configuration, lines_of, toml
 from api.load.plan import Plan
-from engine.config import Config
-from engine.config_file import load_config
+from engine.config.file import load_config
+from engine.config.settings import Config
 
 
 @pytest.mark.parametrize("calls", [1, 100, 500])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.assembly import running_engine
-from engine.config import Config
+from engine.config.settings import Config
 from engine.engine import Engine
 from engine.log import LogSettings
 from engine.outcome import Cause

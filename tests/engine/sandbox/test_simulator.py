@@ -8,8 +8,8 @@ import socket
 import httpx
 
 from engine.log import LogSettings
-from engine.pipe import open_pipe
-from engine.process_settings import SimulatorReady, SimulatorSettings
+from engine.messages.pipe import open_pipe
+from engine.messages.settings import SimulatorReady, SimulatorSettings
 from engine.sandbox import simulator
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import uuid4
 
-from engine.keys import mint
+from engine.keys.keys import mint
 from engine.ports import Archive, CallStore, IdempotencyClaim, KeyStore, Outbox, WebhookStore
 from engine.records import (
     AgentSettings,
@@ -25,7 +25,7 @@ from engine.records import (
     TranscriptLine,
     Webhook,
 )
-from engine.subscriptions import subscribe
+from engine.webhooks.subscriptions import subscribe
 
 NOON = datetime(2026, 3, 9, 12, 0, 0, 123456, tzinfo=UTC)
 

@@ -25,7 +25,7 @@ from engine.records import (
     PlacedCall,
     Status,
 )
-from engine.sip_causes import refusal
+from engine.sip.causes import refusal
 from engine.store import MemoryStore, open_store
 from tests.engine.store.samples import (
     NOON,

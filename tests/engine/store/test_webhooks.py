@@ -17,7 +17,7 @@ import pytest
 from engine.errors import EngineError, TooManyWebhooks
 from engine.records import CallRecord, Delivery, DeliveryStatus, Environment, Status
 from engine.store import MemoryStore, open_store
-from engine.subscriptions import MAX_WEBHOOKS
+from engine.webhooks.subscriptions import MAX_WEBHOOKS
 from tests.engine.store.samples import NOON, AnyStore, a_call, a_change, a_claim, a_webhook
 
 WRITE_FOR_EVER = """

@@ -1,0 +1,143 @@
+"""The attempts of one call, trunk after trunk: who is asked next, what each said, and which leg is the call's now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from engine.calls.pacer import Admitted, Ticket
+from engine.messages.commands import Command, Dial, HangUp
+from engine.outcome import Outcome, held_back
+from engine.records import Attempt, CallId, CallRecord, leg_of
+from engine.sip.causes import trunk_failed
+from engine.trunks.trunks import Trunks
+
+
+class Lines(Protocol):
+    """Where a call's attempts get their trunk and line (``engine.calls.dial_queue``)."""
+
+    def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None: ...
+
+    def withdraw(self, leg: CallId) -> str: ...
+
+    def send(self, leg: CallId, command: Command) -> bool: ...
+
+    def invite_sent(self, leg: CallId, at_s: float) -> None: ...
+
+
+class Dialing:
+    """Each attempt is a new INVITE with a line and a SIP Call-ID of its own.
+
+    An attempt that was given up keeps its line until its leg is over: a late 2xx is ACKed and followed by BYE there,
+    and what it tells is not the call's business any more (``current``).
+    """
+
+    def __init__(
+        self,
+        record: CallRecord,
+        route: tuple[str, ...],
+        *,
+        lines: Lines,
+        trunks: Trunks,
+        admitted: Callable[[Admitted], None],
+    ) -> None:
+        self._record = record
+        self._route = route
+        self._lines = lines
+        self._trunks = trunks
+        self._admitted = admitted
+        self._waiting = True
+        self.attempts: tuple[Attempt, ...] = ()
+        self.leg = leg_of(record.id, 1)
+
+    def current(self, leg: CallId) -> bool:
+        """The leg is the one the call is about."""
+        return leg == self.leg
+
+    @property
+    def waiting(self) -> bool:
+        """The attempt has no line yet."""
+        return self._waiting
+
+    @property
+    def has_alternative(self) -> bool:
+        """Another trunk could be tried."""
+        return any(self._trunks.up(name) for name in self._route)
+
+    def queue_up(self) -> None:
+        """Wait for the next attempt's turn; ``admitted`` is told once, unless the wait is ended before."""
+        self._waiting = True
+        self.leg = leg_of(self._record.id, len(self.attempts) + 1)
+        new_session = self._record.request.agent is not None and not self.attempts
+        self._lines.ask(Ticket(leg=self.leg, route=self._route, new_session=new_session), self._admitted)
+
+    def send_invite(self, admitted: Admitted) -> bool:
+        """Dial over the line that was given; False when its worker has died since, so that no INVITE was sent.
+
+        Raises ``TrunkUnavailable``, and the line is given back.
+        """
+        request, ordinal = self._record.request, len(self.attempts) + 1
+        account = self._trunks.account(admitted.trunk, admitted.slot)
+        self._waiting = False
+        sip_call_id = self._record.sip_call_id + (f"-{ordinal}" if ordinal > 1 else "")
+        dial = Dial(
+            call_id=self.leg,
+            sip_call_id=sip_call_id,
+            trunk=account,
+            from_number=request.from_number,
+            to_number=request.to_number,
+            with_agent=request.agent is not None,
+        )
+        if not self.send(dial):
+            return False
+        self._route = tuple(name for name in self._route if name != admitted.trunk)
+        self.attempts += (Attempt(trunk=admitted.trunk, sip_call_id=sip_call_id, started_at=datetime.now(UTC)),)
+        return True
+
+    def invite_sent(self, at_s: float) -> None:
+        """The attempt's INVITE left, by the monotonic clock."""
+        self._lines.invite_sent(self.leg, at_s)
+
+    def send(self, command: Command) -> bool:
+        """Give the current attempt's worker a command; False when there is none any more."""
+        return self._lines.send(self.leg, command)
+
+    def fails_over(self, outcome: Outcome) -> bool:
+        """Note how the attempt ended; True when another trunk is to be tried for it."""
+        trunk = self._trunks.get(self.attempts[-1].trunk)
+        if not trunk_failed(outcome, trunk.failover_on):
+            return False
+        self._trunks.failed(trunk.name, outcome)
+        return self.has_alternative
+
+    def close(self, outcome: Outcome) -> None:
+        """Leave the line, or the queue; what the far end still says is the leg's own business."""
+        if self._waiting:
+            self._waiting = False
+            self._lines.withdraw(self.leg)
+        else:
+            self.send(HangUp(call_id=self.leg, outcome=outcome))
+
+    def give_up_waiting(self, waited_s: float) -> Outcome:
+        """Leave the queue; the outcome names what held the attempt, or is the last attempt's."""
+        self._waiting = False
+        held_by = self._lines.withdraw(self.leg)
+        last = self.attempts[-1].outcome if self.attempts else None
+        return last or held_back(held_by, waited_s)
+
+    def note_end(self, outcome: Outcome) -> None:
+        """The current attempt came to this."""
+        if self.attempts and self.attempts[-1].ended_at is None:
+            ended = replace(self.attempts[-1], ended_at=datetime.now(UTC), outcome=outcome)
+            self.attempts = (*self.attempts[:-1], ended)
+
+    def sum_up(self, outcome: Outcome) -> Outcome:
+        """The call's outcome: the last attempt's, with their number when every trunk that was tried failed."""
+        tried = len(self.attempts)
+        failed = tried > 1 and all(
+            attempt.outcome and trunk_failed(attempt.outcome, self._trunks.get(attempt.trunk).failover_on)
+            for attempt in self.attempts
+        )
+        return replace(outcome, detail=f"{outcome.detail} {tried} trunks were tried.") if failed else outcome

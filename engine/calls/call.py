@@ -1,0 +1,401 @@
+"""One call in the control process: a single task that takes what happens and decides, writes and tells what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from engine.calls.agent import AgentSide
+from engine.calls.attempts import Dialing, Lines
+from engine.calls.ledger import Ledger, final_kinds
+from engine.calls.pacer import Admitted
+from engine.calls.state import CallState, Trigger, next_state, status_of, trigger_of
+from engine.errors import TrunkUnavailable
+from engine.messages.commands import HangUp, JoinAgent
+from engine.messages.events import (
+    AgentJoined,
+    AgentLeft,
+    AgentSpoke,
+    Answered,
+    CallEvent,
+    DigitsPressed,
+    InviteSent,
+    LegEnded,
+    Progress,
+    Transcribed,
+)
+from engine.outcome import (
+    CALLER_HANGUP,
+    CANCELED,
+    RING_TIMEOUT,
+    TRUNK_SILENT,
+    WORKER_LOST,
+    Cause,
+    Outcome,
+    Party,
+    engine_error,
+    max_duration,
+)
+from engine.ports import AgentService, AgentSession, CallStore, SessionTerms
+from engine.records import AiRecord, CallId, CallRecord
+from engine.trunks.trunks import Trunks, offered_rate_hz
+
+log = logging.getLogger("trunkline.call")
+
+_GRACE_S = 5.0
+"""After we hang up: how long the far end's confirmation may keep the record open. The line stays held until it came."""
+_OVERDUE_S = 10.0
+"""How long after a limit of its own a call may still be busy with itself before it is taken for stuck."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """Times a call is bound by."""
+
+    ring_timeout_s: float
+    queue_timeout_s: float
+    default_max_duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AgentReady:
+    ultravox_call_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """Somebody on this side wants the call over; DELETE when no outcome is given."""
+
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """The worker died."""
+
+    leg: CallId
+
+
+_Input = CallEvent | Admitted | _AgentReady | _End | _Lost
+
+
+class Call:
+    """A call from its accepted request to its final record; the trunks of ``route`` are tried in that order.
+
+    ``run`` is the only writer of the record; ``record`` may be read by anyone. ``publish`` is called after each change
+    is committed.
+    """
+
+    def __init__(
+        self,
+        record: CallRecord,
+        route: tuple[str, ...],
+        *,
+        lines: Lines,
+        trunks: Trunks,
+        agents: AgentService | None,
+        store: CallStore,
+        limits: CallLimits,
+        publish: Callable[[CallRecord], None],
+    ) -> None:
+        # set once
+        self._trunks = trunks
+        self._limits = limits
+        self._ledger = Ledger(record, store=store, publish=publish)
+        self._loop = asyncio.get_running_loop()
+        self._inputs: asyncio.Queue[_Input] = asyncio.Queue()
+        self._dialing = Dialing(record, route, lines=lines, trunks=trunks, admitted=self._inputs.put_nowait)
+        self._agent: AgentSide | None = None
+        if agents is not None and record.ai is not None:
+            self._agent = AgentSide(
+                agents,
+                record.request,
+                ready=self._join,
+                failed=self.end,
+            )
+        # changes as the call goes
+        self._state = CallState.TRYING
+        self._outcome: Outcome | None = None
+        self._deadline_s = 0.0
+        self._at_deadline: Callable[[], Awaitable[None]] = self._waited_too_long
+        self._bound_s = math.inf
+        self._beyond: Outcome = engine_error("The call was never dialled.")
+        self._rings_until_s = 0.0
+        self._hung_up = False
+        self._dialled: dict[str, Any] = {}
+        self._media: dict[str, Any] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def record(self) -> CallRecord:
+        """The record as it is committed."""
+        return self._ledger.record
+
+    def tell(self, event: CallEvent) -> None:
+        """Something happened to the call."""
+        self._inputs.put_nowait(event)
+
+    def lost(self, leg: CallId) -> None:
+        """The worker that carried the leg died."""
+        self._inputs.put_nowait(_Lost(leg))
+
+    def end(self, outcome: Outcome | None = None) -> None:
+        """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
+        self._inputs.put_nowait(_End(outcome=outcome))
+        if self._state is CallState.CONFIRMED or self._ledger.failing:
+            # The phone does not wait for the record; before the answer it does, which may be told already.
+            self._hang_up(outcome or self._deleted)
+
+    @property
+    def leg(self) -> CallId | None:
+        """The leg that a worker has been given; None while the call waits for a line."""
+        return None if self._dialing.waiting else self._dialing.leg
+
+    def check(self) -> None:
+        """End the call from outside when it is past a limit of its own and has done nothing about it; hang up while its
+        record is still being written. To be called each second."""
+        if self._task is None or self._outcome is not None:
+            return
+        late_s = self._loop.time() - self._bound_s
+        if self._ledger.writing:
+            if late_s > 0:
+                self._hang_up(self._beyond)  # and no more: a write that is given up is done all the same, after the end
+        elif late_s > _OVERDUE_S:
+            log.error("a call is stuck past its time; it is ended", extra={"call": self.record.id})
+            self._outcome = self._beyond
+            self._task.cancel()
+
+    async def run(self) -> None:
+        """Carry the call to its final record, whatever happens."""
+        self._task = asyncio.current_task()
+        try:
+            self._queue_up()
+            while self._outcome is None:
+                await self._step()
+        except asyncio.CancelledError:
+            if self._outcome is None or self._task is None:
+                raise
+            self._task.uncancel()  # it was `check`
+        except Exception:
+            log.exception("the call's task failed; the call is ended", extra={"call": self.record.id})
+            self._outcome = engine_error("An internal error ended the call.")
+        finally:
+            if self._agent is not None:
+                self._agent.close(joined=self._ai.joined_at is not None)
+            self._dialing.close(self._outcome or CANCELED)
+        await self._finalise(self._outcome)
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        try:
+            async with asyncio.timeout_at(self._deadline_s):
+                happened = await self._inputs.get()
+        except TimeoutError:
+            await self._at_deadline()
+        else:
+            await self._take(happened)
+
+    async def _take(self, happened: _Input) -> None:
+        match happened:
+            case Admitted():
+                self._dial(happened)
+            case _AgentReady():
+                await self._change("voice.ai.created", ai=self._ai.created(happened.ultravox_call_id))
+            case _End():
+                self._hang_up(happened.outcome or self._deleted)
+            case _Lost():
+                if self._dialing.current(happened.leg) and not self._dialing.waiting:
+                    self._outcome = WORKER_LOST
+            case _ if self._dialing.current(happened.call_id):
+                await self._hear(happened)
+
+    async def _hear(self, event: CallEvent) -> None:
+        match event:
+            case InviteSent():
+                self._dialing.invite_sent(event.at_s)
+            case Progress():
+                await self._progress(event)
+            case Answered():
+                await self._answered(event)
+            case AgentJoined():
+                await self._change("voice.ai.joined", ai=self._ai.joined(self._ledger.now()))
+            case AgentSpoke():
+                log.info("agent's first word", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
+            case Transcribed():
+                await self._ledger.add_line(event.line)
+            case DigitsPressed():
+                by = Party.CALLEE if event.by_callee else Party.AGENT
+                await self._change("voice.dtmf", data={"by": by, "count": event.count})
+            case AgentLeft():
+                await self._change("voice.ai.left", ai=self._ai.ended(self._ledger.now()))
+            case LegEnded():
+                await self._leg_ended(event)
+
+    def _hang_up(self, outcome: Outcome) -> None:
+        if self._hung_up:
+            return
+        self._hung_up = True
+        if self._agent is not None:
+            self._agent.wait_no_more()
+        if self._dialing.waiting:
+            self._outcome = outcome
+            return
+        self._dialing.send(HangUp(call_id=self._dialing.leg, outcome=outcome))
+        self._after(_GRACE_S, partial(self._end_with, outcome))
+        self._bound(_GRACE_S, outcome)
+
+    @property
+    def _deleted(self) -> Outcome:
+        """What DELETE makes of the call now."""
+        return CALLER_HANGUP if self._state is CallState.CONFIRMED else CANCELED
+
+    def _bound(self, delay_s: float, outcome: Outcome) -> None:
+        """Whatever else happens, the call is not to go on beyond that time."""
+        self._bound_s, self._beyond = self._loop.time() + delay_s, outcome
+
+    async def _end_with(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    def _after(self, delay_s: float, act: Callable[[], Awaitable[None]]) -> None:
+        """Have ``act`` done then, in place of what was due before."""
+        self._deadline_s = self._loop.time() + delay_s
+        self._at_deadline = act
+
+    # -- dialling ------------------------------------------------------------------------------------------------------
+
+    def _queue_up(self) -> None:
+        self._state = CallState.TRYING
+        self._after(self._limits.queue_timeout_s, self._waited_too_long)
+        self._bound(self._limits.queue_timeout_s, engine_error("The call waited too long for its turn."))
+        self._dialing.queue_up()
+
+    async def _waited_too_long(self) -> None:
+        self._outcome = self._dialing.give_up_waiting(self._limits.queue_timeout_s)
+
+    def _dial(self, admitted: Admitted) -> None:
+        trunk = self._trunks.get(admitted.trunk)
+        try:
+            if not self._dialing.send_invite(admitted):
+                self._queue_up()  # nobody's phone has rung: another worker may dial
+                return
+        except TrunkUnavailable as error:
+            self._outcome = replace(engine_error(str(error)), cause=Cause.TRUNK_UNAVAILABLE)
+            return
+        provider = trunk.provider if self.record.request.agent is None else self.record.provider
+        self._dialled = {"trunk": trunk.name, "provider": provider, "attempts": self._dialing.attempts}
+        self._rings_until_s = self._loop.time() + self._limits.ring_timeout_s
+        self._bound(self._limits.ring_timeout_s, RING_TIMEOUT)
+        self._after(min(trunk.response_timeout_s, self._limits.ring_timeout_s), self._no_response)
+
+    async def _no_response(self) -> None:
+        """The trunk is silent. The last one that can be tried may go on to be, until the phone would have rung."""
+        if self._state is CallState.TRYING and self._dialing.fails_over(TRUNK_SILENT):
+            self._dialing.close(TRUNK_SILENT)
+            await self._fail_over(TRUNK_SILENT)
+        else:
+            self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
+
+    async def _rang_too_long(self) -> None:
+        self._hang_up(RING_TIMEOUT if self._state is CallState.EARLY else TRUNK_SILENT)
+
+    async def _leg_ended(self, event: LegEnded) -> None:
+        # Once the phone has rung a second INVITE would ring it again.
+        unheard = self._state in (CallState.TRYING, CallState.PROCEEDING) and not self._hung_up
+        if unheard and self._dialing.fails_over(event.outcome):
+            await self._fail_over(event.outcome)
+            return
+        self._media = dict(event.media)
+        self._outcome = event.outcome
+
+    async def _fail_over(self, outcome: Outcome) -> None:
+        self._dialing.note_end(outcome)
+        self._queue_up()
+        failed: dict[str, Any] = {"trunk": self._dialled["trunk"], "cause": outcome.cause, "sipCode": outcome.sip_code}
+        await self._change("voice.trunk.failed", data=failed, attempts=self._dialing.attempts)
+
+    # -- the phone -----------------------------------------------------------------------------------------------------
+
+    async def _progress(self, event: Progress) -> None:
+        state = next_state(self._state, trigger_of(event.code))
+        if self._state is CallState.TRYING and not self._hung_up:
+            self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
+        if state is CallState.EARLY:
+            self._ask_for_agent(event.codec_rate_hz)
+            if self._state is not CallState.EARLY:
+                self._state = state
+                await self._change("voice.ringing", data={"sipCode": event.code}, ringing_at=self._ledger.now())
+        self._state = state
+
+    async def _answered(self, event: Answered) -> None:
+        if self._hung_up:
+            return
+        self._state = next_state(self._state, Trigger.ANSWER)
+        self._ask_for_agent(event.codec_rate_hz)
+        if self._agent is not None:
+            self._agent.wait_no_more()
+        limit_s = self._limit_s
+        self._after(limit_s, partial(self._lasted_too_long, limit_s))
+        self._bound(limit_s, max_duration(limit_s))
+        await self._change("voice.answered", data={"codec": event.codec}, answered_at=self._ledger.now())
+
+    async def _lasted_too_long(self, limit_s: float) -> None:
+        self._hang_up(max_duration(limit_s))
+
+    @property
+    def _limit_s(self) -> float:
+        return self.record.request.max_duration_s or self._limits.default_max_duration_s
+
+    # -- the agent -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _ai(self) -> AiRecord:
+        assert self.record.ai is not None
+        return self.record.ai
+
+    def _ask_for_agent(self, codec_rate_hz: int | None) -> None:
+        """Have the agent's session made: at the first ring, or at the answer when nothing rang."""
+        if self._agent is not None and not self._hung_up:
+            rate_hz = codec_rate_hz or offered_rate_hz(self._trunks.get(self._dialled["trunk"]).account.codecs)
+            rings_for_s = 0.0 if self._state is CallState.CONFIRMED else self._rings_until_s - self._loop.time()
+            self._agent.ask(
+                SessionTerms(sample_rate_hz=rate_hz, max_duration_s=self._limit_s, rings_for_s=max(rings_for_s, 0.0))
+            )
+
+    def _join(self, session: AgentSession) -> None:
+        """Let the worker join the agent now: what is said to the callee does not wait for the record."""
+        if self._hung_up:
+            return
+        leg, rate_hz = self._dialing.leg, session.sample_rate_hz
+        self._dialing.send(JoinAgent(call_id=leg, join_url=session.join_url, sample_rate_hz=rate_hz))
+        self._inputs.put_nowait(_AgentReady(ultravox_call_id=session.ultravox_call_id))
+
+    # -- the record ----------------------------------------------------------------------------------------------------
+
+    async def _change(self, *kinds: str, data: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        """Commit a change of the record, whose last kind sums it up, then tell it."""
+        status = status_of(self._state, answered=self.record.answered_at is not None)
+        data = data or {}
+        await self._ledger.change(*kinds, data=data, status=status, **(self._dialled | fields))
+        log.info("call %s", kinds[-1].removeprefix("voice."), extra={"call": self.record.id, **data})
+
+    async def _finalise(self, outcome: Outcome | None) -> None:
+        """The one place where a record becomes final."""
+        assert outcome is not None
+        ended_at = self._ledger.now()
+        self._state = CallState.TERMINATED
+        self._dialing.note_end(outcome)
+        outcome = self._dialing.sum_up(outcome)
+        fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
+        fields["attempts"] = self._dialing.attempts
+        if self._agent is not None:
+            reason = await self._agent.end_reason(self._ai, outcome.cause)
+            outcome = self._agent.judge(outcome, reason, self._limit_s)
+            fields["ai"] = self._ai.ended(ended_at, reason)
+        await self._change(*final_kinds(self.record), outcome=outcome, **fields)
+        log.info("call ended", extra={"call": self.record.id, "by": outcome.by, "cause": outcome.cause, **self._media})

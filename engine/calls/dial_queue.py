@@ -1,0 +1,78 @@
+"""Where attempts wait for their turn: the pacer's decisions joined to time, trunks and the pool's lines."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from engine.calls.pacer import Admitted, Pacer, Ticket
+from engine.errors import NoCapacity
+from engine.messages.commands import Command
+from engine.processes.pool import WorkerPool
+from engine.records import CallId
+from engine.trunks.trunks import Trunks
+
+_LONGEST_HOLD_S = 10.0
+
+
+class Admission:
+    """One environment's way to the lines. Each attempt that asks is let through once, or withdraws."""
+
+    def __init__(self, pool: WorkerPool, trunks: Trunks, pacer: Pacer) -> None:
+        self._pool = pool
+        self._trunks = trunks
+        self._pacer = pacer
+        self._admitted: dict[CallId, Callable[[Admitted], None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        pool.watch(on_room=self.serve, on_free=pacer.over)
+
+    def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None:
+        """Wait; ``admitted`` is called once, perhaps before this returns. From then on the line is the attempt's."""
+        self._admitted[ticket.leg] = admitted
+        self._pacer.join(ticket)
+        self.serve()
+
+    def withdraw(self, leg: CallId) -> str:
+        """Wait no more; returns the settings that held the attempt. One let through already gives its line back."""
+        if self._admitted.pop(leg, None) is None:
+            self._pool.give_back(leg)
+            return ""
+        return self._pacer.leave(leg)
+
+    def send(self, leg: CallId, command: Command) -> bool:
+        """Give a command to the worker that carries the leg; False when there is none any more."""
+        return self._pool.send(leg, command)
+
+    def invite_sent(self, leg: CallId, at_s: float) -> None:
+        """The attempt's INVITE left, by the monotonic clock."""
+        self._pacer.sent(leg, at_s)
+        self.serve()
+
+    def check_wait(self, route: tuple[str, ...], timeout_s: float, *, new_session: bool) -> None:
+        """Raises ``NoCapacity`` when the queue for these trunks is longer than can be served in time."""
+        wait_s = self._pacer.wait_s(route, new_session=new_session)
+        if wait_s > timeout_s:
+            raise NoCapacity(
+                f"So many calls wait for their turn that this one would wait {wait_s:g} s, longer than "
+                f"sip.queue_timeout ({timeout_s:g} s).",
+                retry_after_s=math.ceil(wait_s - timeout_s),
+            )
+
+    def hold_sessions(self, wait_s: float) -> None:
+        """The agent service wants no new session for so long; it is asked again after a while all the same."""
+        self._pacer.hold_sessions(asyncio.get_running_loop().time() + min(wait_s, _LONGEST_HOLD_S))
+
+    def calls(self, trunk: str) -> int:
+        """The attempts and calls that the trunk has now."""
+        return self._pacer.calls(trunk)
+
+    def serve(self) -> None:
+        """Let through who may; to be called when a trunk or a line has become free."""
+        loop = asyncio.get_running_loop()
+        for admitted in self._pacer.admit(loop.time(), self._trunks.up, self._pool.lease):
+            self._admitted.pop(admitted.leg)(admitted)
+        if self._timer is not None:
+            self._timer.cancel()
+        wake_at_s = self._pacer.wake_at_s()
+        self._timer = None if wake_at_s is None else loop.call_at(wake_at_s, self.serve)

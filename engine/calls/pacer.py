@@ -1,0 +1,166 @@
+"""The pacer: which waiting attempt may dial now, and through which trunk. Pure: times are given to it.
+
+Attempts wait in order of arrival. Each is let through the first trunk of its route that can take calls and has room
+under its caps, as soon as a line is free and, for an AI call, the agent service would take another session. Who waits
+for something lets pass whoever needs none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from engine.records import CallId
+from engine.trunks.trunks import Caps
+
+_WINDOW_S = 1.0
+NO_LINE = "sip.max_calls"
+AGENTS_BUSY = "Ultravox, which says that it is at a limit of its own"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Ticket:
+    """An attempt that waits. ``held_by`` is the setting that held it last; empty when no trunk could take calls."""
+
+    leg: CallId
+    route: tuple[str, ...]
+    new_session: bool
+    """The agent service will be asked for a session."""
+    held_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """The attempt may dial: through this trunk, over a line of the worker in this slot."""
+
+    leg: CallId
+    trunk: str
+    slot: int
+
+
+@dataclass(slots=True)
+class _Rate:
+    """At most ``limit`` in any window of one second; what was let through counts as now until its time is known."""
+
+    name: str
+    limit: int | None
+    times: dict[CallId, float | None] = field(default_factory=dict)
+
+    def held_by(self, now_s: float) -> str:
+        for leg in [leg for leg, at_s in self.times.items() if at_s is not None and at_s + _WINDOW_S <= now_s]:
+            del self.times[leg]
+        return "" if self.limit is None or len(self.times) < self.limit else f"{self.name} = {self.limit}"
+
+    def take(self, leg: CallId, at_s: float | None) -> None:
+        if self.limit is not None:
+            self.times[leg] = at_s
+
+    def happened(self, leg: CallId, at_s: float) -> None:
+        if leg in self.times:
+            self.times[leg] = at_s
+
+    def forget_unsent(self, leg: CallId) -> None:
+        if leg in self.times and self.times[leg] is None:
+            del self.times[leg]
+
+    @property
+    def opens_at_s(self) -> float | None:
+        """When the next one may go; None: now, or when the time of one that was let through is known."""
+        known = [at_s for at_s in self.times.values() if at_s is not None]
+        full = self.limit is not None and len(self.times) >= self.limit
+        return min(known) + _WINDOW_S if known and full else None
+
+
+class Pacer:
+    """Every limit of one environment and the queue before them. Leg ids are unique."""
+
+    def __init__(self, trunks: Mapping[str, Caps], *, creations_per_second: int | None = None) -> None:
+        self._caps = trunks
+        self._invites = {
+            name: _Rate(f"trunks[{name}].calls_per_second", caps.calls_per_second) for name, caps in trunks.items()
+        }
+        self._creations = _Rate("ultravox.creations_per_second", creations_per_second)
+        self._sessions_from_s = 0.0
+        self._calls: dict[str, set[CallId]] = {name: set() for name in trunks}
+        self._waiting: dict[CallId, Ticket] = {}
+
+    def join(self, ticket: Ticket) -> None:
+        """Wait from now on."""
+        self._waiting[ticket.leg] = ticket
+
+    def leave(self, leg: CallId) -> str:
+        """Wait no more; returns the settings that held the attempt, or nothing when no trunk could take calls."""
+        return self._waiting.pop(leg).held_by
+
+    def hold_sessions(self, until_s: float) -> None:
+        """The agent service is at a limit of its own: begin no session before then."""
+        self._sessions_from_s = max(self._sessions_from_s, until_s)
+
+    def calls(self, trunk: str) -> int:
+        """The attempts and calls that the trunk has now."""
+        return len(self._calls[trunk])
+
+    def admit(
+        self, now_s: float, up: Callable[[str], bool], lease: Callable[[CallId], int | None]
+    ) -> Iterator[Admitted]:
+        """Let through who may, in order of arrival. ``lease`` takes a line, or is None when there is none."""
+        no_line = False
+        for ticket in list(self._waiting.values()):
+            trunk = self._trunk_for(ticket, now_s, up)
+            if trunk is None:
+                continue
+            slot = None if no_line else lease(ticket.leg)
+            if slot is None:
+                no_line, ticket.held_by = True, NO_LINE
+                continue
+            del self._waiting[ticket.leg]
+            self._calls[trunk].add(ticket.leg)
+            self._invites[trunk].take(ticket.leg, None)
+            if ticket.new_session:
+                self._creations.take(ticket.leg, now_s)
+            yield Admitted(leg=ticket.leg, trunk=trunk, slot=slot)
+
+    def sent(self, leg: CallId, at_s: float) -> None:
+        """The attempt's INVITE left at ``at_s``: the second of its rate begins there."""
+        for rate in self._invites.values():
+            rate.happened(leg, at_s)
+
+    def over(self, leg: CallId) -> None:
+        """The attempt's leg is gone, its line is free."""
+        for calls in self._calls.values():
+            calls.discard(leg)
+        for rate in self._invites.values():
+            rate.forget_unsent(leg)
+
+    def wake_at_s(self) -> float | None:
+        """When time alone may let somebody through; None while nobody waits for time."""
+        if not self._waiting:
+            return None
+        opens = [rate.opens_at_s for rate in (*self._invites.values(), self._creations)]
+        if any(ticket.held_by == AGENTS_BUSY for ticket in self._waiting.values()):
+            opens.append(self._sessions_from_s)
+        return min((at_s for at_s in opens if at_s is not None), default=None)
+
+    def wait_s(self, route: Iterable[str], *, new_session: bool) -> float:
+        """How long who joins now would wait for the rates alone, at least."""
+        limits = [self._caps[name].calls_per_second for name in route]
+        rates = [(len(self._waiting), sum(limit or 0 for limit in limits))] if all(limits) else []
+        if new_session:
+            before = sum(ticket.new_session for ticket in self._waiting.values())
+            rates.append((before, self._creations.limit or 0))
+        return max((waiting // rate * _WINDOW_S for waiting, rate in rates if rate), default=0.0)
+
+    def _trunk_for(self, ticket: Ticket, now_s: float, up: Callable[[str], bool]) -> str | None:
+        held = {name: self._full(name, now_s) for name in ticket.route if up(name)}
+        creations = self._sessions_held_by(now_s) if ticket.new_session else ""
+        ticket.held_by = creations or ", ".join(held.values())
+        return None if creations else next((name for name, limit in held.items() if not limit), None)
+
+    def _sessions_held_by(self, now_s: float) -> str:
+        return AGENTS_BUSY if now_s < self._sessions_from_s else self._creations.held_by(now_s)
+
+    def _full(self, name: str, now_s: float) -> str:
+        limit = self._caps[name].max_calls
+        if limit is not None and len(self._calls[name]) >= limit:
+            return f"trunks[{name}].max_calls = {limit}"
+        return self._invites[name].held_by(now_s)

@@ -1,0 +1,1 @@
+"""The configuration: every setting, its meaning and its check."""

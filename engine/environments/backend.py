@@ -1,0 +1,23 @@
+"""What one environment places calls with: lines, trunks and an agent service, shared with no other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from engine.calls.dial_queue import Admission
+from engine.ports import AgentService
+from engine.processes.pool import WorkerPool
+from engine.trunks.trunks import Trunks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Realm:
+    """Everything that belongs to one ``Environment``. ``start`` has it ready for calls; called before the first one."""
+
+    pool: WorkerPool
+    lines: Admission
+    trunks: Trunks
+    agents: AgentService | None
+    start: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]

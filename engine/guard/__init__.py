@@ -1,0 +1,1 @@
+"""The guard against toll fraud: which live calls may go out, and how many."""

@@ -1,0 +1,1 @@
+"""API keys: minting, recognising and managing them."""

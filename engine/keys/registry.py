@@ -1,0 +1,64 @@
+"""The API keys that a key may manage: those of its own environment, and a live key also those of the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from engine.errors import GrantRefused, UnknownKey
+from engine.keys import keys
+from engine.ports import KeyStore
+from engine.records import ApiKey, Environment
+
+
+class KeyRegistry:
+    """Every operation is asked ``by`` a key, and gives away nothing that this key does not have."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+
+    async def create(
+        self,
+        name: str,
+        *,
+        by: ApiKey,
+        environment: Environment | None = None,
+        scopes: Iterable[str] = (keys.EVERYTHING,),
+        rate_per_s: float | None = None,
+        expires_at: datetime | None = None,
+    ) -> tuple[str, ApiKey]:
+        """A new key: its secret, kept nowhere, and what is stored. What is not given is as with ``by``.
+
+        Raises ``GrantRefused``.
+        """
+        environment = environment or by.environment
+        rate_per_s = rate_per_s or min(by.rate_per_s, keys.DEFAULT_RATE_PER_S)
+        expires_at = expires_at or by.expires_at
+        scopes = frozenset(scopes)
+        if environment not in _reach(by):
+            raise GrantRefused("A key of the sandbox can make keys of the sandbox only.")
+        if missing := sorted(scope for scope in scopes if not keys.allows(by, scope)):
+            raise GrantRefused(f"This key cannot give what it does not have: {', '.join(missing)}.")
+        if rate_per_s > by.rate_per_s:
+            raise GrantRefused(f"This key allows {by.rate_per_s:g} requests a second and cannot give more.")
+        if by.expires_at is not None and (expires_at is None or expires_at > by.expires_at):
+            raise GrantRefused(f"This key ends at {by.expires_at.isoformat()}, and so must every key it makes.")
+        secret, key = keys.mint(
+            environment, name, now=datetime.now(UTC), scopes=scopes, rate_per_s=rate_per_s, expires_at=expires_at
+        )
+        await self._store.add_key(key)
+        return secret, key
+
+    async def all_of(self, by: ApiKey) -> Sequence[ApiKey]:
+        """Oldest first, revoked and expired ones included."""
+        return [key for key in await self._store.list_keys() if key.environment in _reach(by)]
+
+    async def revoke(self, key_id: str, *, by: ApiKey) -> None:
+        """End the key at once; one that was revoked before stays so. Raises ``UnknownKey``."""
+        if key_id not in {key.id for key in await self.all_of(by)}:
+            raise UnknownKey(key_id)
+        await self._store.revoke_key(key_id, datetime.now(UTC))
+
+
+def _reach(key: ApiKey) -> frozenset[Environment]:
+    return frozenset({key.environment, Environment.TEST})

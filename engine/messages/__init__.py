@@ -1,0 +1,1 @@
+"""Every value that crosses a pipe between two of our processes."""

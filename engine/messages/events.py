@@ -1,0 +1,157 @@
+"""What a worker or the registrar tells the control process: frozen values that cross the socket pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.outcome import Outcome
+from engine.records import CallId, TranscriptLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The process can take work.
+
+    ``lines`` is the build's own call limit (PJSUA_MAX_CALLS), 0 for a registrar; ``real_time``: it has precedence over
+    other programs (``engine.real_time``).
+    """
+
+    lines: int
+    sip_port: int
+    real_time: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InviteSent:
+    """The INVITE is on the wire. ``at_s`` is the worker's monotonic clock."""
+
+    call_id: CallId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A provisional response (RFC 3261 §21.1). ``codec_rate_hz`` when it carried an answer we could read."""
+
+    call_id: CallId
+    code: int
+    reason: str
+    codec_rate_hz: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A 2xx came and our ACK is sent; audio flows from here."""
+
+    call_id: CallId
+    codec: str
+    codec_rate_hz: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentJoined:
+    """The agent session's WebSocket is open."""
+
+    call_id: CallId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSpoke:
+    """The agent's first audible frame left in RTP (once a call)."""
+
+    call_id: CallId
+    after_answer_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcribed:
+    """A turn is final."""
+
+    call_id: CallId
+    line: TranscriptLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigitsPressed:
+    """A burst of telephone keys passed, from the callee or to it. Which ones is between callee and agent."""
+
+    call_id: CallId
+    count: int
+    by_callee: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLeft:
+    """The agent session's WebSocket is closed, from whichever side."""
+
+    call_id: CallId
+    code: int | None
+    by_agent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegEnded:
+    """Both sides are closed. Exactly one for each ``Dial``; the last event but for ``LineFree``."""
+
+    call_id: CallId
+    outcome: Outcome
+    media: Mapping[str, Any]
+    line_held: bool = False
+    """The far end has not confirmed our hang-up: the line is free with ``LineFree``, otherwise with this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineFree:
+    """The line of a leg that ended before is free now."""
+
+    call_id: CallId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """Once a second from every worker: tick lateness since the last one, and its table of calls.
+
+    ``dials`` counts the ``Dial`` commands it has run: a call dialled by one of them that is neither in ``calls`` nor
+    told as ended before is unknown to the worker.
+    """
+
+    calls: frozenset[CallId]
+    dials: int
+    ticks: int
+    late_p99_ms: float
+    late_max_ms: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alive:
+    """Once a second from the registrar process, which has nothing else to say for hours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """A trunk's registration changed (registrar process only). ``expires_s`` is 0 when not registered."""
+
+    trunk: str
+    registered: bool
+    code: int
+    reason: str
+    expires_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """A trunk was sent OPTIONS (registrar process only). ``code`` is 408 when no answer came."""
+
+    trunk: str
+    code: int
+    reason: str
+
+
+CallEvent = (
+    InviteSent | Progress | Answered | AgentJoined | AgentSpoke | Transcribed | DigitsPressed | AgentLeft | LegEnded
+)
+"""The events that belong to a call."""
+Event = CallEvent | Ready | LineFree | Heartbeat | Alive | Registration | Probed

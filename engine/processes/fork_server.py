@@ -1,0 +1,152 @@
+"""The clean parent: a small process without threads that imports what its children need and forks them on request.
+
+The control process has threads (the store's) and must not fork. It starts this module once, asks for a child by sending
+one datagram with one descriptor, and hears of the child's pid, and later of its exit, by datagrams back. Forking takes
+milliseconds and the imports' memory is shared, for it is frozen out of the garbage collector's reach beforehand.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import pickle
+import selectors
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+import setproctitle
+
+from engine.errors import EngineError
+from engine.messages.pipe import receive
+
+WORKER = "engine.worker.process"
+"""Imported ahead of the first request; the other kinds of process when first asked for."""
+_DATAGRAM_SIZE = 4096
+_LAST_CALLS_S = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawn:
+    """Fork a child that calls ``main(end, settings)`` of ``module``.
+
+    ``end`` is the descriptor sent along; ``settings`` the first value that comes over it.
+    """
+
+    token: int
+    module: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawned:
+    """The child asked for by ``token`` runs as ``pid``."""
+
+    token: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """A child is gone. ``status`` as of ``os.waitstatus_to_exitcode``: negative for a signal."""
+
+    pid: int
+    status: int
+
+
+def main(control_fd: int, lines_per_worker: int) -> NoReturn:
+    """Serve until the control process closes its end; the children notice that by themselves."""
+    setproctitle.setproctitle("trunkline: nursery")
+    # The terminal's Ctrl-C and a service manager's TERM reach the whole group: the control process decides, not they.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        importlib.import_module(WORKER).prepare(lines_per_worker)
+    except EngineError as error:
+        sys.exit(f"trunkline: {error}")
+    gc.collect()
+    gc.freeze()
+    control = socket.socket(fileno=control_fd)
+    wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(wakeup_read, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if wakeup_read in ready:
+                os.read(wakeup_read, 4096)
+                _reap(control)
+            if control in ready:
+                try:
+                    data, fds, _, _ = socket.recv_fds(control, _DATAGRAM_SIZE, 1)
+                except ConnectionError:
+                    data = b""
+                if not data:
+                    _outlive_children()
+                _fork(control, pickle.loads(data), fds[0], (selector, wakeup_read, wakeup_write))
+
+
+def _outlive_children() -> NoReturn:
+    """Leave as the last one: the children notice the control process's end by themselves, and end their calls first."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_LAST_CALLS_S)
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            os._exit(0)
+
+
+def _reap(control: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _tell(control, Exited(pid=pid, status=os.waitstatus_to_exitcode(status)))
+
+
+def _tell(control: socket.socket, value: object) -> None:
+    try:
+        control.send(pickle.dumps(value))
+    except (BrokenPipeError, ConnectionError):
+        os._exit(0)
+
+
+def _fork(control: socket.socket, spawn: Spawn, fd: int, parents: tuple[selectors.BaseSelector, int, int]) -> None:
+    if spawn.module not in sys.modules:
+        importlib.import_module(spawn.module)  # here, not in the child: the next one of its kind shares it
+        gc.freeze()
+    pid = os.fork()
+    if pid:
+        os.close(fd)
+        _tell(control, Spawned(token=spawn.token, pid=pid))
+        return
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    selector, *pipe = parents
+    selector.close()
+    for inherited in (control.detach(), *pipe):
+        os.close(inherited)
+    setproctitle.setproctitle(f"trunkline: {spawn.title}")
+    status = 1
+    try:
+        end = socket.socket(fileno=fd)
+        importlib.import_module(spawn.module).main(end, receive(end))
+        status = 0
+    except BaseException:  # noqa: BLE001 - the child's last frame: tell, then leave without running the parent's exits
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    # Not this copy of the module: what it sends is pickled under the name it is imported by.
+    importlib.import_module("engine.processes.fork_server").main(*map(int, sys.argv[1:]))

@@ -1,0 +1,230 @@
+"""Processes: the nursery and what it forks, each with a pipe to the control process; a death is an ordinary event."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from engine.errors import EngineError
+from engine.messages.commands import Command
+from engine.messages.events import Event
+from engine.messages.pipe import Pipe, open_pipe
+from engine.pjsip_limits import LINES_PER_INSTANCE
+from engine.processes.fork_server import Exited, Spawn, Spawned
+
+log = logging.getLogger("trunkline.supervisor")
+
+_BIRTH_S = 3.0
+"""How long a nursery that has forked before may take to fork."""
+_READY_S = 30.0
+"""How long a process may take to start: the nursery, of about a second, to its first fork too."""
+_LEAVE_S = 12.0
+"""How long the nursery may take to leave after its children, which it gives ten seconds."""
+
+
+class ChildProcess:
+    """A forked process and the control process's end of its pipe."""
+
+    def __init__(self, pid: int, pipe: Pipe) -> None:
+        self.pid = pid
+        self._pipe = pipe
+
+    def send(self, command: Command) -> None:
+        """Give it a command; never blocks."""
+        self._pipe.send(command)
+
+    def kill(self) -> None:
+        """End the process at once; its end is told as any other."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Close our end of the pipe: the process takes it as the order to leave."""
+        self._pipe.close()
+
+
+class Supervisor:
+    """Starts processes through the nursery, and the nursery again when it died.
+
+    ``lines_per_worker``: what the nursery is to load for its workers (``engine.pjsip.instances``).
+    """
+
+    def __init__(self, *, lines_per_worker: int = LINES_PER_INSTANCE) -> None:
+        self._lines_per_worker = lines_per_worker
+        self._nursery: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+        self._fertile = False
+        self._born: dict[int, asyncio.Future[int]] = {}
+        self._tokens = itertools.count(1)
+        self._starting = asyncio.Lock()
+        self._children: set[ChildProcess] = set()
+
+    async def start_child(
+        self,
+        module: str,
+        title: str,
+        settings: Any,
+        on_event: Callable[[Event], None],
+        on_exit: Callable[[], None],
+    ) -> ChildProcess:
+        """Fork a process that runs ``module.main``. ``on_exit`` is called once, when its end of the pipe is closed.
+
+        Raises ``EngineError`` when the nursery or a descriptor cannot be had. A nursery that hangs is killed.
+        """
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise EngineError(f"The process {title!r} could not be started: {error}.") from error
+        token = next(self._tokens)
+        try:
+            with theirs:
+                born = await self._ask_for(Spawn(token=token, module=module, title=title), theirs)
+            pid = await asyncio.wait_for(born, _BIRTH_S if self._fertile else _READY_S)
+            self._fertile = True
+        except BaseException as error:
+            ours.close()
+            if not isinstance(error, OSError):
+                raise
+            reason: object = error
+            if isinstance(error, TimeoutError):
+                self._kill_nursery()
+                reason = "the nursery hangs, it is killed"
+            raise EngineError(f"The process {title!r} could not be started: {reason}.") from error
+        finally:
+            self._born.pop(token, None)
+
+        def gone() -> None:
+            self._children.discard(child)
+            on_exit()
+
+        pipe = await open_pipe(ours, on_event, gone)
+        child = ChildProcess(pid, pipe)
+        self._children.add(child)
+        pipe.send(settings)
+        return child
+
+    async def start_ready_child(
+        self,
+        module: str,
+        title: str,
+        settings: Any,
+        on_event: Callable[[Any], None],
+        on_exit: Callable[[], None],
+    ) -> tuple[ChildProcess, Any]:
+        """Like ``start_child``, but wait for the child's first value and return it too."""
+        first: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def hear(value: Any) -> None:
+            if first.done():
+                on_event(value)
+            else:
+                first.set_result(value)
+
+        def gone() -> None:
+            if not first.done():
+                first.set_exception(EngineError(f"The process {title!r} ended before it was ready; its log says why."))
+            on_exit()
+
+        child = await self.start_child(module, title, settings, hear, gone)
+        try:
+            return child, await asyncio.wait_for(first, _READY_S)
+        except BaseException as error:
+            child.kill()
+            if isinstance(error, TimeoutError):
+                raise EngineError(f"The process {title!r} was not ready in {_READY_S:g} s; it is killed.") from error
+            raise
+
+    async def close(self) -> None:
+        """Let the children go, then the nursery, which leaves when they have."""
+        for child in self._children:
+            child.close()
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._control.close()
+            self._control = None
+        if self._nursery is not None:
+            try:
+                await asyncio.wait_for(self._nursery.wait(), _LEAVE_S)
+            except TimeoutError:
+                log.error("the nursery does not leave; it is killed")
+                self._kill_nursery()
+                await self._nursery.wait()
+            self._nursery = None
+
+    async def _ask_for(self, spawn: Spawn, end: socket.socket) -> asyncio.Future[int]:
+        """The pid to be, from the nursery or, when that has died unnoticed as yet, from another."""
+        request = [pickle.dumps(spawn)]
+        control = await self._ensure_nursery()
+        try:
+            socket.send_fds(control, request, [end.fileno()])
+        except ConnectionError:
+            self._bury(control)
+            socket.send_fds(await self._ensure_nursery(), request, [end.fileno()])
+        born = self._born[spawn.token] = asyncio.get_running_loop().create_future()
+        return born
+
+    async def _ensure_nursery(self) -> socket.socket:
+        async with self._starting:
+            if self._control is None:
+                control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                try:
+                    with theirs:
+                        self._nursery = await asyncio.create_subprocess_exec(
+                            sys.executable,
+                            "-m",
+                            "engine.processes.fork_server",
+                            str(theirs.fileno()),
+                            str(self._lines_per_worker),
+                            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # numpy must not bring threads to a fork
+                            pass_fds=[theirs.fileno()],
+                            stdin=asyncio.subprocess.DEVNULL,
+                        )
+                except BaseException:
+                    control.close()
+                    raise
+                asyncio.get_running_loop().add_reader(control, self._hear, control)
+                self._control, self._fertile = control, False
+            return self._control
+
+    def _kill_nursery(self) -> None:
+        """End it at once; its end is noticed as any other, and its children live on."""
+        assert self._nursery is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._nursery.kill()
+
+    def _hear(self, control: socket.socket) -> None:
+        try:
+            data = control.recv(4096)
+        except OSError:
+            data = b""
+        if not data:
+            self._bury(control)
+            return
+        match pickle.loads(data):
+            case Spawned(token=token, pid=pid):
+                if (born := self._born.get(token)) is not None and not born.done():
+                    born.set_result(pid)
+            case Exited(pid=pid, status=status) if status:
+                cause = signal.Signals(-status).name if status < 0 else f"status {status}"
+                log.error("process %d ended with %s", pid, cause)
+            case _:
+                pass
+
+    def _bury(self, control: socket.socket) -> None:
+        """The nursery is gone: what it had not born yet never will be; the next child gets a new nursery."""
+        asyncio.get_running_loop().remove_reader(control)
+        control.close()
+        self._control = None
+        log.error("the nursery died; another is started when needed")
+        for born in self._born.values():
+            if not born.done():
+                born.set_exception(ConnectionError("the nursery died"))

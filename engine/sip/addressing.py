@@ -1,0 +1,109 @@
+"""How a trunk wants numbers written and the caller named: RFC 3261, 3323 and 3325 headers made of two numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from engine.sip.uri import SipUri, name_addr
+
+_ANONYMOUS = SipUri(user="anonymous", host="anonymous.invalid")  # RFC 3323 §4.1.1.3
+_TOKEN = re.compile(r"[A-Za-z0-9!%*_+`'~.-]{2,64}")
+_OWN_HEADERS = re.compile(
+    r"accept|allow|authorization|call-id|contact|content-.*|cseq|date|event|expires|from|max-forwards|mime-version|min-se"
+    r"|p-(asserted|preferred)-identity|privacy|proxy-.*|rack|reason|record-route|refer-to|replaces|require|route|rseq"
+    r"|session-expires|supported|to|user-agent|via",
+    re.IGNORECASE,
+)
+"""What the SIP stack or the other settings write; a second one would contradict them."""
+
+
+class IdentityHeader(StrEnum):
+    """Which header names the caller beside From (RFC 3325 §9)."""
+
+    ASSERTED = "p-asserted-identity"
+    PREFERRED = "p-preferred-identity"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A trunk's wishes. ``strip_prefix`` and ``prefix`` are for the dialled number, in that order; ``headers`` are
+    added to the INVITE; ``from_domain`` is the trunk's own host when empty."""
+
+    plus: bool = True
+    strip_prefix: str = ""
+    prefix: str = ""
+    user_phone: bool = False
+    from_user: str = ""
+    from_domain: str = ""
+    display_name: str = ""
+    header: IdentityHeader = IdentityHeader.ASSERTED
+    privacy: bool = False
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # one may be a token
+
+
+PLAIN = Identity()
+"""E.164 as it is, and P-Asserted-Identity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """What an INVITE says of who calls whom. All are written and escaped, ``request_uri`` apart."""
+
+    request_uri: SipUri
+    to: str
+    from_: str
+    headers: tuple[tuple[str, str], ...]
+
+
+def dialled(identity: Identity, number: str) -> str:
+    """The user part that reaches ``number`` (E.164 with its plus) through the trunk."""
+    rest = number.removeprefix(identity.strip_prefix)
+    written = f"{identity.prefix}{rest if identity.plus else rest.removeprefix('+')}"
+    return written.replace("#", "%23")  # RFC 3261 §25.1: not among a user part's characters
+
+
+def addresses(identity: Identity, *, target: SipUri, home: SipUri, from_number: str, to_number: str) -> Addresses:
+    """Who calls whom, for an INVITE to ``target``; ``home`` is where the caller's own number lives."""
+    phone = ("user=phone",) if identity.user_phone else ()
+    callee = target.with_user(dialled(identity, to_number))
+    caller = replace(
+        home.identity,
+        user=from_number if identity.plus else from_number.removeprefix("+"),
+        host=identity.from_domain or home.host,
+        params=phone,
+    )
+    sender = replace(caller, user=identity.from_user, params=()) if identity.from_user else caller
+    headers: list[tuple[str, str]] = []
+    if identity.header is not IdentityHeader.NONE:
+        name = "P-Asserted-Identity" if identity.header is IdentityHeader.ASSERTED else "P-Preferred-Identity"
+        headers.append((name, name_addr(caller, identity.display_name)))
+    if identity.privacy:
+        headers.append(("Privacy", "id"))  # RFC 3325 §9.3: the number stays with those who are trusted
+    from_ = name_addr(_ANONYMOUS, "Anonymous") if identity.privacy else name_addr(sender, identity.display_name)
+    return Addresses(
+        request_uri=replace(callee, params=(*callee.params, *phone)),
+        to=name_addr(replace(callee.identity, params=phone)),
+        from_=from_,
+        headers=(*headers, *identity.headers),
+    )
+
+
+def check_header(name: str, value: str) -> None:
+    """Raises ``ValueError`` with a sentence unless the header may be added to an INVITE."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is not the long name of a header (RFC 3261 §25.1: a token)")
+    if _OWN_HEADERS.fullmatch(name):
+        raise ValueError(f"{name} is written by Trunkline itself and cannot be set here")
+    if not value.strip() or not value.isprintable():
+        raise ValueError(f"{name} needs a value of one line, without control characters")
+
+
+def may_call_from(callers: tuple[str, ...], number: str) -> bool:
+    """Whether the caller's number is one of ``callers``, in which a final ``*`` stands for any rest. Without any, every
+    number is allowed."""
+    return not callers or any(
+        number.startswith(allowed[:-1]) if allowed.endswith("*") else number == allowed for allowed in callers
+    )

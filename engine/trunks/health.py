@@ -1,0 +1,115 @@
+"""What is known of one trunk: its registration, its probes, and how long it asked to be left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from engine.messages.events import Probed, Registration
+
+_OUT_MAX_S = 3600
+_REFUSED = (401, 403, 407)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationState:
+    """A registration (RFC 3261 §10) since it last changed. ``code`` and ``reason`` are the registrar's last word."""
+
+    state: Literal["registered", "registering", "failed"]
+    since: datetime
+    code: int | None = None
+    reason: str = ""
+    expires_at: datetime | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeState:
+    """The last OPTIONS. ``failures`` in a row."""
+
+    code: int
+    reason: str
+    at: datetime
+    failures: int
+
+
+class TrunkHealth:
+    """One trunk's. ``probe_failures`` failed probes in a row make it down, the next one that is answered up again."""
+
+    def __init__(self, *, registers: bool, probe_failures: int, now: Callable[[], datetime]) -> None:
+        self.registration = RegistrationState(state="registering", since=now()) if registers else None
+        self.probe: ProbeState | None = None
+        self._probe_failures = probe_failures
+        self._out_until: datetime | None = None
+        self._now = now
+
+    def registration_changed(self, event: Registration) -> bool:
+        """Note what the registrar process told; True when the state, the code or the reason is another one."""
+        before, now = self.registration, self._now()
+        assert before is not None
+        after = RegistrationState(
+            state="registered" if event.registered else "failed",
+            since=now,
+            code=event.code,
+            reason=event.reason,
+            expires_at=now + timedelta(seconds=event.expires_s) if event.registered else None,
+            hint="" if event.registered else _hint(event.code),
+        )
+        changed = (before.state, before.code, before.reason) != (after.state, after.code, after.reason)
+        self.registration = after if changed else replace(after, since=before.since)
+        return changed
+
+    def registration_lost(self) -> None:
+        """Nothing is known of it any more."""
+        if self.registration is not None:
+            self.registration = RegistrationState(state="registering", since=self._now())
+
+    def probed(self, event: Probed) -> bool:
+        """Note a probe; True when the trunk is down or up since."""
+        before = self._probe_down
+        # RFC 3261 §11.2: any answer shows that somebody is there; of these, that it is not well.
+        failed = event.code in (408, 502, 503, 504)
+        failures = (self.probe.failures if self.probe else 0) + 1 if failed else 0
+        self.probe = ProbeState(code=event.code, reason=event.reason, at=self._now(), failures=failures)
+        return self._probe_down != before
+
+    def leave_alone(self, for_s: int) -> None:
+        """The trunk asked for it by Retry-After; an hour at most."""
+        self._out_until = self._now() + timedelta(seconds=min(for_s, _OUT_MAX_S))
+
+    @property
+    def out_until(self) -> datetime | None:
+        """When the trunk may be asked again, while that is not yet."""
+        return self._out_until if self._out_until is not None and self._out_until > self._now() else None
+
+    @property
+    def up(self) -> bool:
+        """It can take calls."""
+        registered = self.registration is None or self.registration.state == "registered"
+        return registered and not self._probe_down and self.out_until is None
+
+    def __str__(self) -> str:
+        """In words; starts with ``up`` when it is."""
+        known = self.registration
+        if known is not None and known.state != "registered":
+            return f"registration failed: {known.code} {known.reason}" if known.code else "registering"
+        if self._probe_down:
+            assert self.probe is not None
+            return f"down, OPTIONS failed: {self.probe.code} {self.probe.reason}"
+        if until := self.out_until:
+            return f"out until {until:%H:%M:%S} UTC (Retry-After)"
+        return "up" if known is None else "up, registered"
+
+    @property
+    def _probe_down(self) -> bool:
+        return self.probe is not None and self.probe.failures >= self._probe_failures
+
+
+def _hint(code: int) -> str:
+    if code in _REFUSED:
+        return "Check the trunk's username and password in the configuration, and that the carrier knows the account."
+    if code in (408, 502, 503):
+        return "Check the trunk's registrar and outbound_proxy in the configuration, the firewall and the route to it."
+    return "The registrar's status says more; ask the carrier."

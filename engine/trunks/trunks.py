@@ -1,0 +1,172 @@
+"""The trunks, whether they can take a call, and in which order they are tried."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from engine.errors import CallerNotAllowed, TrunkUnavailable
+from engine.messages.commands import TrunkAccount
+from engine.messages.events import Probed, Registration
+from engine.outcome import Outcome
+from engine.sip.addressing import may_call_from
+from engine.trunks.health import TrunkHealth
+
+_WIDEBAND = "G722"  # RFC 3551 §4.5.2: clocked at 8 kHz on the wire, 16 kHz in sound
+_RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """What a trunk allows: calls at once, and INVITEs in any window of one second; None: as many as come."""
+
+    max_calls: int | None = None
+    calls_per_second: int | None = None
+
+
+_NO_CAPS = Caps()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trunk:
+    """A configured trunk. ``provider`` is what records of plain calls show.
+
+    Lower priorities are tried first; among equal ones each is first as often as its ``weight`` says. The next one is
+    tried after a status of ``failover_on``, and when no response at all came within ``response_timeout_s``.
+    """
+
+    account: TrunkAccount
+    provider: str = "sip"
+    callers: tuple[str, ...] = ()
+    """The numbers that may call through it (``engine.sip.addressing.may_call_from``)."""
+    priority: int = 0
+    weight: int = 1
+    caps: Caps = _NO_CAPS
+    failover_on: frozenset[int] = frozenset((408, 500, 502, 503, 504))
+    response_timeout_s: float = 4.0
+    probe_failures: int = 2
+
+    @property
+    def name(self) -> str:
+        return self.account.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkState:
+    """A trunk as it stands, with the attempts and calls it has now."""
+
+    trunk: Trunk
+    health: TrunkHealth
+    calls: int
+
+
+class Trunks(Protocol):
+    """The trunks of one environment."""
+
+    def route(self, caller: str) -> tuple[str, ...]:
+        """The trunks that can take a call from that number, in the order to try them.
+
+        Never empty: raises ``TrunkUnavailable``, or ``CallerNotAllowed`` when none would ever take it.
+        """
+        ...
+
+    def up(self, name: str) -> bool:
+        """Whether the trunk can take a call now."""
+        ...
+
+    def get(self, name: str) -> Trunk:
+        """The trunk's settings."""
+        ...
+
+    def account(self, name: str, slot: int) -> TrunkAccount:
+        """How the worker in ``slot`` dials through the trunk; raises ``TrunkUnavailable``."""
+        ...
+
+    def failed(self, name: str, outcome: Outcome) -> None:
+        """An attempt through the trunk came to nothing by the trunk's doing."""
+        ...
+
+    def health(self) -> Mapping[str, TrunkHealth]:
+        """What is known of each trunk; as text it starts with ``up`` when it can take calls."""
+        ...
+
+
+def offered_rate_hz(codecs: tuple[str, ...]) -> int:
+    """The sample rate of the first codec offered: the one the trunk most likely answers with."""
+    return 16_000 if codecs and codecs[0] == _WIDEBAND else 8_000
+
+
+def order(trunks: Iterable[Trunk], rng: Callable[[], float]) -> list[Trunk]:
+    """By priority; among equals drawn by weight, without putting back (each key is an exponential's arrival time)."""
+    return sorted(trunks, key=lambda trunk: (trunk.priority, -(rng() ** (1 / trunk.weight))))
+
+
+class ConfiguredTrunks:
+    """The trunks of the configuration. One that registers takes calls while it is registered."""
+
+    def __init__(
+        self,
+        trunks: Iterable[Trunk],
+        *,
+        rng: Callable[[], float] = random.random,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._trunks = {trunk.name: trunk for trunk in trunks}
+        self._rng = rng
+        self._health = {
+            name: TrunkHealth(registers=bool(trunk.account.registrar), probe_failures=trunk.probe_failures, now=now)
+            for name, trunk in self._trunks.items()
+        }
+
+    def watched(self) -> tuple[TrunkAccount, ...]:
+        """The trunks that want to be registered or probed."""
+        accounts = (trunk.account for trunk in self._trunks.values())
+        return tuple(account for account in accounts if account.registrar or account.probe_interval_s)
+
+    def caps(self) -> Mapping[str, Caps]:
+        """What each trunk allows."""
+        return {name: trunk.caps for name, trunk in self._trunks.items()}
+
+    def heard(self, event: Registration | Probed) -> bool:
+        """Note what the registrar process told; True when it is worth a line in the log."""
+        health = self._health[event.trunk]
+        return health.registration_changed(event) if isinstance(event, Registration) else health.probed(event)
+
+    def registrations_lost(self) -> None:
+        """The registrar process died: nothing is known of any registration."""
+        for health in self._health.values():
+            health.registration_lost()
+
+    def route(self, caller: str) -> tuple[str, ...]:
+        allowed = [trunk for trunk in self._trunks.values() if may_call_from(trunk.callers, caller)]
+        if route := tuple(trunk.name for trunk in order(allowed, self._rng) if self.up(trunk.name)):
+            return route
+        if self._trunks and not allowed:
+            raise CallerNotAllowed(number for trunk in self._trunks.values() for number in trunk.callers)
+        if not self._trunks:
+            raise TrunkUnavailable(
+                "No trunk is configured: a live key needs a [[trunks]] entry in trunkline.toml. "
+                "A tk_test_ key works without one.",
+                retry_after_s=60,
+            )
+        states = "; ".join(f"{name}: {health}" for name, health in self._health.items())
+        raise TrunkUnavailable(f"No trunk can take the call ({states}).", retry_after_s=_RETRY_AFTER_S)
+
+    def up(self, name: str) -> bool:
+        return self._health[name].up
+
+    def get(self, name: str) -> Trunk:
+        return self._trunks[name]
+
+    def account(self, name: str, slot: int) -> TrunkAccount:
+        return self._trunks[name].account
+
+    def failed(self, name: str, outcome: Outcome) -> None:
+        if outcome.sip_code == 503 and outcome.retry_after_s:
+            self._health[name].leave_alone(outcome.retry_after_s)
+
+    def health(self) -> Mapping[str, TrunkHealth]:
+        return self._health

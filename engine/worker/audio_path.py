@@ -1,0 +1,176 @@
+"""A call's audio, carried every 20 ms between the leg's RTP stream and the agent's connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Protocol
+
+from engine.sip.leg_port import MediaStream
+from media.bridge import Bridge
+from media.pcm import silence
+
+_TICKS_PER_S = 50
+_EARLY_FRAMES = 25
+"""What the callee says while the agent's socket opens is kept, half a second at most."""
+_TAIL_FRAMES = 10
+"""Frames sent after the agent's last word, so that the far end's jitter buffer plays it before our BYE."""
+
+
+class Agent(Protocol):
+    """What the path needs of a joined agent."""
+
+    @property
+    def dropped_frames(self) -> int: ...
+
+    def send_audio(self, pcm: bytes) -> None: ...
+
+
+class AudioPath:
+    """``play`` and ``capture`` are each to be called every 20 ms; what they carry is cut in frames of the codec's
+    packet time. The phone is sent silence where there is nothing else, so that the trunk sees a live call.
+
+    ``on_first_word`` is called once, when the agent is first heard; ``on_played_out`` once after ``play_out``.
+    """
+
+    def __init__(self, *, on_first_word: Callable[[], None], on_played_out: Callable[[], None]) -> None:
+        self.held = False
+        """Whether the agent's audio has to wait: keys are being pressed, and RTP carries events in place of audio."""
+        self._on_first_word = on_first_word
+        self._on_played_out = on_played_out
+        # the phone's end
+        self._stream: MediaStream | None = None
+        self._rate_hz = 8_000
+        self._owed_play = 0
+        self._owed_capture = 0
+        # the agent's end
+        self._bridge: Bridge | None = None
+        self._agent: Agent | None = None
+        self._dropped_frames = 0
+        self._early: deque[bytes] | None = None
+        self._spoke = False
+        self._tail: int | None = None
+
+    # -- the phone -----------------------------------------------------------------------------------------------------
+
+    def use(self, stream: MediaStream | None) -> None:
+        """The leg's stream from now on; None while there is none, as on hold."""
+        self._stream = stream
+        self._owed_play = self._owed_capture = 0
+        if stream is None:
+            return
+        self._rate_hz = stream.rate_hz
+        if self._bridge is not None:
+            self._bridge.retune(stream.rate_hz)
+
+    @property
+    def codec_rate_hz(self) -> int | None:
+        """The rate of the present stream."""
+        return None if self._stream is None else self._stream.rate_hz
+
+    def listen(self) -> None:
+        """The callee has answered: what is said from now on is for the agent, also while it is being joined."""
+        self._early = deque(maxlen=_EARLY_FRAMES)
+
+    def end(self) -> None:
+        """The leg is over: nothing is played out any more."""
+        self._stream = None
+        self._tail = None
+
+    # -- the agent -----------------------------------------------------------------------------------------------------
+
+    def bridge_to(self, agent_hz: int) -> Callable[[bytes], None]:
+        """An agent at this rate is being joined; returns what takes its audio."""
+        self._bridge = Bridge(self._rate_hz, agent_hz)
+        return self._bridge.agent_audio
+
+    def join(self, agent: Agent) -> None:
+        """The agent has joined: it hears what was said since the answer, and what is said from now on."""
+        assert self._bridge is not None
+        for heard in self._early or ():
+            agent.send_audio(self._bridge.caller_frame(heard))
+        self._early = None
+        self._agent = agent
+
+    def leave(self) -> None:
+        """The agent's connection is closed: it hears nothing more, and what it said before is still played."""
+        if self._agent is not None:
+            self._dropped_frames = self._agent.dropped_frames
+        self._agent = None
+
+    def play_out(self) -> None:
+        """Tell ``on_played_out`` when the phone has got the agent's last word; at once on hold, where nobody hears it.
+
+        Nothing is told when the leg ends before.
+        """
+        self._tail = _TAIL_FRAMES
+
+    def clear(self) -> None:
+        """Barge-in: what the agent said so far is not to be heard."""
+        if self._bridge is not None:
+            self._bridge.clear()
+
+    def agent_turn(self, speaking: bool) -> None:
+        """The agent's turn began or ended."""
+        if self._bridge is not None:
+            self._bridge.agent_turn(speaking)
+
+    @property
+    def playing(self) -> bool:
+        """Whether the phone has not been sent all of the agent's audio yet."""
+        return self._bridge is not None and self._bridge.playing
+
+    def stats(self) -> Mapping[str, object]:
+        """The counters, once the agent has left: the bridge's (``BridgeStats``), and the frames from the caller that
+        it read too slowly to get; empty when no agent was joined."""
+        if self._bridge is None:
+            return {}
+        return {**asdict(self._bridge.stats()), "frames_from_caller_dropped": self._dropped_frames}
+
+    # -- every 20 ms ---------------------------------------------------------------------------------------------------
+
+    def play(self) -> None:
+        """Send 20 ms to the phone: the agent's audio, or silence."""
+        stream, bridge = self._stream, self._bridge
+        if stream is None:
+            if self._tail is not None:
+                self._end_play_out()
+            return
+        samples = stream.samples
+        self._owed_play += stream.rate_hz // _TICKS_PER_S
+        while self._owed_play >= samples:
+            self._owed_play -= samples
+            if bridge is None or self.held:
+                stream.write(silence(samples))
+                continue
+            if not self._spoke and bridge.playing:
+                self._spoke = True
+                self._on_first_word()
+            stream.write(bridge.next_frame(samples))
+        if self._tail is not None and not self.playing:
+            self._tail -= 1
+            if self._tail <= 0:
+                self._end_play_out()
+
+    def capture(self) -> None:
+        """Take 20 ms from the phone and hand it to the agent; before the answer nobody hears it."""
+        stream = self._stream
+        if stream is None:
+            self._send(silence(self._rate_hz // _TICKS_PER_S))  # on hold: the agent's audio must not pause
+            return
+        samples = stream.samples
+        self._owed_capture += stream.rate_hz // _TICKS_PER_S
+        while self._owed_capture >= samples:
+            self._owed_capture -= samples
+            self._send(stream.read())
+
+    def _send(self, heard: bytes) -> None:
+        if self._agent is not None and self._bridge is not None:
+            self._agent.send_audio(self._bridge.caller_frame(heard))
+        elif self._early is not None:
+            self._early.append(heard)
+
+    def _end_play_out(self) -> None:
+        self._tail = None
+        self._on_played_out()

@@ -1,0 +1,200 @@
+"""A worker process: one thread that is SIP user agent, media clock and WebSocket client for a few calls at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import itertools
+import logging
+import resource
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+
+import uvloop
+
+from engine.log import set_up_logging
+from engine.messages.commands import Command, Dial, HangUp, JoinAgent, Stop
+from engine.messages.events import Event, Heartbeat, LegEnded, Ready
+from engine.messages.pipe import Pipe, open_pipe
+from engine.messages.settings import WorkerSettings
+from engine.outcome import ENGINE_SHUTDOWN, engine_error
+from engine.pjsip import instances
+from engine.pjsip.arrival import OnArrival
+from engine.pjsip.clock import MediaClock
+from engine.pjsip.stack import SipStack
+from engine.real_time import take_precedence
+from engine.records import CallId
+from engine.sip.leg_port import LegListener, SipLeg
+from engine.worker.audio_path import AudioPath
+from engine.worker.call import Line
+from engine.worker.host_load import HostLoad
+from media.resampler import Resampler
+
+log = logging.getLogger("trunkline.worker")
+
+_HEARTBEAT_S = 1.0
+_REST_S = 0.1
+"""How often a worker without calls looks at its SIP socket."""
+_BUSY, _AT_EASE = 0.4, 0.25
+"""Shares of the processors' time: above one the clock is thrifty, below the other it is quick again."""
+_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
+_FAREWELL_S = 3.0
+"""How long a stopping worker waits for BYE and CANCEL to be answered."""
+
+
+class Worker:
+    """Runs commands, reports events, and ends when it is told to or the control process is gone."""
+
+    def __init__(
+        self, stacks: Sequence[SipStack], tls: ssl.SSLContext, settings: WorkerSettings, *, real_time: bool
+    ) -> None:
+        self._stacks = stacks
+        self._real_time = real_time
+        self._rtp_timeout_s = settings.rtp_timeout_s
+        self._tls = tls
+        self._lines: dict[CallId, Line] = {}
+        self._dials = 0
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        play, capture = (functools.partial(self._each, act) for act in (AudioPath.play, AudioPath.capture))
+        self._clock = MediaClock(
+            poll=self._poll,
+            play=play,
+            capture=capture,
+            busy=lambda: bool(self._lines),
+            rest_s=_REST_S,
+            phase_s=settings.phase_s,
+        )
+        self._pipe: Pipe | None = None
+
+    async def serve(self, end: socket.socket) -> None:
+        """Work until stopped; afterwards every call is hung up."""
+        self._pipe = await open_pipe(end, self._on_command, self._stopping.set)
+        self._clock.start()
+        for stack in self._stacks:
+            OnArrival(stack.udp_socket, stack.poll).start()
+        lines = sum(stack.lines for stack in self._stacks)
+        self._emit(Ready(lines=lines, sip_port=self._stacks[0].sip_port, real_time=self._real_time))
+        heart = asyncio.create_task(self._beat())
+        await self._stopping.wait()
+        self._idle.clear()
+        for line in list(self._lines.values()):
+            line.hang_up(ENGINE_SHUTDOWN)
+        if self._lines:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), _FAREWELL_S)
+        heart.cancel()
+        self._clock.stop()
+        self._pipe.close()
+
+    def _each(self, act: Callable[[AudioPath], None]) -> None:
+        for line in list(self._lines.values()):
+            try:
+                act(line.audio)
+            except Exception:  # noqa: BLE001 - `_failed` logs it
+                self._failed(line)
+
+    def _failed(self, line: Line) -> None:
+        """An error of one call ends that call, never its neighbours; called while the error is handled."""
+        log.exception("a call failed in its worker; it is ended", extra={"call": line.call_id})
+        line.hang_up(engine_error("An internal error ended the call."))
+
+    def _poll(self) -> None:
+        for stack in self._stacks:
+            stack.poll()
+
+    def _on_command(self, command: Command) -> None:
+        match command:
+            case Dial():
+                self._dials += 1
+                self._lines[command.call_id] = Line(command, self._emit, self._tls)
+                self._clock.wake()
+                self._act(command.call_id, lambda line: line.dial(self._send_invite))
+            case JoinAgent():
+                self._act(command.call_id, lambda line: line.join(command))
+            case HangUp():
+                self._act(command.call_id, lambda line: line.hang_up(command.outcome))
+            case Stop():
+                self._stopping.set()
+            case _:
+                raise TypeError(f"a worker cannot run {type(command).__name__}")
+
+    def _act(self, call_id: CallId, act: Callable[[Line], None]) -> None:
+        line = self._lines.get(call_id)
+        if line is None:
+            return  # the call ended while the command was on its way
+        try:
+            act(line)
+        except Exception:  # noqa: BLE001 - `_failed` logs it
+            self._failed(line)
+
+    def _send_invite(self, dial: Dial, listener: LegListener) -> SipLeg:
+        return max(self._stacks, key=lambda stack: stack.free_lines).dial(
+            dial.trunk,
+            listener,
+            from_number=dial.from_number,
+            to_number=dial.to_number,
+            sip_call_id=dial.sip_call_id,
+        )
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, LegEnded):
+            self._lines.pop(event.call_id, None)
+            if not self._lines:
+                self._idle.set()
+        if self._pipe is not None:
+            self._pipe.send(event)
+
+    async def _beat(self) -> None:
+        machine = HostLoad()
+        while True:
+            await asyncio.sleep(_HEARTBEAT_S)
+            load = machine.take()
+            self._clock.thrifty = load > (_AT_EASE if self._clock.thrifty else _BUSY)
+            for call_id in list(self._lines):
+                self._act(call_id, lambda line: line.watch(self._rtp_timeout_s))
+            report = self._clock.meter.take()
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            self._emit(
+                Heartbeat(
+                    calls=frozenset(self._lines),
+                    dials=self._dials,
+                    ticks=report.ticks,
+                    late_p99_ms=report.late_p99_ms,
+                    late_max_ms=report.late_max_ms,
+                    cpu_s=usage.ru_utime + usage.ru_stime,
+                )
+            )
+
+
+def main(end: socket.socket, settings: WorkerSettings) -> None:
+    """The process, from fork to exit. It leaves by ``os._exit``: PJSIP is not torn down, its sockets go with it."""
+    set_up_logging(settings.log)
+    # What is imported is frozen; what a call leaves behind is little, so a full collection is rare and short.
+    gc.set_threshold(20_000, 50, 100)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(end, settings))
+
+
+async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
+    stacks = instances.start(settings.stack, settings.lines)
+    real_time = settings.real_time and take_precedence()
+    await Worker(stacks, tls_context(), settings, real_time=real_time).serve(end)
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """The verifying client context. Loading the CA bundle takes many ticks: ``prepare`` does it before any fork."""
+    return ssl.create_default_context()
+
+
+def prepare(lines: int) -> None:
+    """Do once, in the nursery, what would make a tick late: load PJSIP as often as so many lines need it, and
+    certificates; build the resamplers' filters."""
+    instances.load(lines)
+    tls_context()
+    for source_hz, target_hz in itertools.permutations(_RATES_HZ, 2):
+        Resampler(source_hz, target_hz)

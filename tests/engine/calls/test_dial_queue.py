@@ -1,0 +1,96 @@
+"""Waiting for a turn: what lets an attempt through, and what it gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from engine.calls.dial_queue import Admission
+from engine.calls.pacer import Admitted, Pacer, Ticket
+from engine.errors import NoCapacity
+from engine.messages.commands import TrunkAccount
+from engine.processes.pool import WorkerPool
+from engine.records import CallId
+from engine.trunks.trunks import Caps, ConfiguredTrunks, Trunk
+
+
+class FakePool:
+    """So many lines; it knows no workers."""
+
+    def __init__(self, lines: int) -> None:
+        self.free = lines
+        self.on_room: Callable[[], None]
+        self.on_free: Callable[[CallId], None]
+
+    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[CallId], None]) -> None:
+        self.on_room, self.on_free = on_room, on_free
+
+    def lease(self, leg: CallId) -> int | None:
+        self.free -= 1
+        return 7 if self.free >= 0 else None
+
+    def give_back(self, leg: CallId) -> None:
+        self.free = max(self.free, 0) + 1
+        self.on_free(leg)
+        self.on_room()
+
+
+class Rig:
+    def __init__(self, *, lines: int = 9, caps: Caps = Caps()) -> None:  # noqa: B008
+        self.pool = FakePool(lines)
+        account = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
+        trunks = ConfiguredTrunks([Trunk(account=account, caps=caps)])
+        self.admission = Admission(cast(WorkerPool, self.pool), trunks, Pacer(trunks.caps()))
+        self.admitted: list[str] = []
+
+    def ask(self, leg: str) -> None:
+        self.admission.ask(Ticket(leg=CallId(leg), route=("main",), new_session=False), self._note)
+
+    def _note(self, admitted: Admitted) -> None:
+        assert (admitted.trunk, admitted.slot) == ("main", 7)
+        self.admitted.append(admitted.leg)
+
+
+async def test_a_free_line_is_had_at_once_and_a_freed_one_by_who_waits() -> None:
+    rig = Rig(lines=1)
+    rig.ask("1")
+    rig.ask("2")
+    assert rig.admitted == ["1"]
+    assert rig.admission.calls("main") == 1
+    rig.pool.give_back(CallId("1"))
+    assert rig.admitted == ["1", "2"]
+
+
+async def test_time_alone_lets_through_who_waits_for_a_rate() -> None:
+    rig = Rig(caps=Caps(calls_per_second=1))
+    rig.ask("1")
+    rig.ask("2")
+    rig.admission.invite_sent(CallId("1"), asyncio.get_running_loop().time() - 0.95)
+    assert rig.admitted == ["1"]
+    async with asyncio.timeout(30):
+        while rig.admitted != ["1", "2"]:
+            await asyncio.sleep(0.01)
+
+
+async def test_who_withdraws_is_told_what_held_it_and_gives_back_what_it_had() -> None:
+    rig = Rig(lines=5, caps=Caps(max_calls=1))
+    rig.ask("1")
+    rig.ask("2")
+    assert rig.admission.withdraw(CallId("2")) == "trunks[main].max_calls = 1"
+    free = rig.pool.free
+    assert rig.admission.withdraw(CallId("1")) == ""
+    assert rig.pool.free == free + 1
+    assert rig.admitted == ["1"]
+
+
+async def test_a_queue_longer_than_can_be_served_in_time_takes_nobody() -> None:
+    rig = Rig(caps=Caps(calls_per_second=2))
+    for number in range(24):
+        rig.ask(str(number))
+    rig.admission.check_wait(("main",), 11, new_session=False)
+    with pytest.raises(NoCapacity, match=r"would wait 11 s, longer than sip.queue_timeout \(10 s\)") as refused:
+        rig.admission.check_wait(("main",), 10, new_session=False)
+    assert refused.value.retry_after_s == 1

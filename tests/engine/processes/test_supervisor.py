@@ -1,0 +1,153 @@
+"""Real processes: born from the nursery, heard, killed, replaced, and none left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import EngineError
+from engine.log import LogSettings
+from engine.messages.commands import Stop
+from engine.messages.events import Ready
+from engine.messages.settings import StackSettings, WorkerSettings
+from engine.processes.supervisor import ChildProcess, Supervisor
+
+SETTINGS = WorkerSettings(stack=StackSettings(bind="127.0.0.1"), log=LogSettings())
+
+
+@pytest.fixture
+async def supervisor() -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor()
+    yield supervisor
+    await supervisor.close()
+
+
+async def start(supervisor: Supervisor, gone: asyncio.Event) -> tuple[ChildProcess, Any]:
+    async with asyncio.timeout(30):
+        return await supervisor.start_ready_child(
+            "engine.worker.registrar", "registrar", SETTINGS, on_event=lambda _: None, on_exit=gone.set
+        )
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def command_line_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+async def until_dead(pid: int) -> None:
+    async with asyncio.timeout(30):
+        while alive(pid):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_child_tells_that_it_is_ready_and_leaves_when_told(supervisor: Supervisor) -> None:
+    gone = asyncio.Event()
+    child, ready = await start(supervisor, gone)
+    assert isinstance(ready, Ready) and ready.sip_port > 0
+    assert "trunkline: registrar" in command_line_of(child.pid)
+    child.send(Stop())
+    await asyncio.wait_for(gone.wait(), 30)
+    await until_dead(child.pid)
+
+
+async def test_a_killed_child_is_noticed_at_once(supervisor: Supervisor) -> None:
+    gone = asyncio.Event()
+    child, _ = await start(supervisor, gone)
+    os.kill(child.pid, signal.SIGKILL)
+    await asyncio.wait_for(gone.wait(), 30)
+
+
+async def test_children_outlive_a_killed_nursery_and_the_next_one_gets_another(supervisor: Supervisor) -> None:
+    gone = asyncio.Event()
+    first, _ = await start(supervisor, gone)
+    nursery = parent_of(first.pid)
+    os.kill(nursery, signal.SIGKILL)
+    await until_dead(nursery)
+    await asyncio.sleep(0.1)
+    second, _ = await start(supervisor, asyncio.Event())
+    assert alive(first.pid) and alive(second.pid)
+    first.send(Stop())
+    second.send(Stop())
+    await until_dead(first.pid)
+
+
+async def test_a_nursery_that_hangs_is_killed_and_the_next_child_gets_another(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await start(supervisor, asyncio.Event())
+    nursery = parent_of(first.pid)
+    os.kill(nursery, signal.SIGSTOP)
+    with monkeypatch.context() as impatient:
+        impatient.setattr("engine.processes.supervisor._BIRTH_S", 0.1)
+        with pytest.raises(EngineError, match="nursery hangs"):
+            await start(supervisor, asyncio.Event())
+    await until_dead(nursery)
+    second, _ = await start(supervisor, asyncio.Event())
+    assert alive(first.pid) and parent_of(second.pid) != nursery
+    for child in (first, second):
+        child.send(Stop())
+
+
+async def test_a_nursery_whose_death_nobody_has_noticed_yet_is_replaced_by_the_next_start(
+    supervisor: Supervisor,
+) -> None:
+    first, _ = await start(supervisor, asyncio.Event())
+    nursery = parent_of(first.pid)
+    os.kill(nursery, signal.SIGKILL)
+    while alive(nursery):
+        time.sleep(0.001)  # noqa: ASYNC251 - the loop shall have no turn
+    second, _ = await start(supervisor, asyncio.Event())
+    assert alive(first.pid) and parent_of(second.pid) != nursery
+    for child in (first, second):
+        child.send(Stop())
+
+
+async def test_a_nursery_that_hangs_does_not_keep_the_supervisor_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = Supervisor()
+    child, _ = await start(supervisor, asyncio.Event())
+    nursery = parent_of(child.pid)
+    os.kill(nursery, signal.SIGSTOP)
+    monkeypatch.setattr("engine.processes.supervisor._LEAVE_S", 0.1)
+    await supervisor.close()
+    assert not alive(nursery)
+    await until_dead(child.pid)
+
+
+async def test_a_terminals_interrupt_and_a_managers_term_leave_the_children_to_the_control_process(
+    supervisor: Supervisor,
+) -> None:
+    gone = asyncio.Event()
+    child, _ = await start(supervisor, gone)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(child.pid, number)
+    await asyncio.sleep(0.2)
+    assert alive(child.pid) and not gone.is_set()
+    child.send(Stop())
+    await asyncio.wait_for(gone.wait(), 30)
+
+
+async def test_no_process_is_left_when_the_supervisor_closed() -> None:
+    supervisor = Supervisor()
+    child, _ = await start(supervisor, asyncio.Event())
+    nursery = parent_of(child.pid)
+    child.send(Stop())
+    await supervisor.close()
+    assert not alive(child.pid)
+    assert not alive(nursery)
