@@ -26,6 +26,7 @@ from engine.readiness import Readiness, judge
 from engine.records import (
     AiRecord,
     ApiKey,
+    AttemptId,
     CallChange,
     CallFilter,
     CallId,
@@ -244,13 +245,13 @@ class Engine:
 
     def tell(self, event: CallEvent) -> None:
         """An event of a worker for one of the calls; one for a call whose record is final already is dropped."""
-        if (call := self._calls.get(call_of(event.call_id))) is not None:
+        if (call := self._calls.get(call_of(event.attempt_id))) is not None:
             call.tell(event)
 
-    def lost(self, leg: CallId) -> None:
-        """The worker of a leg died."""
-        if (call := self._calls.get(call_of(leg))) is not None:
-            call.lost(leg)
+    def lost(self, attempt_id: AttemptId) -> None:
+        """The worker that carried the attempt died."""
+        if (call := self._calls.get(call_of(attempt_id))) is not None:
+            call.lost(attempt_id)
 
     def sweep(self) -> None:
         """Find what is stuck, and end it: a silent worker, a call without a line, a call past its limits.
@@ -260,8 +261,8 @@ class Engine:
         for realm in self._realms.values():
             realm.pool.sweep()
         for call in self._calls.values():
-            if call.leg is not None and not self._realms[call.record.environment].pool.carries(call.leg):
-                call.lost(call.leg)  # unless its end is known already and waits to be taken in
+            if call.attempt_id is not None and not self._realms[call.record.environment].pool.carries(call.attempt_id):
+                call.lost(call.attempt_id)  # unless its end is known already and waits to be taken in
             call.check()
         if self._recovery.doubtful:
             self._spawn(self._recovery.settle())

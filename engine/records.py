@@ -17,14 +17,18 @@ SipCallId = NewType("SipCallId", str)
 """``CA`` and 32 hex digits, the contract's ``callId``; also the left part of the SIP Call-ID where we choose it."""
 
 
-def leg_of(call: CallId, attempt: int) -> CallId:
-    """The id that a call's attempt has in the workers: the call's own for the first, of its own for later ones."""
-    return call if attempt == 1 else CallId(f"{call}/{attempt}")
+AttemptId = NewType("AttemptId", str)
+"""One attempt of a call, which is one INVITE: the call's own id for the first, that and an ordinal for later ones."""
 
 
-def call_of(leg: CallId) -> CallId:
-    """The call to which the leg belongs."""
-    return CallId(leg.partition("/")[0])
+def attempt_id_of(call: CallId, ordinal: int) -> AttemptId:
+    """The id of a call's attempt; ``ordinal`` counts from 1."""
+    return AttemptId(call if ordinal == 1 else f"{call}/{ordinal}")
+
+
+def call_of(attempt_id: AttemptId) -> CallId:
+    """The call to which the attempt belongs."""
+    return CallId(attempt_id.partition("/")[0])
 
 
 class Environment(enum.StrEnum):

@@ -1,4 +1,4 @@
-"""The attempts of one call, trunk after trunk: who is asked next, what each said, and which leg is the call's now."""
+"""The attempts of one call, trunk after trunk: which trunk is next, how each ended, and which is current."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 from engine.calls.pacer import Admitted, Ticket
 from engine.messages.commands import Command, Dial, HangUp
 from engine.outcome import Outcome, held_back
-from engine.records import Attempt, CallId, CallRecord, leg_of
+from engine.records import Attempt, AttemptId, CallRecord, attempt_id_of
 from engine.sip.causes import trunk_failed
 from engine.trunks.trunks import Trunks
 
@@ -20,18 +20,18 @@ class Lines(Protocol):
 
     def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None: ...
 
-    def withdraw(self, leg: CallId) -> str: ...
+    def withdraw(self, attempt_id: AttemptId) -> str: ...
 
-    def send(self, leg: CallId, command: Command) -> bool: ...
+    def send(self, attempt_id: AttemptId, command: Command) -> bool: ...
 
-    def invite_sent(self, leg: CallId, at_s: float) -> None: ...
+    def invite_sent(self, attempt_id: AttemptId, at_s: float) -> None: ...
 
 
 class Dialing:
     """Each attempt is a new INVITE with a line and a SIP Call-ID of its own.
 
-    An attempt that was given up keeps its line until its leg is over: a late 2xx is ACKed and followed by BYE there,
-    and what it tells is not the call's business any more (``current``).
+    An attempt that was given up keeps its line until its SIP leg is over: a late 2xx is ACKed and followed by BYE
+    there, and what it reports is not the call's business any more (``current``).
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Dialing:
         self._admitted = admitted
         self._waiting = True
         self.attempts: tuple[Attempt, ...] = ()
-        self.leg = leg_of(record.id, 1)
+        self.attempt_id = attempt_id_of(record.id, 1)
 
-    def current(self, leg: CallId) -> bool:
-        """The leg is the one the call is about."""
-        return leg == self.leg
+    def current(self, attempt_id: AttemptId) -> bool:
+        """The attempt is the one that the call is about now."""
+        return attempt_id == self.attempt_id
 
     @property
     def waiting(self) -> bool:
@@ -69,9 +69,9 @@ class Dialing:
     def queue_up(self) -> None:
         """Wait for the next attempt's turn; ``admitted`` is told once, unless the wait is ended before."""
         self._waiting = True
-        self.leg = leg_of(self._record.id, len(self.attempts) + 1)
+        self.attempt_id = attempt_id_of(self._record.id, len(self.attempts) + 1)
         new_session = self._record.request.agent is not None and not self.attempts
-        self._lines.ask(Ticket(leg=self.leg, route=self._route, new_session=new_session), self._admitted)
+        self._lines.ask(Ticket(attempt_id=self.attempt_id, route=self._route, new_session=new_session), self._admitted)
 
     def send_invite(self, admitted: Admitted) -> bool:
         """Dial over the line that was given; False when its worker has died since, so that no INVITE was sent.
@@ -83,7 +83,7 @@ class Dialing:
         self._waiting = False
         sip_call_id = self._record.sip_call_id + (f"-{ordinal}" if ordinal > 1 else "")
         dial = Dial(
-            call_id=self.leg,
+            attempt_id=self.attempt_id,
             sip_call_id=sip_call_id,
             trunk=account,
             from_number=request.from_number,
@@ -98,11 +98,11 @@ class Dialing:
 
     def invite_sent(self, at_s: float) -> None:
         """The attempt's INVITE left, by the monotonic clock."""
-        self._lines.invite_sent(self.leg, at_s)
+        self._lines.invite_sent(self.attempt_id, at_s)
 
     def send(self, command: Command) -> bool:
         """Give the current attempt's worker a command; False when there is none any more."""
-        return self._lines.send(self.leg, command)
+        return self._lines.send(self.attempt_id, command)
 
     def fails_over(self, outcome: Outcome) -> bool:
         """Note how the attempt ended; True when another trunk is to be tried for it."""
@@ -113,17 +113,17 @@ class Dialing:
         return self.has_alternative
 
     def close(self, outcome: Outcome) -> None:
-        """Leave the line, or the queue; what the far end still says is the leg's own business."""
+        """Leave the line, or the queue; what the far end still says concerns the worker alone."""
         if self._waiting:
             self._waiting = False
-            self._lines.withdraw(self.leg)
+            self._lines.withdraw(self.attempt_id)
         else:
-            self.send(HangUp(call_id=self.leg, outcome=outcome))
+            self.send(HangUp(attempt_id=self.attempt_id, outcome=outcome))
 
     def give_up_waiting(self, waited_s: float) -> Outcome:
         """Leave the queue; the outcome names what held the attempt, or is the last attempt's."""
         self._waiting = False
-        held_by = self._lines.withdraw(self.leg)
+        held_by = self._lines.withdraw(self.attempt_id)
         last = self.attempts[-1].outcome if self.attempts else None
         return last or held_back(held_by, waited_s)
 

@@ -22,10 +22,10 @@ from engine.messages.events import (
     AgentLeft,
     AgentSpoke,
     Answered,
+    AttemptEnded,
     CallEvent,
     DigitsPressed,
     InviteSent,
-    LegEnded,
     Progress,
     Transcribed,
 )
@@ -42,7 +42,7 @@ from engine.outcome import (
     max_duration,
 )
 from engine.ports import AgentService, AgentSession, CallStore, SessionTerms
-from engine.records import AiRecord, CallId, CallRecord
+from engine.records import AiRecord, AttemptId, CallRecord
 from engine.trunks.trunks import Trunks, offered_rate_hz
 
 log = logging.getLogger("trunkline.call")
@@ -78,7 +78,7 @@ class _End:
 class _Lost:
     """The worker died."""
 
-    leg: CallId
+    attempt_id: AttemptId
 
 
 _Input = CallEvent | Admitted | _AgentReady | _End | _Lost
@@ -140,9 +140,9 @@ class Call:
         """Something happened to the call."""
         self._inputs.put_nowait(event)
 
-    def lost(self, leg: CallId) -> None:
-        """The worker that carried the leg died."""
-        self._inputs.put_nowait(_Lost(leg))
+    def lost(self, attempt_id: AttemptId) -> None:
+        """The worker that carried the attempt died."""
+        self._inputs.put_nowait(_Lost(attempt_id))
 
     def end(self, outcome: Outcome | None = None) -> None:
         """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
@@ -152,9 +152,9 @@ class Call:
             self._hang_up(outcome or self._deleted)
 
     @property
-    def leg(self) -> CallId | None:
-        """The leg that a worker has been given; None while the call waits for a line."""
-        return None if self._dialing.waiting else self._dialing.leg
+    def attempt_id(self) -> AttemptId | None:
+        """The attempt that a worker carries; None while the call waits for a line."""
+        return None if self._dialing.waiting else self._dialing.attempt_id
 
     def check(self) -> None:
         """End the call from outside when it is past a limit of its own and has done nothing about it; hang up while its
@@ -210,9 +210,9 @@ class Call:
             case _End():
                 self._hang_up(happened.outcome or self._deleted)
             case _Lost():
-                if self._dialing.current(happened.leg) and not self._dialing.waiting:
+                if self._dialing.current(happened.attempt_id) and not self._dialing.waiting:
                     self._outcome = WORKER_LOST
-            case _ if self._dialing.current(happened.call_id):
+            case _ if self._dialing.current(happened.attempt_id):
                 await self._hear(happened)
 
     async def _hear(self, event: CallEvent) -> None:
@@ -234,8 +234,8 @@ class Call:
                 await self._change("voice.dtmf", data={"by": by, "count": event.count})
             case AgentLeft():
                 await self._change("voice.ai.left", ai=self._ai.ended(self._ledger.now()))
-            case LegEnded():
-                await self._leg_ended(event)
+            case AttemptEnded():
+                await self._attempt_ended(event)
 
     def _hang_up(self, outcome: Outcome) -> None:
         if self._hung_up:
@@ -246,7 +246,7 @@ class Call:
         if self._dialing.waiting:
             self._outcome = outcome
             return
-        self._dialing.send(HangUp(call_id=self._dialing.leg, outcome=outcome))
+        self._dialing.send(HangUp(attempt_id=self._dialing.attempt_id, outcome=outcome))
         self._after(_GRACE_S, partial(self._end_with, outcome))
         self._bound(_GRACE_S, outcome)
 
@@ -304,7 +304,7 @@ class Call:
     async def _rang_too_long(self) -> None:
         self._hang_up(RING_TIMEOUT if self._state is CallState.EARLY else TRUNK_SILENT)
 
-    async def _leg_ended(self, event: LegEnded) -> None:
+    async def _attempt_ended(self, event: AttemptEnded) -> None:
         # Once the phone has rung a second INVITE would ring it again.
         unheard = self._state in (CallState.TRYING, CallState.PROCEEDING) and not self._hung_up
         if unheard and self._dialing.fails_over(event.outcome):
@@ -371,8 +371,8 @@ class Call:
         """Let the worker join the agent now: what is said to the callee does not wait for the record."""
         if self._hung_up:
             return
-        leg, rate_hz = self._dialing.leg, session.sample_rate_hz
-        self._dialing.send(JoinAgent(call_id=leg, join_url=session.join_url, sample_rate_hz=rate_hz))
+        attempt_id, rate_hz = self._dialing.attempt_id, session.sample_rate_hz
+        self._dialing.send(JoinAgent(attempt_id=attempt_id, join_url=session.join_url, sample_rate_hz=rate_hz))
         self._inputs.put_nowait(_AgentReady(ultravox_call_id=session.ultravox_call_id))
 
     # -- the record ----------------------------------------------------------------------------------------------------

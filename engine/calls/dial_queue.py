@@ -10,7 +10,7 @@ from engine.calls.pacer import Admitted, Pacer, Ticket
 from engine.errors import NoCapacity
 from engine.messages.commands import Command
 from engine.processes.pool import WorkerPool
-from engine.records import CallId
+from engine.records import AttemptId
 from engine.trunks.trunks import Trunks
 
 _LONGEST_HOLD_S = 10.0
@@ -23,30 +23,30 @@ class Admission:
         self._pool = pool
         self._trunks = trunks
         self._pacer = pacer
-        self._admitted: dict[CallId, Callable[[Admitted], None]] = {}
+        self._admitted: dict[AttemptId, Callable[[Admitted], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         pool.watch(on_room=self.serve, on_free=pacer.over)
 
     def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None:
         """Wait; ``admitted`` is called once, perhaps before this returns. From then on the line is the attempt's."""
-        self._admitted[ticket.leg] = admitted
+        self._admitted[ticket.attempt_id] = admitted
         self._pacer.join(ticket)
         self.serve()
 
-    def withdraw(self, leg: CallId) -> str:
+    def withdraw(self, attempt_id: AttemptId) -> str:
         """Wait no more; returns the settings that held the attempt. One let through already gives its line back."""
-        if self._admitted.pop(leg, None) is None:
-            self._pool.give_back(leg)
+        if self._admitted.pop(attempt_id, None) is None:
+            self._pool.give_back(attempt_id)
             return ""
-        return self._pacer.leave(leg)
+        return self._pacer.leave(attempt_id)
 
-    def send(self, leg: CallId, command: Command) -> bool:
-        """Give a command to the worker that carries the leg; False when there is none any more."""
-        return self._pool.send(leg, command)
+    def send(self, attempt_id: AttemptId, command: Command) -> bool:
+        """Send a command to the worker that carries the attempt; False when it is gone."""
+        return self._pool.send(attempt_id, command)
 
-    def invite_sent(self, leg: CallId, at_s: float) -> None:
+    def invite_sent(self, attempt_id: AttemptId, at_s: float) -> None:
         """The attempt's INVITE left, by the monotonic clock."""
-        self._pacer.sent(leg, at_s)
+        self._pacer.sent(attempt_id, at_s)
         self.serve()
 
     def check_wait(self, route: tuple[str, ...], timeout_s: float, *, new_session: bool) -> None:
@@ -71,7 +71,7 @@ class Admission:
         """Let through who may; to be called when a trunk or a line has become free."""
         loop = asyncio.get_running_loop()
         for admitted in self._pacer.admit(loop.time(), self._trunks.up, self._pool.lease):
-            self._admitted.pop(admitted.leg)(admitted)
+            self._admitted.pop(admitted.attempt_id)(admitted)
         if self._timer is not None:
             self._timer.cancel()
         wake_at_s = self._pacer.wake_at_s()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from engine.records import CallId
+from engine.records import AttemptId
 from engine.trunks.trunks import Caps
 
 _WINDOW_S = 1.0
@@ -22,7 +22,7 @@ AGENTS_BUSY = "Ultravox, which says that it is at a limit of its own"
 class Ticket:
     """An attempt that waits. ``held_by`` is the setting that held it last; empty when no trunk could take calls."""
 
-    leg: CallId
+    attempt_id: AttemptId
     route: tuple[str, ...]
     new_session: bool
     """The agent service will be asked for a session."""
@@ -33,7 +33,7 @@ class Ticket:
 class Admitted:
     """The attempt may dial: through this trunk, over a line of the worker in this slot."""
 
-    leg: CallId
+    attempt_id: AttemptId
     trunk: str
     slot: int
 
@@ -44,24 +44,25 @@ class _Rate:
 
     name: str
     limit: int | None
-    times: dict[CallId, float | None] = field(default_factory=dict)
+    times: dict[AttemptId, float | None] = field(default_factory=dict)
 
     def held_by(self, now_s: float) -> str:
-        for leg in [leg for leg, at_s in self.times.items() if at_s is not None and at_s + _WINDOW_S <= now_s]:
-            del self.times[leg]
+        over = [one for one, at_s in self.times.items() if at_s is not None and at_s + _WINDOW_S <= now_s]
+        for attempt_id in over:
+            del self.times[attempt_id]
         return "" if self.limit is None or len(self.times) < self.limit else f"{self.name} = {self.limit}"
 
-    def take(self, leg: CallId, at_s: float | None) -> None:
+    def take(self, attempt_id: AttemptId, at_s: float | None) -> None:
         if self.limit is not None:
-            self.times[leg] = at_s
+            self.times[attempt_id] = at_s
 
-    def happened(self, leg: CallId, at_s: float) -> None:
-        if leg in self.times:
-            self.times[leg] = at_s
+    def happened(self, attempt_id: AttemptId, at_s: float) -> None:
+        if attempt_id in self.times:
+            self.times[attempt_id] = at_s
 
-    def forget_unsent(self, leg: CallId) -> None:
-        if leg in self.times and self.times[leg] is None:
-            del self.times[leg]
+    def forget_unsent(self, attempt_id: AttemptId) -> None:
+        if attempt_id in self.times and self.times[attempt_id] is None:
+            del self.times[attempt_id]
 
     @property
     def opens_at_s(self) -> float | None:
@@ -72,7 +73,7 @@ class _Rate:
 
 
 class Pacer:
-    """Every limit of one environment and the queue before them. Leg ids are unique."""
+    """Every limit of one environment and the queue before them. Attempt ids are unique."""
 
     def __init__(self, trunks: Mapping[str, Caps], *, creations_per_second: int | None = None) -> None:
         self._caps = trunks
@@ -81,16 +82,16 @@ class Pacer:
         }
         self._creations = _Rate("ultravox.creations_per_second", creations_per_second)
         self._sessions_from_s = 0.0
-        self._calls: dict[str, set[CallId]] = {name: set() for name in trunks}
-        self._waiting: dict[CallId, Ticket] = {}
+        self._calls: dict[str, set[AttemptId]] = {name: set() for name in trunks}
+        self._waiting: dict[AttemptId, Ticket] = {}
 
     def join(self, ticket: Ticket) -> None:
         """Wait from now on."""
-        self._waiting[ticket.leg] = ticket
+        self._waiting[ticket.attempt_id] = ticket
 
-    def leave(self, leg: CallId) -> str:
+    def leave(self, attempt_id: AttemptId) -> str:
         """Wait no more; returns the settings that held the attempt, or nothing when no trunk could take calls."""
-        return self._waiting.pop(leg).held_by
+        return self._waiting.pop(attempt_id).held_by
 
     def hold_sessions(self, until_s: float) -> None:
         """The agent service is at a limit of its own: begin no session before then."""
@@ -101,7 +102,7 @@ class Pacer:
         return len(self._calls[trunk])
 
     def admit(
-        self, now_s: float, up: Callable[[str], bool], lease: Callable[[CallId], int | None]
+        self, now_s: float, up: Callable[[str], bool], lease: Callable[[AttemptId], int | None]
     ) -> Iterator[Admitted]:
         """Let through who may, in order of arrival. ``lease`` takes a line, or is None when there is none."""
         no_line = False
@@ -109,28 +110,28 @@ class Pacer:
             trunk = self._trunk_for(ticket, now_s, up)
             if trunk is None:
                 continue
-            slot = None if no_line else lease(ticket.leg)
+            slot = None if no_line else lease(ticket.attempt_id)
             if slot is None:
                 no_line, ticket.held_by = True, NO_LINE
                 continue
-            del self._waiting[ticket.leg]
-            self._calls[trunk].add(ticket.leg)
-            self._invites[trunk].take(ticket.leg, None)
+            del self._waiting[ticket.attempt_id]
+            self._calls[trunk].add(ticket.attempt_id)
+            self._invites[trunk].take(ticket.attempt_id, None)
             if ticket.new_session:
-                self._creations.take(ticket.leg, now_s)
-            yield Admitted(leg=ticket.leg, trunk=trunk, slot=slot)
+                self._creations.take(ticket.attempt_id, now_s)
+            yield Admitted(attempt_id=ticket.attempt_id, trunk=trunk, slot=slot)
 
-    def sent(self, leg: CallId, at_s: float) -> None:
+    def sent(self, attempt_id: AttemptId, at_s: float) -> None:
         """The attempt's INVITE left at ``at_s``: the second of its rate begins there."""
         for rate in self._invites.values():
-            rate.happened(leg, at_s)
+            rate.happened(attempt_id, at_s)
 
-    def over(self, leg: CallId) -> None:
-        """The attempt's leg is gone, its line is free."""
+    def over(self, attempt_id: AttemptId) -> None:
+        """The attempt is over and its line is free."""
         for calls in self._calls.values():
-            calls.discard(leg)
+            calls.discard(attempt_id)
         for rate in self._invites.values():
-            rate.forget_unsent(leg)
+            rate.forget_unsent(attempt_id)
 
     def wake_at_s(self) -> float | None:
         """When time alone may let somebody through; None while nobody waits for time."""

@@ -24,7 +24,7 @@ from engine.processes.pool import SPARE_LINES, WorkerPool
 from engine.processes.registrar_handle import RegistrarProcess
 from engine.processes.supervisor import Supervisor
 from engine.processes.worker_handle import Child
-from engine.records import CallId
+from engine.records import AttemptId
 from engine.trunks.trunks import Caps, ConfiguredTrunks, Trunk
 from engine.ultravox_service import UltravoxAgents
 
@@ -47,7 +47,7 @@ class LiveRealm:
         agents: UltravoxAgents | None,
         log: LogSettings,
         on_event: Callable[[CallEvent], None],
-        on_lost: Callable[[CallId], None],
+        on_lost: Callable[[AttemptId], None],
     ) -> None:
         self._supervisor = supervisor
         self._config = config

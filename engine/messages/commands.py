@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from engine.outcome import Outcome
-from engine.records import CallId
+from engine.records import AttemptId
 from engine.sip.addressing import PLAIN, Identity
 
 Dtmf = Literal["auto", "rfc4733", "info"]
@@ -68,9 +68,9 @@ class TrunkAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dial:
-    """Send an INVITE. The worker answers with ``Progress`` events and exactly one ``LegEnded``."""
+    """Send an INVITE. The worker answers with ``Progress`` events and exactly one ``AttemptEnded``."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     sip_call_id: str
     trunk: TrunkAccount
     from_number: str
@@ -85,16 +85,16 @@ class JoinAgent:
     ``sample_rate_hz`` was agreed with the agent service for both directions.
     """
 
-    call_id: CallId
+    attempt_id: AttemptId
     join_url: str = field(repr=False)
     sample_rate_hz: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HangUp:
-    """End the leg whatever its state (CANCEL, or BYE) and report ``outcome`` unless the far end was first."""
+    """End the attempt whatever its state (CANCEL, or BYE) and report ``outcome`` unless the far end was first."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     outcome: Outcome
 
 

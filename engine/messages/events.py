@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.outcome import Outcome
-from engine.records import CallId, TranscriptLine
+from engine.records import AttemptId, TranscriptLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Ready:
 class InviteSent:
     """The INVITE is on the wire. ``at_s`` is the worker's monotonic clock."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     at_s: float
 
 
@@ -35,7 +35,7 @@ class InviteSent:
 class Progress:
     """A provisional response (RFC 3261 §21.1). ``codec_rate_hz`` when it carried an answer we could read."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     code: int
     reason: str
     codec_rate_hz: int | None = None
@@ -45,7 +45,7 @@ class Progress:
 class Answered:
     """A 2xx came and our ACK is sent; audio flows from here."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     codec: str
     codec_rate_hz: int
 
@@ -54,14 +54,14 @@ class Answered:
 class AgentJoined:
     """The agent session's WebSocket is open."""
 
-    call_id: CallId
+    attempt_id: AttemptId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSpoke:
     """The agent's first audible frame left in RTP (once a call)."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     after_answer_ms: float
 
 
@@ -69,7 +69,7 @@ class AgentSpoke:
 class Transcribed:
     """A turn is final."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     line: TranscriptLine
 
 
@@ -77,7 +77,7 @@ class Transcribed:
 class DigitsPressed:
     """A burst of telephone keys passed, from the callee or to it. Which ones is between callee and agent."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     count: int
     by_callee: bool
 
@@ -86,16 +86,16 @@ class DigitsPressed:
 class AgentLeft:
     """The agent session's WebSocket is closed, from whichever side."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     code: int | None
     by_agent: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LegEnded:
+class AttemptEnded:
     """Both sides are closed. Exactly one for each ``Dial``; the last event but for ``LineFree``."""
 
-    call_id: CallId
+    attempt_id: AttemptId
     outcome: Outcome
     media: Mapping[str, Any]
     line_held: bool = False
@@ -104,9 +104,9 @@ class LegEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineFree:
-    """The line of a leg that ended before is free now."""
+    """The line of an attempt that ended before is free now."""
 
-    call_id: CallId
+    attempt_id: AttemptId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ class Heartbeat:
     told as ended before is unknown to the worker.
     """
 
-    calls: frozenset[CallId]
+    calls: frozenset[AttemptId]
     dials: int
     ticks: int
     late_p99_ms: float
@@ -151,7 +151,7 @@ class Probed:
 
 
 CallEvent = (
-    InviteSent | Progress | Answered | AgentJoined | AgentSpoke | Transcribed | DigitsPressed | AgentLeft | LegEnded
+    InviteSent | Progress | Answered | AgentJoined | AgentSpoke | Transcribed | DigitsPressed | AgentLeft | AttemptEnded
 )
 """The events that belong to a call."""
 Event = CallEvent | Ready | LineFree | Heartbeat | Alive | Registration | Probed

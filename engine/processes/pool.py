@@ -9,11 +9,21 @@ from collections.abc import Callable, Coroutine, Iterator
 
 from engine.errors import EngineError
 from engine.messages.commands import Command, HangUp
-from engine.messages.events import Alive, CallEvent, Event, Heartbeat, LegEnded, LineFree, Probed, Ready, Registration
+from engine.messages.events import (
+    Alive,
+    AttemptEnded,
+    CallEvent,
+    Event,
+    Heartbeat,
+    LineFree,
+    Probed,
+    Ready,
+    Registration,
+)
 from engine.outcome import WORKER_LOST
 from engine.pjsip_limits import LINES_PER_INSTANCE
 from engine.processes.worker_handle import COOLING_S, PooledWorker, StartChild
-from engine.records import CallId
+from engine.records import AttemptId, call_of
 
 log = logging.getLogger("trunkline.pool")
 
@@ -28,7 +38,7 @@ class WorkerPool:
     """Lines for up to ``max_calls`` calls at once.
 
     ``lease`` gives a call a line if one is free; from then on the call's events go to ``on_event``, until its
-    ``LegEnded`` frees the line, or a ``LineFree`` after it when the far end has yet to confirm. Or until the worker
+    ``AttemptEnded`` frees the line, or a ``LineFree`` after it when the far end has yet to confirm. Or until the worker
     died: then ``on_lost`` is told, once, and the line is gone with the process.
     """
 
@@ -40,7 +50,7 @@ class WorkerPool:
         slots: int,
         lines_per_worker: int = LINES_PER_INSTANCE,
         on_event: Callable[[CallEvent], None],
-        on_lost: Callable[[CallId], None],
+        on_lost: Callable[[AttemptId], None],
         spare_lines: int = SPARE_LINES,
     ) -> None:
         self.max_calls = max_calls
@@ -51,13 +61,13 @@ class WorkerPool:
         self._on_event = on_event
         self._on_lost = on_lost
         self._workers: dict[int, PooledWorker] = {}
-        self._by_call: dict[CallId, PooledWorker] = {}
+        self._by_call: dict[AttemptId, PooledWorker] = {}
         self._starting = 0
         self._failures = 0
         self._failed_slots: set[int] = set()
         self._gone = asyncio.Condition()
         self._on_room: Callable[[], None] = lambda: None
-        self._on_free: Callable[[CallId], None] = lambda _: None
+        self._on_free: Callable[[AttemptId], None] = lambda _: None
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = False
         self.real_time = False  # whether workers got precedence, as the last one told
@@ -82,40 +92,40 @@ class WorkerPool:
         """Have the spare lines ready soon."""
         self._refill()
 
-    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[CallId], None]) -> None:
+    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[AttemptId], None]) -> None:
         """``on_free`` is told of each call that has its line no longer, ``on_room`` when asking again may help."""
         self._on_room, self._on_free = on_room, on_free
 
-    def lease(self, call_id: CallId) -> int | None:
+    def lease(self, attempt_id: AttemptId) -> int | None:
         """A line for the call: its worker's slot, or None when there is none yet; then one is on its way if allowed."""
         worker = self._fullest_with_room()
         if worker is None:
             self._refill(wanted=1)
             return None
-        worker.calls[call_id] = None
-        self._by_call[call_id] = worker
+        worker.calls[attempt_id] = None
+        self._by_call[attempt_id] = worker
         self._refill()
         return worker.slot
 
-    def send(self, call_id: CallId, command: Command) -> bool:
+    def send(self, attempt_id: AttemptId, command: Command) -> bool:
         """Give a command to the worker that carries the call; False when there is none any more."""
-        if (worker := self._by_call.get(call_id)) is None:
+        if (worker := self._by_call.get(attempt_id)) is None:
             return False
         worker.send(command)
         return True
 
-    def carries(self, call_id: CallId) -> bool:
+    def carries(self, attempt_id: AttemptId) -> bool:
         """Whether the call holds a line."""
-        return call_id in self._by_call
+        return attempt_id in self._by_call
 
     def sweep(self) -> None:
         """Kill the workers that say nothing any more; to be called once a second. Their end is told as any other."""
         for worker in list(self._workers.values()):
             worker.sweep()
 
-    def give_back(self, call_id: CallId) -> None:
+    def give_back(self, attempt_id: AttemptId) -> None:
         """Free a leased line over which nothing was dialled: its worker knows of no call and will tell no end."""
-        self._release(call_id)
+        self._release(attempt_id)
 
     async def close(self, timeout_s: float = 6.0) -> None:
         """Stop every worker; returns when all are gone."""
@@ -203,14 +213,14 @@ class WorkerPool:
                 worker.heartbeat = event
                 self._reconcile(worker, event)
                 self._refill()
-            case LegEnded():
+            case AttemptEnded():
                 self._on_event(event)
                 if not event.line_held:
-                    self._release(event.call_id)
+                    self._release(event.attempt_id)
                 else:
-                    worker.over(event.call_id)
+                    worker.over(event.attempt_id)
             case LineFree():
-                self._release(event.call_id)
+                self._release(event.attempt_id)
             case Alive() | Registration() | Probed():
                 log.error("unexpected event from a worker: %s", type(event).__name__)
             case _:
@@ -218,23 +228,23 @@ class WorkerPool:
 
     def _reconcile(self, worker: PooledWorker, told: Heartbeat) -> None:
         """Compare our table with the worker's own: what only one side knows of is a call that nobody would end."""
-        for call_id in worker.strays(told):
-            log.error("a worker has a call that is nobody's; it is hung up", extra={"call": call_id})
-            worker.send(HangUp(call_id=call_id, outcome=WORKER_LOST))
-        for call_id in worker.missing(told):
-            log.error("a worker lost a call", extra={"call": call_id})
-            self._release(call_id)
-            self._on_lost(call_id)
+        for attempt_id in worker.strays(told):
+            log.error("orphaned call in a worker; hanging it up", extra={"call": call_of(attempt_id)})
+            worker.send(HangUp(attempt_id=attempt_id, outcome=WORKER_LOST))
+        for attempt_id in worker.missing(told):
+            log.error("a worker lost a call", extra={"call": call_of(attempt_id)})
+            self._release(attempt_id)
+            self._on_lost(attempt_id)
 
-    def _release(self, call_id: CallId) -> None:
+    def _release(self, attempt_id: AttemptId) -> None:
         """The one place where a line becomes free."""
-        worker = self._by_call.pop(call_id, None)
+        worker = self._by_call.pop(attempt_id, None)
         if worker is not None:
             loop = asyncio.get_running_loop()
-            worker.give_up(call_id)
+            worker.give_up(attempt_id)
             worker.idle_since_s = loop.time()
             loop.call_later(COOLING_S, self._cooled, worker)
-            self._on_free(call_id)
+            self._on_free(attempt_id)
             self._notify()
 
     def _cooled(self, worker: PooledWorker) -> None:
@@ -250,9 +260,9 @@ class WorkerPool:
         lost = list(worker.calls)
         if not worker.stopping:
             log.error("a worker died", extra={"pid": worker.child.pid if worker.child else None, "calls": len(lost)})
-        for call_id in lost:
-            self._release(call_id)
-            self._on_lost(call_id)
+        for attempt_id in lost:
+            self._release(attempt_id)
+            self._on_lost(attempt_id)
         self._notify()
 
     def _notify(self) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from engine.messages.commands import Command, Dial, Stop
 from engine.messages.events import Event, Heartbeat
-from engine.records import CallId
+from engine.records import AttemptId
 
 log = logging.getLogger("trunkline.pool")
 
@@ -52,7 +52,7 @@ class PooledWorker:
     child: Child | None = None
     lines: int = 0
     """0 until it is ready."""
-    calls: dict[CallId, int | None] = field(default_factory=dict)
+    calls: dict[AttemptId, int | None] = field(default_factory=dict)
     """Those that hold a line, each with the number of its ``Dial`` once that was sent."""
     idle_since_s: float = 0.0
     stopping: bool = False
@@ -79,7 +79,7 @@ class PooledWorker:
             return
         if isinstance(command, Dial):
             self._dials += 1
-            self.calls[command.call_id] = self._dials
+            self.calls[command.attempt_id] = self._dials
         self.child.send(command)
 
     def retire(self) -> None:
@@ -99,14 +99,14 @@ class PooledWorker:
             self.child.kill()
             self._silent = 0
 
-    def over(self, call_id: CallId) -> None:
+    def over(self, attempt_id: AttemptId) -> None:
         """The call is over for the worker, and no longer in its table, but its line is not free yet."""
-        if call_id in self.calls:
-            self.calls[call_id] = None
+        if attempt_id in self.calls:
+            self.calls[attempt_id] = None
 
-    def give_up(self, call_id: CallId) -> None:
+    def give_up(self, attempt_id: AttemptId) -> None:
         """The call's line is free; ``cooled`` is to be called ``COOLING_S`` later."""
-        self.calls.pop(call_id, None)
+        self.calls.pop(attempt_id, None)
         self._cooling += 1
 
     def cooled(self) -> bool:
@@ -114,14 +114,14 @@ class PooledWorker:
         self._cooling -= 1
         return self._cooling == _MAX_COOLING - 1
 
-    def strays(self, told: Heartbeat) -> Collection[CallId]:
+    def strays(self, told: Heartbeat) -> Collection[AttemptId]:
         """The calls in the worker's own table that hold no line here."""
         return told.calls - self.calls.keys()
 
-    def missing(self, told: Heartbeat) -> Collection[CallId]:
+    def missing(self, told: Heartbeat) -> Collection[AttemptId]:
         """The calls it was told to dial, and knows nothing of; one still on its way to it is not among them."""
         return [
-            call_id
-            for call_id, dial in self.calls.items()
-            if dial is not None and dial <= told.dials and call_id not in told.calls
+            attempt_id
+            for attempt_id, dial in self.calls.items()
+            if dial is not None and dial <= told.dials and attempt_id not in told.calls
         ]

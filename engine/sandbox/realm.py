@@ -28,7 +28,7 @@ from engine.ports import AgentSession, SessionTerms
 from engine.processes.pool import WorkerPool
 from engine.processes.supervisor import ChildProcess, Supervisor
 from engine.processes.worker_handle import Child
-from engine.records import CallId, CallRequest
+from engine.records import AttemptId, CallRequest
 from engine.sandbox.dialogue import APPOINTMENT
 from engine.sandbox.speech import speech
 from engine.trunks.health import TrunkHealth
@@ -85,7 +85,7 @@ class Sandbox:
         max_calls: int,
         recordings: Path | None,
         on_event: Callable[[CallEvent], None],
-        on_lost: Callable[[CallId], None],
+        on_lost: Callable[[AttemptId], None],
     ) -> None:
         self._supervisor = supervisor
         self._log = log

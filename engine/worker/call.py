@@ -18,10 +18,10 @@ from engine.messages.events import (
     AgentLeft,
     AgentSpoke,
     Answered,
+    AttemptEnded,
     DigitsPressed,
     Event,
     InviteSent,
-    LegEnded,
     LineFree,
     Progress,
     Transcribed,
@@ -49,14 +49,14 @@ class Dialler(Protocol):
 
 
 class Line:
-    """One call from ``Dial`` to ``LegEnded``.
+    """One call from ``Dial`` to ``AttemptEnded``.
 
-    ``emit`` gets each event, ``LegEnded`` exactly once, when leg and agent session are both closed; after it only
+    ``emit`` gets each event, ``AttemptEnded`` exactly once, when leg and agent session are both closed; after it only
     ``LineFree``, when the far end was slower than we. ``audio`` is to be clocked from the beginning to the end.
     """
 
     def __init__(self, dial: Dial, emit: Callable[[Event], None], tls: ssl.SSLContext) -> None:
-        self.call_id = dial.call_id
+        self.attempt_id = dial.attempt_id
         self._dial = dial
         self._emit = emit
         self._tls = tls
@@ -89,7 +89,8 @@ class Line:
             return
         if self._leg_end is None:  # PJSIP may tell the end of a leg before it has returned it
             self._leg = leg
-            self._emit(InviteSent(call_id=self.call_id, at_s=time.monotonic()))  # the loop's time is its round's begin
+            # The loop's own time is that of its round's beginning.
+            self._emit(InviteSent(attempt_id=self.attempt_id, at_s=time.monotonic()))
 
     def join(self, command: JoinAgent) -> None:
         """Join the agent's session once the callee has answered; until then be ready to."""
@@ -130,7 +131,7 @@ class Line:
 
     def on_progress(self, code: int, reason: str) -> None:
         rate_hz = self.audio.codec_rate_hz
-        self._emit(Progress(call_id=self.call_id, code=code, reason=reason, codec_rate_hz=rate_hz))
+        self._emit(Progress(attempt_id=self.attempt_id, code=code, reason=reason, codec_rate_hz=rate_hz))
 
     def on_media(self, stream: MediaStream | None) -> None:
         self.audio.use(stream)
@@ -139,7 +140,7 @@ class Line:
         self._answered_at_s = self._loop.time()
         if self._dial.with_agent:
             self.audio.listen()
-        self._emit(Answered(call_id=self.call_id, codec=codec, codec_rate_hz=self.audio.codec_rate_hz or 0))
+        self._emit(Answered(attempt_id=self.attempt_id, codec=codec, codec_rate_hz=self.audio.codec_rate_hz or 0))
         if self._approach is not None:
             self._open_agent(self._approach)
 
@@ -158,7 +159,7 @@ class Line:
     def on_gone(self) -> None:
         self._line_held = False
         if self._over:
-            self._emit(LineFree(call_id=self.call_id))
+            self._emit(LineFree(attempt_id=self.attempt_id))
 
     # -- the agent -----------------------------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class Line:
         self._joining = None
         self._agent = agent
         self.audio.join(agent)
-        self._emit(AgentJoined(call_id=self.call_id))
+        self._emit(AgentJoined(attempt_id=self.attempt_id))
 
     def _agent_failed(self, error: AgentError) -> None:
         self.hang_up(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
@@ -206,7 +207,7 @@ class Line:
                 line = TranscriptLine(
                     ordinal=event.ordinal, speaker=speaker, text=event.text, truncated=event.truncated
                 )
-                self._emit(Transcribed(call_id=self.call_id, line=line))
+                self._emit(Transcribed(attempt_id=self.attempt_id, line=line))
             case SessionStarted():
                 if self._agent is not None:
                     self._keypad.attach(self._agent)
@@ -220,12 +221,12 @@ class Line:
             self._agent.refuse_tool(invoked.invocation_id)
 
     def _digits_told(self, count: int, by_callee: bool) -> None:
-        self._emit(DigitsPressed(call_id=self.call_id, count=count, by_callee=by_callee))
+        self._emit(DigitsPressed(attempt_id=self.attempt_id, count=count, by_callee=by_callee))
 
     def _on_first_word(self) -> None:
         now_s = self._loop.time()
         after_answer_ms = round((now_s - (self._answered_at_s or now_s)) * 1000, 1)
-        self._emit(AgentSpoke(call_id=self.call_id, after_answer_ms=after_answer_ms))
+        self._emit(AgentSpoke(attempt_id=self.attempt_id, after_answer_ms=after_answer_ms))
 
     def _on_played_out(self) -> None:
         self.hang_up(AGENT_HANGUP)
@@ -234,7 +235,7 @@ class Line:
         self._agent = None
         self._agent_gone = True
         self.audio.leave()
-        self._emit(AgentLeft(call_id=self.call_id, code=closed.code, by_agent=not closed.by_us))
+        self._emit(AgentLeft(attempt_id=self.attempt_id, code=closed.code, by_agent=not closed.by_us))
         if self._outcome is None and self._leg_end is None:
             if closed.clean:
                 self.audio.play_out()
@@ -251,7 +252,7 @@ class Line:
         self._over = True
         media = {**end.rtp, **self.audio.stats()}
         outcome, held = self._judge(end), self._line_held
-        self._emit(LegEnded(call_id=self.call_id, outcome=outcome, media=media, line_held=held))
+        self._emit(AttemptEnded(attempt_id=self.attempt_id, outcome=outcome, media=media, line_held=held))
 
     def _judge(self, end: LegEnd) -> Outcome:
         if end.refused is not None:

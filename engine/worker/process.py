@@ -17,7 +17,7 @@ import uvloop
 
 from engine.log import set_up_logging
 from engine.messages.commands import Command, Dial, HangUp, JoinAgent, Stop
-from engine.messages.events import Event, Heartbeat, LegEnded, Ready
+from engine.messages.events import AttemptEnded, Event, Heartbeat, Ready
 from engine.messages.pipe import Pipe, open_pipe
 from engine.messages.settings import WorkerSettings
 from engine.outcome import ENGINE_SHUTDOWN, engine_error
@@ -26,7 +26,7 @@ from engine.pjsip.arrival import OnArrival
 from engine.pjsip.clock import MediaClock
 from engine.pjsip.stack import SipStack
 from engine.real_time import take_precedence
-from engine.records import CallId
+from engine.records import AttemptId, call_of
 from engine.sip.leg_port import LegListener, SipLeg
 from engine.worker.audio_path import AudioPath
 from engine.worker.call import Line
@@ -55,7 +55,7 @@ class Worker:
         self._real_time = real_time
         self._rtp_timeout_s = settings.rtp_timeout_s
         self._tls = tls
-        self._lines: dict[CallId, Line] = {}
+        self._lines: dict[AttemptId, Line] = {}
         self._dials = 0
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -99,7 +99,7 @@ class Worker:
 
     def _failed(self, line: Line) -> None:
         """An error of one call ends that call, never its neighbours; called while the error is handled."""
-        log.exception("a call failed in its worker; it is ended", extra={"call": line.call_id})
+        log.exception("a call failed in its worker; it is ended", extra={"call": call_of(line.attempt_id)})
         line.hang_up(engine_error("An internal error ended the call."))
 
     def _poll(self) -> None:
@@ -110,20 +110,20 @@ class Worker:
         match command:
             case Dial():
                 self._dials += 1
-                self._lines[command.call_id] = Line(command, self._emit, self._tls)
+                self._lines[command.attempt_id] = Line(command, self._emit, self._tls)
                 self._clock.wake()
-                self._act(command.call_id, lambda line: line.dial(self._send_invite))
+                self._act(command.attempt_id, lambda line: line.dial(self._send_invite))
             case JoinAgent():
-                self._act(command.call_id, lambda line: line.join(command))
+                self._act(command.attempt_id, lambda line: line.join(command))
             case HangUp():
-                self._act(command.call_id, lambda line: line.hang_up(command.outcome))
+                self._act(command.attempt_id, lambda line: line.hang_up(command.outcome))
             case Stop():
                 self._stopping.set()
             case _:
                 raise TypeError(f"a worker cannot run {type(command).__name__}")
 
-    def _act(self, call_id: CallId, act: Callable[[Line], None]) -> None:
-        line = self._lines.get(call_id)
+    def _act(self, attempt_id: AttemptId, act: Callable[[Line], None]) -> None:
+        line = self._lines.get(attempt_id)
         if line is None:
             return  # the call ended while the command was on its way
         try:
@@ -141,8 +141,8 @@ class Worker:
         )
 
     def _emit(self, event: Event) -> None:
-        if isinstance(event, LegEnded):
-            self._lines.pop(event.call_id, None)
+        if isinstance(event, AttemptEnded):
+            self._lines.pop(event.attempt_id, None)
             if not self._lines:
                 self._idle.set()
         if self._pipe is not None:
@@ -154,8 +154,8 @@ class Worker:
             await asyncio.sleep(_HEARTBEAT_S)
             load = machine.take()
             self._clock.thrifty = load > (_AT_EASE if self._clock.thrifty else _BUSY)
-            for call_id in list(self._lines):
-                self._act(call_id, lambda line: line.watch(self._rtp_timeout_s))
+            for attempt_id in list(self._lines):
+                self._act(attempt_id, lambda line: line.watch(self._rtp_timeout_s))
             report = self._clock.meter.take()
             usage = resource.getrusage(resource.RUSAGE_SELF)
             self._emit(

@@ -28,12 +28,13 @@ from engine.errors import (
 )
 from engine.guard.guard import Guard
 from engine.messages.commands import Command, Dial, HangUp, TrunkAccount
-from engine.messages.events import Answered, Heartbeat, LegEnded, Progress
+from engine.messages.events import Answered, AttemptEnded, Heartbeat, Progress
 from engine.outcome import CALLEE_HANGUP, Cause
 from engine.ports import AgentService, IdempotencyClaim
 from engine.processes.pool import WorkerPool
 from engine.records import (
     AgentSettings,
+    AttemptId,
     CallChange,
     CallFilter,
     CallId,
@@ -42,6 +43,7 @@ from engine.records import (
     Environment,
     SipCallId,
     Status,
+    attempt_id_of,
 )
 from engine.store.memory import MemoryStore
 from engine.trunks.trunks import ConfiguredTrunks, Trunk
@@ -62,29 +64,29 @@ class FakePool:
         self.heartbeats = {
             4711: Heartbeat(calls=frozenset(), dials=0, ticks=50, late_p99_ms=1.26, late_max_ms=3.0, cpu_s=0.1)
         }
-        self.dialled: list[CallId] = []
+        self.dialled: list[AttemptId] = []
         self.engine: Engine | None = None
         self.swept = 0
 
-    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[CallId], None]) -> None: ...
+    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[AttemptId], None]) -> None: ...
 
-    def lease(self, call_id: CallId) -> int | None:
+    def lease(self, attempt_id: AttemptId) -> int | None:
         return 0
 
-    def carries(self, call_id: CallId) -> bool:
-        return call_id in self.dialled
+    def carries(self, attempt_id: AttemptId) -> bool:
+        return attempt_id in self.dialled
 
     def sweep(self) -> None:
         self.swept += 1
 
-    def give_back(self, call_id: CallId) -> None: ...
+    def give_back(self, attempt_id: AttemptId) -> None: ...
 
-    def send(self, call_id: CallId, command: Command) -> bool:
+    def send(self, attempt_id: AttemptId, command: Command) -> bool:
         assert self.engine is not None
         if isinstance(command, Dial):
-            self.dialled.append(call_id)
+            self.dialled.append(attempt_id)
         elif isinstance(command, HangUp):
-            self.engine.tell(LegEnded(call_id=call_id, outcome=command.outcome, media={}))
+            self.engine.tell(AttemptEnded(attempt_id=attempt_id, outcome=command.outcome, media={}))
         return True
 
 
@@ -275,9 +277,9 @@ async def test_a_watcher_sees_every_status_and_the_watch_ends_with_the_call() ->
     watching = asyncio.create_task(watch())
     await asyncio.sleep(0.01)
     for event in (
-        Progress(call_id=record.id, code=180, reason=""),
-        Answered(call_id=record.id, codec="PCMU", codec_rate_hz=8000),
-        LegEnded(call_id=record.id, outcome=CALLEE_HANGUP, media={}),
+        Progress(attempt_id=attempt_id_of(record.id, 1), code=180, reason=""),
+        Answered(attempt_id=attempt_id_of(record.id, 1), codec="PCMU", codec_rate_hz=8000),
+        AttemptEnded(attempt_id=attempt_id_of(record.id, 1), outcome=CALLEE_HANGUP, media={}),
     ):
         rig.engine.tell(event)
     async with asyncio.timeout(30):
@@ -355,7 +357,7 @@ async def test_a_call_refused_by_a_failing_store_that_had_kept_it_is_made_final_
     [refused] = [call for call in await store.find(EVERY_CALL, 10) if call.id != live.id]
     assert refused.outcome is not None
     assert (refused.status, refused.outcome.cause) == (Status.FAILED, Cause.ENGINE_ERROR)
-    assert rig.pools[Environment.LIVE].dialled == [live.id]
+    assert rig.pools[Environment.LIVE].dialled == [attempt_id_of(live.id, 1)]
     await rig.engine.close()
 
 
@@ -396,7 +398,7 @@ async def test_a_sweep_ends_a_call_whose_line_is_gone_and_looks_after_the_worker
         while len(rig.pools[Environment.LIVE].dialled) < 2:
             await asyncio.sleep(0)
     rig.engine.sweep()
-    rig.pools[Environment.LIVE].dialled.remove(orphan.id)
+    rig.pools[Environment.LIVE].dialled.remove(attempt_id_of(orphan.id, 1))
     rig.engine.sweep()
     final = await _final(rig, orphan)
     assert final.outcome is not None and final.outcome.cause is Cause.WORKER_LOST

@@ -17,7 +17,7 @@ import pytest
 from engine.messages.events import Heartbeat
 from engine.outcome import Cause
 from engine.processes.pool import WorkerPool
-from engine.records import CallRecord, Environment, Status
+from engine.records import CallRecord, Environment, Status, call_of
 from engine.sandbox.ultravox import Conversation
 from tests import audio
 from tests.sip.ai_rig import AiRig, ai_rig, speak
@@ -166,7 +166,7 @@ async def test_killed_worker_takes_its_own_calls_along_and_no_other(capfd: pytes
         talks = [asyncio.create_task(converse(it, time.monotonic() + 10)) for it in conversations]
         await asyncio.sleep(3)
         victim = next(worker for worker in pool_of(rig)._workers.values() if worker.calls)
-        doomed = set(victim.calls)
+        doomed = {call_of(attempt_id) for attempt_id in victim.calls}
         assert victim.child is not None
         killed_at = datetime.now(UTC)
         os.kill(victim.child.pid, signal.SIGKILL)

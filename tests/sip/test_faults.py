@@ -18,7 +18,7 @@ import pytest
 
 from engine.environments.live import LiveRealm
 from engine.outcome import Cause
-from engine.records import CallRecord, Environment, Status
+from engine.records import CallRecord, Environment, Status, attempt_id_of
 from tests.sip.ai_rig import ai_rig
 from tests.sip.peers import SippUas, tone
 from tests.sip.process import wait_until
@@ -33,7 +33,7 @@ ANSWERS = "uas-answers-and-echoes-rtp"
 
 
 def worker_pid(line: Trunkline, call: CallRecord) -> int:
-    child = line.engine._realms[Environment.LIVE].pool._by_call[call.id].child
+    child = line.engine._realms[Environment.LIVE].pool._by_call[attempt_id_of(call.id, 1)].child
     assert child is not None
     return child.pid
 

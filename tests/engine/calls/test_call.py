@@ -18,13 +18,14 @@ from engine.calls.ledger import Ledger, first_kinds
 from engine.calls.pacer import Admitted, Ticket
 from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.messages.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
-from engine.messages.events import AgentJoined, AgentLeft, Answered, CallEvent, LegEnded, Progress, Transcribed
+from engine.messages.events import AgentJoined, AgentLeft, Answered, AttemptEnded, CallEvent, Progress, Transcribed
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, CALLER_HANGUP, TRUNK_SILENT, Cause, Outcome
 from engine.ports import AgentSession, SessionTerms
 from engine.records import (
     AgentSettings,
     AiRecord,
     AiStatus,
+    AttemptId,
     CallChange,
     CallId,
     CallRecord,
@@ -34,6 +35,7 @@ from engine.records import (
     Speaker,
     Status,
     TranscriptLine,
+    attempt_id_of,
 )
 from engine.sip.causes import refusal
 from engine.store.memory import MemoryStore
@@ -43,6 +45,7 @@ from media.errors import AgentError, AgentUnreachable
 from tests.engine.store.slow import SlowStore
 
 ID = CallId("6f0c")
+FIRST = attempt_id_of(ID, 1)
 LIMITS = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
 TRUNK = Trunk(account=TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",)), provider="sip")
 
@@ -53,30 +56,30 @@ class FakeLines:
     def __init__(self, *, full: bool = False) -> None:
         self.commands: list[Command] = []
         self.full = full
-        self.dead_worker: Callable[[CallId], None] | None = None
+        self.dead_worker: Callable[[AttemptId], None] | None = None
         self.asked: list[Ticket] = []
-        self.withdrawn: list[CallId] = []
-        self.sent_at_s: dict[CallId, float] = {}
+        self.withdrawn: list[AttemptId] = []
+        self.sent_at_s: dict[AttemptId, float] = {}
 
     def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None:
         self.asked.append(ticket)
         if not self.full:
-            admitted(Admitted(leg=ticket.leg, trunk=ticket.route[0], slot=0))
+            admitted(Admitted(attempt_id=ticket.attempt_id, trunk=ticket.route[0], slot=0))
 
-    def withdraw(self, leg: CallId) -> str:
-        self.withdrawn.append(leg)
+    def withdraw(self, attempt_id: AttemptId) -> str:
+        self.withdrawn.append(attempt_id)
         return "sip.max_calls"
 
-    def send(self, leg: CallId, command: Command) -> bool:
+    def send(self, attempt_id: AttemptId, command: Command) -> bool:
         if self.dead_worker is not None:
             tell, self.dead_worker = self.dead_worker, None
-            tell(leg)
+            tell(attempt_id)
             return False
         self.commands.append(command)
         return True
 
-    def invite_sent(self, leg: CallId, at_s: float) -> None:
-        self.sent_at_s[leg] = at_s
+    def invite_sent(self, attempt_id: AttemptId, at_s: float) -> None:
+        self.sent_at_s[attempt_id] = at_s
 
     def dials(self) -> list[Dial]:
         return [command for command in self.commands if isinstance(command, Dial)]
@@ -198,15 +201,15 @@ class Rig:
 
 
 def progress(code: int) -> Progress:
-    return Progress(call_id=ID, code=code, reason="")
+    return Progress(attempt_id=FIRST, code=code, reason="")
 
 
 def answered() -> Answered:
-    return Answered(call_id=ID, codec="PCMU", codec_rate_hz=8000)
+    return Answered(attempt_id=FIRST, codec="PCMU", codec_rate_hz=8000)
 
 
-def ended(outcome: Outcome) -> LegEnded:
-    return LegEnded(call_id=ID, outcome=outcome, media={"rtpSent": 1})
+def ended(outcome: Outcome) -> AttemptEnded:
+    return AttemptEnded(attempt_id=FIRST, outcome=outcome, media={"rtpSent": 1})
 
 
 async def test_a_plain_call_rings_is_answered_and_ends_by_the_callee() -> None:
@@ -250,8 +253,8 @@ async def test_the_agents_session_is_made_at_the_first_ring_and_only_once() -> N
         join = await rig.lines.sent(JoinAgent)
         assert isinstance(join, JoinAgent) and join.sample_rate_hz == 8000
         call.tell(answered())
-        call.tell(AgentJoined(call_id=ID))
-        call.tell(AgentLeft(call_id=ID, code=1000, by_agent=True))
+        call.tell(AgentJoined(attempt_id=FIRST))
+        call.tell(AgentLeft(attempt_id=FIRST, code=1000, by_agent=True))
         call.tell(ended(AGENT_HANGUP))
     record = rig.assert_outcome(Status.COMPLETED, Cause.AGENT_HANGUP)
     assert rig.agents.created == 1
@@ -277,7 +280,7 @@ async def test_the_agent_is_joined_while_a_slow_store_still_writes_the_answer() 
         await rig.lines.sent(JoinAgent)
         assert (call.record.status, rig.told) == (Status.INITIATED, []), "nothing is told before it is written"
         store.free.set()
-        call.tell(AgentJoined(call_id=ID))
+        call.tell(AgentJoined(attempt_id=FIRST))
         call.tell(ended(CALLEE_HANGUP))
     kinds = [change.kind for change in await rig.store.changes(ID)]
     assert kinds[2:5] == ["voice.answered", "voice.ai.created", "voice.ai.joined"]
@@ -372,7 +375,7 @@ async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
     rig = Rig()
     async with rig.dialled() as call:
         call.tell(answered())
-        call.lost(ID)
+        call.lost(FIRST)
     rig.assert_outcome(Status.COMPLETED, Cause.WORKER_LOST)
 
 
@@ -380,8 +383,8 @@ async def test_a_worker_that_died_before_it_was_told_to_dial_is_replaced_by_anot
     rig = Rig()
     rig.lines.dead_worker = rig.call.lost
     async with rig.dialled() as call:
-        assert [ticket.leg for ticket in rig.lines.asked] == [ID, ID]
-        assert [dial.call_id for dial in rig.lines.dials()] == [ID]
+        assert [ticket.attempt_id for ticket in rig.lines.asked] == [FIRST, FIRST]
+        assert [dial.attempt_id for dial in rig.lines.dials()] == [FIRST]
         call.tell(answered())
         call.tell(ended(CALLEE_HANGUP))
     assert len(rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP).attempts) == 1
@@ -395,7 +398,7 @@ async def test_a_call_that_finds_no_line_fails_naming_the_limit() -> None:
     record = rig.assert_outcome(Status.FAILED, Cause.NO_CAPACITY)
     assert record.outcome is not None
     assert record.outcome.detail == "The call waited 0.01 s (sip.queue_timeout) for sip.max_calls."
-    assert rig.lines.withdrawn == [ID]
+    assert rig.lines.withdrawn == [FIRST]
 
 
 async def test_delete_while_waiting_for_a_line_ends_the_call_at_once() -> None:
@@ -432,7 +435,7 @@ async def test_transcript_lines_are_stored_as_they_come_in_order_of_their_ordina
         call.tell(answered())
         for ordinal, text in ((1, "Hi"), (0, "Hello"), (1, "Hi there")):
             line = TranscriptLine(ordinal=ordinal, speaker=Speaker.USER, text=text)
-            call.tell(Transcribed(call_id=ID, line=line))
+            call.tell(Transcribed(attempt_id=FIRST, line=line))
         call.tell(ended(CALLEE_HANGUP))
     ai = rig.call.record.ai
     assert ai is not None
@@ -477,16 +480,16 @@ async def test_a_line_over_which_nothing_can_be_dialled_is_given_back(monkeypatc
     await rig.accept()
     await rig.call.run()
     rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
-    assert rig.lines.withdrawn == [ID]
+    assert rig.lines.withdrawn == [FIRST]
 
 
 BACKUP = replace(TRUNK, account=replace(TRUNK.account, name="backup", uri="sip:backup.example"))
 BOTH = (TRUNK, BACKUP)
-SECOND = CallId("6f0c/2")
+SECOND = attempt_id_of(ID, 2)
 
 
 def second(event: Any) -> Any:
-    return replace(event, call_id=SECOND)
+    return replace(event, attempt_id=SECOND)
 
 
 @pytest.mark.parametrize("before", [(), (progress(100),)], ids=["trying", "proceeding"])
@@ -562,10 +565,10 @@ async def test_a_silent_trunk_is_given_up_and_what_it_says_later_changes_nothing
         await until(lambda: len(rig.lines.dials()) == 2)
         hang_up = await rig.lines.sent(HangUp)
         assert isinstance(hang_up, HangUp)
-        assert (hang_up.call_id, hang_up.outcome) == (ID, TRUNK_SILENT)
+        assert (hang_up.attempt_id, hang_up.outcome) == (FIRST, TRUNK_SILENT)
         call.tell(answered())
         call.tell(ended(CALLEE_HANGUP))
-        call.lost(ID)
+        call.lost(FIRST)
         call.tell(second(ended(refusal(486, ""))))
     record = rig.assert_outcome(Status.FAILED, Cause.BUSY)
     assert record.answered_at is None
@@ -708,7 +711,7 @@ async def test_a_call_that_is_stuck_past_its_limit_is_ended_from_outside(monkeyp
     rig.call._ledger.record = replace(rig.first, request=replace(rig.first.request, max_duration_s=0.02))
     async with rig.dialled() as call:
         call.tell(answered())
-        call.tell(Transcribed(call_id=ID, line=TranscriptLine(ordinal=1, speaker=Speaker.USER, text="Hm")))
+        call.tell(Transcribed(attempt_id=FIRST, line=TranscriptLine(ordinal=1, speaker=Speaker.USER, text="Hm")))
         await stuck.wait()
         call.check()
         assert call.record.status is Status.ANSWERED

@@ -13,7 +13,7 @@ from engine.calls.pacer import Admitted, Pacer, Ticket
 from engine.errors import NoCapacity
 from engine.messages.commands import TrunkAccount
 from engine.processes.pool import WorkerPool
-from engine.records import CallId
+from engine.records import AttemptId
 from engine.trunks.trunks import Caps, ConfiguredTrunks, Trunk
 
 
@@ -23,18 +23,18 @@ class FakePool:
     def __init__(self, lines: int) -> None:
         self.free = lines
         self.on_room: Callable[[], None]
-        self.on_free: Callable[[CallId], None]
+        self.on_free: Callable[[AttemptId], None]
 
-    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[CallId], None]) -> None:
+    def watch(self, *, on_room: Callable[[], None], on_free: Callable[[AttemptId], None]) -> None:
         self.on_room, self.on_free = on_room, on_free
 
-    def lease(self, leg: CallId) -> int | None:
+    def lease(self, attempt_id: AttemptId) -> int | None:
         self.free -= 1
         return 7 if self.free >= 0 else None
 
-    def give_back(self, leg: CallId) -> None:
+    def give_back(self, attempt_id: AttemptId) -> None:
         self.free = max(self.free, 0) + 1
-        self.on_free(leg)
+        self.on_free(attempt_id)
         self.on_room()
 
 
@@ -46,12 +46,12 @@ class Rig:
         self.admission = Admission(cast(WorkerPool, self.pool), trunks, Pacer(trunks.caps()))
         self.admitted: list[str] = []
 
-    def ask(self, leg: str) -> None:
-        self.admission.ask(Ticket(leg=CallId(leg), route=("main",), new_session=False), self._note)
+    def ask(self, attempt_id: str) -> None:
+        self.admission.ask(Ticket(attempt_id=AttemptId(attempt_id), route=("main",), new_session=False), self._note)
 
     def _note(self, admitted: Admitted) -> None:
         assert (admitted.trunk, admitted.slot) == ("main", 7)
-        self.admitted.append(admitted.leg)
+        self.admitted.append(admitted.attempt_id)
 
 
 async def test_a_free_line_is_had_at_once_and_a_freed_one_by_who_waits() -> None:
@@ -60,7 +60,7 @@ async def test_a_free_line_is_had_at_once_and_a_freed_one_by_who_waits() -> None
     rig.ask("2")
     assert rig.admitted == ["1"]
     assert rig.admission.calls("main") == 1
-    rig.pool.give_back(CallId("1"))
+    rig.pool.give_back(AttemptId("1"))
     assert rig.admitted == ["1", "2"]
 
 
@@ -68,7 +68,7 @@ async def test_time_alone_lets_through_who_waits_for_a_rate() -> None:
     rig = Rig(caps=Caps(calls_per_second=1))
     rig.ask("1")
     rig.ask("2")
-    rig.admission.invite_sent(CallId("1"), asyncio.get_running_loop().time() - 0.95)
+    rig.admission.invite_sent(AttemptId("1"), asyncio.get_running_loop().time() - 0.95)
     assert rig.admitted == ["1"]
     async with asyncio.timeout(30):
         while rig.admitted != ["1", "2"]:
@@ -79,9 +79,9 @@ async def test_who_withdraws_is_told_what_held_it_and_gives_back_what_it_had() -
     rig = Rig(lines=5, caps=Caps(max_calls=1))
     rig.ask("1")
     rig.ask("2")
-    assert rig.admission.withdraw(CallId("2")) == "trunks[main].max_calls = 1"
+    assert rig.admission.withdraw(AttemptId("2")) == "trunks[main].max_calls = 1"
     free = rig.pool.free
-    assert rig.admission.withdraw(CallId("1")) == ""
+    assert rig.admission.withdraw(AttemptId("1")) == ""
     assert rig.pool.free == free + 1
     assert rig.admitted == ["1"]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.calls.pacer import Admitted, Pacer, Ticket
-from engine.records import CallId
+from engine.records import AttemptId
 from engine.trunks.trunks import Caps
 
 
@@ -21,10 +21,10 @@ class Rig:
         self.now_s = 100.0
         self.admitted: list[Admitted] = []
 
-    def join(self, leg: str, *route: str, ai: bool = False) -> None:
-        self.pacer.join(Ticket(leg=CallId(leg), route=route or ("a",), new_session=ai))
+    def join(self, attempt_id: str, *route: str, ai: bool = False) -> None:
+        self.pacer.join(Ticket(attempt_id=AttemptId(attempt_id), route=route or ("a",), new_session=ai))
 
-    def lease(self, leg: CallId) -> int | None:
+    def lease(self, attempt_id: AttemptId) -> int | None:
         if not self.free:
             return None
         self.free -= 1
@@ -33,44 +33,44 @@ class Rig:
     def admit(self) -> list[tuple[str, str]]:
         fresh = list(self.pacer.admit(self.now_s, lambda name: name not in self.down, self.lease))
         self.admitted += fresh
-        return [(each.leg, each.trunk) for each in fresh]
+        return [(each.attempt_id, each.trunk) for each in fresh]
 
-    def over(self, leg: str) -> None:
-        self.pacer.over(CallId(leg))
+    def over(self, attempt_id: str) -> None:
+        self.pacer.over(AttemptId(attempt_id))
         self.free += 1
 
 
 def test_attempts_are_let_through_in_order_of_arrival_as_lines_become_free() -> None:
     rig = Rig({"a": Caps()}, lines=1)
-    for leg in ("1", "2", "3"):
-        rig.join(leg)
+    for attempt_id in ("1", "2", "3"):
+        rig.join(attempt_id)
     assert rig.admit() == [("1", "a")]
     assert rig.pacer.wake_at_s() is None
     rig.over("1")
     assert rig.admit() == [("2", "a")]
-    assert rig.pacer.leave(CallId("3")) == "sip.max_calls"
+    assert rig.pacer.leave(AttemptId("3")) == "sip.max_calls"
 
 
 def test_a_full_trunk_is_passed_over_and_without_another_its_limit_is_named() -> None:
     rig = Rig({"a": Caps(max_calls=1), "b": Caps(max_calls=1)})
-    for leg in ("1", "2", "3"):
-        rig.join(leg, "a", "b")
+    for attempt_id in ("1", "2", "3"):
+        rig.join(attempt_id, "a", "b")
     rig.join("4", "a")
     assert rig.admit() == [("1", "a"), ("2", "b")]
     assert (rig.pacer.calls("a"), rig.pacer.calls("b")) == (1, 1)
     rig.over("2")
     assert rig.admit() == [("3", "b")]
-    assert rig.pacer.leave(CallId("4")) == "trunks[a].max_calls = 1"
+    assert rig.pacer.leave(AttemptId("4")) == "trunks[a].max_calls = 1"
 
 
 def test_the_second_of_a_rate_begins_when_the_invite_left() -> None:
     rig = Rig({"a": Caps(calls_per_second=2)})
-    for leg in ("1", "2", "3"):
-        rig.join(leg)
+    for attempt_id in ("1", "2", "3"):
+        rig.join(attempt_id)
     assert rig.admit() == [("1", "a"), ("2", "a")]
     assert rig.pacer.wake_at_s() is None, "nobody knows yet when the INVITEs left"
-    rig.pacer.sent(CallId("1"), 100.5)
-    rig.pacer.sent(CallId("2"), 100.25)
+    rig.pacer.sent(AttemptId("1"), 100.5)
+    rig.pacer.sent(AttemptId("2"), 100.25)
     assert rig.pacer.wake_at_s() == 101.25
     rig.now_s = 101.249
     assert rig.admit() == []
@@ -97,7 +97,7 @@ def test_a_trunk_that_is_down_gets_nothing_and_waiting_for_it_names_no_limit() -
     rig.down.add("a")
     rig.join("2")
     rig.admit()
-    assert rig.pacer.leave(CallId("2")) == ""
+    assert rig.pacer.leave(AttemptId("2")) == ""
 
 
 def test_ai_calls_wait_for_the_agent_services_rate_and_plain_ones_pass_them() -> None:
@@ -107,7 +107,7 @@ def test_ai_calls_wait_for_the_agent_services_rate_and_plain_ones_pass_them() ->
     rig.join("3")
     assert rig.admit() == [("1", "a"), ("3", "a")]
     assert rig.pacer.wake_at_s() == 101.0
-    assert rig.pacer.leave(CallId("2")) == "ultravox.creations_per_second = 1"
+    assert rig.pacer.leave(AttemptId("2")) == "ultravox.creations_per_second = 1"
 
 
 def test_ai_calls_wait_as_long_as_the_agent_service_asks_and_plain_ones_pass_them() -> None:
@@ -172,22 +172,23 @@ def test_whatever_happens_no_limit_is_passed_and_equals_keep_their_order(
                 waiting.append((str(step), ai))
             case "sent" if unsent:
                 each = unsent.pop(number % len(unsent))
-                rig.pacer.sent(each.leg, rig.now_s)
+                rig.pacer.sent(each.attempt_id, rig.now_s)
                 sent_s[each.trunk].append(rig.now_s)
             case "over" if live:
                 each = live.pop(number % len(live))
                 unsent = [other for other in unsent if other is not each]
-                rig.over(each.leg)
+                rig.over(each.attempt_id)
             case "leave" if waiting:
-                rig.pacer.leave(CallId(waiting.pop(number % len(waiting))[0]))
+                rig.pacer.leave(AttemptId(waiting.pop(number % len(waiting))[0]))
             case "pass":
                 rig.now_s += 0.15 * number
         before = len(rig.admitted)
         rig.admit()
         for each in rig.admitted[before:]:
-            ticket = next(entry for entry in waiting if entry[0] == each.leg)
+            ticket = next(entry for entry in waiting if entry[0] == each.attempt_id)
             earlier = waiting[: waiting.index(ticket)]
-            assert not [leg for leg, is_ai in earlier if is_ai <= ticket[1]], "somebody who needs no more was first"
+            passed_over = [attempt_id for attempt_id, is_ai in earlier if is_ai <= ticket[1]]
+            assert not passed_over, "somebody who needs no more was first"
             waiting.remove(ticket)
             live.append(each)
             unsent.append(each)

@@ -9,7 +9,7 @@ from typing import Any
 from engine.messages.commands import HangUp
 from engine.messages.pipe import Pipe, open_pipe
 from engine.outcome import CANCELED
-from engine.records import CallId
+from engine.records import AttemptId
 
 
 class End:
@@ -36,7 +36,7 @@ async def pair() -> tuple[Pipe, End, Pipe, End]:
 
 async def test_values_arrive_whole_and_in_order_whatever_their_size() -> None:
     near, _, far, heard = await pair()
-    sent = [HangUp(call_id=CallId("a"), outcome=CANCELED), "x" * 1_000_000, *range(1000)]
+    sent = [HangUp(attempt_id=AttemptId("a"), outcome=CANCELED), "x" * 1_000_000, *range(1000)]
     for value in sent:
         near.send(value)
     await heard.until(len(sent))

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from engine.messages.commands import Command, Dial, HangUp, Stop, TrunkAccount
-from engine.messages.events import CallEvent, Event, Heartbeat, LegEnded, LineFree, Ready
+from engine.messages.events import AttemptEnded, CallEvent, Event, Heartbeat, LineFree, Ready
 from engine.outcome import CALLEE_HANGUP
 from engine.processes import pool as pool_module
 from engine.processes.pool import WorkerPool
 from engine.processes.worker_handle import SILENT_SWEEPS
-from engine.records import CallId
+from engine.records import AttemptId
 
 
 class FakeChild:
@@ -41,7 +41,7 @@ class Rig:
         self.children: list[FakeChild] = []
         self.lines = lines
         self.events: list[CallEvent] = []
-        self.lost: list[CallId] = []
+        self.lost: list[AttemptId] = []
         self.pool = WorkerPool(
             self.start,
             max_calls=max_calls,
@@ -50,11 +50,11 @@ class Rig:
             on_event=self.events.append,
             on_lost=self.lost.append,
         )
-        self.freed: list[CallId] = []
+        self.freed: list[AttemptId] = []
         self.room = asyncio.Event()
         self.pool.watch(on_room=self.room.set, on_free=self.freed.append)
 
-    async def lease(self, call: CallId) -> int:
+    async def lease(self, call: AttemptId) -> int:
         """As admission does: ask again whenever there may be room."""
         async with asyncio.timeout(30):
             while (slot := self.pool.lease(call)) is None:
@@ -69,19 +69,19 @@ class Rig:
         return child
 
 
-def ended(call: str) -> LegEnded:
-    return LegEnded(call_id=CallId(call), outcome=CALLEE_HANGUP, media={})
+def ended(call: str) -> AttemptEnded:
+    return AttemptEnded(attempt_id=AttemptId(call), outcome=CALLEE_HANGUP, media={})
 
 
 def dial(call: str) -> Dial:
     trunk = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
     return Dial(
-        call_id=CallId(call), sip_call_id="CA1", trunk=trunk, from_number="+1", to_number="+2", with_agent=False
+        attempt_id=AttemptId(call), sip_call_id="CA1", trunk=trunk, from_number="+1", to_number="+2", with_agent=False
     )
 
 
 def beat(*calls: str, dials: int) -> Heartbeat:
-    table = frozenset(CallId(call) for call in calls)
+    table = frozenset(AttemptId(call) for call in calls)
     return Heartbeat(calls=table, dials=dials, ticks=50, late_p99_ms=0, late_max_ms=0, cpu_s=0)
 
 
@@ -95,7 +95,7 @@ async def test_warm_lines_are_there_before_the_first_call_and_refilled_after_it(
     rig.pool.warm_up()
     await settle()
     assert [child.slot for child in rig.children] == [0]
-    await rig.lease(CallId("a"))
+    await rig.lease(AttemptId("a"))
     await settle()
     assert [child.slot for child in rig.children] == [0, 1]
     await rig.pool.close()
@@ -103,7 +103,7 @@ async def test_warm_lines_are_there_before_the_first_call_and_refilled_after_it(
 
 async def test_calls_share_a_worker_until_its_lines_are_used() -> None:
     rig = Rig(max_calls=8, lines=2)
-    slots = [await rig.lease(CallId(name)) for name in "abcd"]
+    slots = [await rig.lease(AttemptId(name)) for name in "abcd"]
     assert sorted(slots) == [0, 0, 1, 1]
     await rig.pool.close()
 
@@ -112,52 +112,52 @@ async def test_calls_are_spread_while_they_are_few_and_packed_when_they_are_many
     rig = Rig(max_calls=32, slots=2, lines=16, spare_lines=17)
     rig.pool.warm_up()
     await settle()
-    slots = [await rig.lease(CallId(str(number))) for number in range(24)]
+    slots = [await rig.lease(AttemptId(str(number))) for number in range(24)]
     assert [sorted(slots[:count]).count(0) for count in (4, 8, 24)] == [4, 4, 16]
     await rig.pool.close()
 
 
 async def test_a_freed_line_is_leased_again() -> None:
     rig = Rig(max_calls=1, slots=1, lines=1)
-    await rig.lease(CallId("a"))
+    await rig.lease(AttemptId("a"))
     await settle()
-    assert rig.pool.lease(CallId("b")) is None
+    assert rig.pool.lease(AttemptId("b")) is None
     rig.children[0].on_event(ended("a"))
     assert rig.freed == ["a"]
-    assert await rig.lease(CallId("b")) == 0
+    assert await rig.lease(AttemptId("b")) == 0
     assert rig.events == [ended("a")]
     await rig.pool.close()
 
 
 async def test_a_line_whose_far_end_has_not_confirmed_the_end_is_free_when_it_has() -> None:
     rig = Rig(max_calls=1, slots=1, lines=1)
-    await rig.lease(CallId("a"))
+    await rig.lease(AttemptId("a"))
     rig.children[0].on_event(replace(ended("a"), line_held=True))
-    assert rig.pool.lease(CallId("b")) is None
-    rig.children[0].on_event(LineFree(call_id=CallId("a")))
+    assert rig.pool.lease(AttemptId("b")) is None
+    rig.children[0].on_event(LineFree(attempt_id=AttemptId("a")))
     assert rig.freed == ["a"]
-    assert await rig.lease(CallId("b")) == 0
+    assert await rig.lease(AttemptId("b")) == 0
     await rig.pool.close()
 
 
 async def test_a_line_that_is_given_back_is_leased_again() -> None:
     rig = Rig(max_calls=1, slots=1, lines=1)
-    await rig.lease(CallId("a"))
-    rig.pool.give_back(CallId("a"))
-    assert await rig.lease(CallId("b")) == 0
+    await rig.lease(AttemptId("a"))
+    rig.pool.give_back(AttemptId("a"))
+    assert await rig.lease(AttemptId("b")) == 0
     assert rig.events == []
     await rig.pool.close()
 
 
 async def test_a_dead_workers_calls_are_lost_once_and_its_slot_is_filled_again() -> None:
     rig = Rig(max_calls=4)
-    await rig.lease(CallId("a"))
-    await rig.lease(CallId("b"))
+    await rig.lease(AttemptId("a"))
+    await rig.lease(AttemptId("b"))
     dead = rig.children[0]
     dead.on_exit()
     assert sorted(rig.lost) == ["a", "b"]
     dead.on_event(ended("a"))
-    assert await rig.lease(CallId("c")) == 0
+    assert await rig.lease(AttemptId("c")) == 0
     assert rig.children[-1] is not dead
     assert sorted(rig.lost) == ["a", "b"]
     await rig.pool.close()
@@ -168,7 +168,7 @@ async def test_a_worker_whose_calls_end_too_fast_rests_and_another_takes_over(mo
     rig = Rig(max_calls=4, spare_lines=0)
     slots = []
     for number in range(25):
-        slots.append(await rig.lease(CallId(str(number))))
+        slots.append(await rig.lease(AttemptId(str(number))))
         rig.children[slots[-1]].on_event(ended(str(number)))
     assert slots == [0] * 20 + [1] * 5
     await rig.pool.close()
@@ -178,7 +178,7 @@ async def test_a_rested_worker_takes_calls_again(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pool_module, "COOLING_S", 0.01)
     rig = Rig(max_calls=4, slots=1, spare_lines=0)
     for number in range(50):
-        assert await rig.lease(CallId(str(number))) == 0
+        assert await rig.lease(AttemptId(str(number))) == 0
         rig.children[0].on_event(ended(str(number)))
     await rig.pool.close()
 
@@ -194,21 +194,21 @@ async def test_closing_stops_every_worker_and_waits_for_it() -> None:
 
 async def test_a_worker_that_says_nothing_is_killed_and_its_calls_are_lost() -> None:
     rig = Rig(max_calls=4, spare_lines=0)
-    await rig.lease(CallId("a"))
+    await rig.lease(AttemptId("a"))
     silent = rig.children[0]
     for _ in range(SILENT_SWEEPS):
         rig.pool.sweep()
     assert rig.lost == []
     rig.pool.sweep()
     assert rig.lost == ["a"]
-    assert await rig.lease(CallId("b")) == 0
+    assert await rig.lease(AttemptId("b")) == 0
     assert rig.children[-1] is not silent
     await rig.pool.close()
 
 
 async def test_a_worker_that_says_anything_now_and_then_is_left_alone() -> None:
     rig = Rig(max_calls=4, spare_lines=0)
-    await rig.lease(CallId("a"))
+    await rig.lease(AttemptId("a"))
     for _ in range(3 * SILENT_SWEEPS):
         rig.pool.sweep()
         if _ % SILENT_SWEEPS == 0:
@@ -233,35 +233,35 @@ async def test_a_call_that_its_worker_does_not_know_is_lost(
 ) -> None:
     rig = Rig(max_calls=4, spare_lines=0)
     for call in ("a", "b"):
-        await rig.lease(CallId(call))
+        await rig.lease(AttemptId(call))
     for call in dialled:
-        rig.pool.send(CallId(call), dial(call))
+        rig.pool.send(AttemptId(call), dial(call))
     rig.children[0].on_event(told)
     assert rig.lost == lost
-    assert [rig.pool.carries(CallId(call)) for call in ("a", "b")] == [call not in lost for call in ("a", "b")]
+    assert [rig.pool.carries(AttemptId(call)) for call in ("a", "b")] == [call not in lost for call in ("a", "b")]
     await rig.pool.close()
 
 
 async def test_a_line_that_is_nobodys_is_hung_up() -> None:
     rig = Rig(max_calls=4, spare_lines=0)
-    await rig.lease(CallId("a"))
-    rig.pool.send(CallId("a"), dial("a"))
+    await rig.lease(AttemptId("a"))
+    rig.pool.send(AttemptId("a"), dial("a"))
     rig.children[0].on_event(beat("a", "ghost", dials=1))
-    assert [command.call_id for command in rig.children[0].commands if isinstance(command, HangUp)] == ["ghost"]
+    assert [command.attempt_id for command in rig.children[0].commands if isinstance(command, HangUp)] == ["ghost"]
     assert rig.lost == []
     rig.children[0].on_event(replace(ended("ghost"), line_held=True))
-    assert [await rig.lease(CallId(call)) for call in "bcd"] == [0, 0, 0]
+    assert [await rig.lease(AttemptId(call)) for call in "bcd"] == [0, 0, 0]
     await rig.pool.close()
 
 
 async def test_a_line_that_the_far_end_has_yet_to_confirm_is_held_though_its_worker_tells_of_it_no_more() -> None:
     rig = Rig(max_calls=4, spare_lines=0)
-    await rig.lease(CallId("a"))
-    rig.pool.send(CallId("a"), dial("a"))
+    await rig.lease(AttemptId("a"))
+    rig.pool.send(AttemptId("a"), dial("a"))
     rig.children[0].on_event(replace(ended("a"), line_held=True))
     rig.children[0].on_event(beat(dials=1))
-    assert rig.pool.carries(CallId("a"))
+    assert rig.pool.carries(AttemptId("a"))
     assert rig.lost == []
-    rig.children[0].on_event(LineFree(call_id=CallId("a")))
-    assert not rig.pool.carries(CallId("a"))
+    rig.children[0].on_event(LineFree(attempt_id=AttemptId("a")))
+    assert not rig.pool.carries(AttemptId("a"))
     await rig.pool.close()

@@ -17,15 +17,15 @@ from engine.messages.events import (
     AgentLeft,
     AgentSpoke,
     Answered,
+    AttemptEnded,
     DigitsPressed,
     Event,
     InviteSent,
-    LegEnded,
     Progress,
     Transcribed,
 )
 from engine.outcome import CALLER_HANGUP, Cause, Outcome, Party
-from engine.records import CallId
+from engine.records import AttemptId
 from engine.sip.leg_port import LegEnd, LegListener, SipLeg
 from engine.worker import call as line_module
 from engine.worker.call import Line
@@ -33,9 +33,9 @@ from media.errors import AgentUnreachable
 from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 from media.ultravox.wire import Closed
 
-ID = CallId("6f0c")
+ID = AttemptId("6f0c")
 TRUNK = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
-JOIN = JoinAgent(call_id=ID, join_url="ws://127.0.0.1/x", sample_rate_hz=8000)
+JOIN = JoinAgent(attempt_id=ID, join_url="ws://127.0.0.1/x", sample_rate_hz=8000)
 LOUD = b"\x10\x27" * 160
 
 
@@ -105,7 +105,14 @@ class Rig:
         self.join_error: AgentUnreachable | None = None
         self.left = False
         monkeypatch.setattr(line_module, "Approach", self.approach)
-        dial = Dial(call_id=ID, sip_call_id="CA1", trunk=TRUNK, from_number="+1", to_number="+2", with_agent=with_agent)
+        dial = Dial(
+            attempt_id=ID,
+            sip_call_id="CA1",
+            trunk=TRUNK,
+            from_number="+1",
+            to_number="+2",
+            with_agent=with_agent,
+        )
         self.line = Line(dial, self.events.append, ssl.create_default_context())
 
     def approach(self, join_url: str, *, tls: ssl.SSLContext) -> Rig:
@@ -150,7 +157,7 @@ class Rig:
         return [type(event) for event in self.events]
 
     def outcome(self) -> Outcome:
-        ends = [event for event in self.events if isinstance(event, LegEnded)]
+        ends = [event for event in self.events if isinstance(event, AttemptEnded)]
         assert len(ends) == 1 and self.events[-1] is ends[0], "told once, and last"
         return ends[0].outcome
 
@@ -230,7 +237,7 @@ async def test_the_agents_audio_waits_while_its_keys_are_pressed(monkeypatch: py
     rig.tick(2)
     assert rig.stream.sent[3:] == [LOUD, bytes(320)]
     assert [event for event in rig.events if isinstance(event, DigitsPressed)] == [
-        DigitsPressed(call_id=ID, count=1, by_callee=False)
+        DigitsPressed(attempt_id=ID, count=1, by_callee=False)
     ]
 
 
@@ -285,10 +292,10 @@ async def test_the_callees_hang_up_closes_the_agent_and_the_end_is_told_when_bot
     await rig.talk()
     rig.line.on_ended(ended())
     assert rig.agent.closed_by_us
-    assert LegEnded not in rig.kinds()
+    assert AttemptEnded not in rig.kinds()
     rig.agent.on_event(TurnFinal(ordinal=0, role="agent", text="Good", truncated=True))
     rig.agent.on_closed(Closed(code=1000, reason="", by_us=True))
-    assert rig.kinds()[-3:] == [Transcribed, AgentLeft, LegEnded]
+    assert rig.kinds()[-3:] == [Transcribed, AgentLeft, AttemptEnded]
     assert rig.outcome().cause is Cause.CALLEE_HANGUP
 
 
@@ -313,7 +320,7 @@ async def test_a_call_that_ends_while_the_agent_is_being_joined_leaves_nothing_o
         rig.answer()
     rig.line.on_ended(ended(confirmed=answered))
     await asyncio.sleep(0)
-    assert rig.kinds()[-1] is LegEnded
+    assert rig.kinds()[-1] is AttemptEnded
     assert AgentJoined not in rig.kinds()
     assert rig.left
 
@@ -386,7 +393,7 @@ async def test_an_end_that_pjsip_tells_before_it_returns_the_leg_stays_the_last_
         return rig.leg
 
     rig.line.dial(dialler)
-    assert rig.kinds() == [LegEnded]
+    assert rig.kinds() == [AttemptEnded]
     assert rig.outcome().cause is Cause.TRUNK_UNAVAILABLE
 
 
