@@ -43,12 +43,12 @@ _NEVER_SENT = LegEnd(sip_code=0, sip_reason="", q850=None, by_remote=False, conf
 
 
 class Dialler(Protocol):
-    """What a line needs of the SIP stack."""
+    """What a call needs of the SIP stack."""
 
     def __call__(self, dial: Dial, listener: LegListener) -> SipLeg: ...
 
 
-class Line:
+class WorkerCall:
     """One call from ``Dial`` to ``AttemptEnded``.
 
     ``emit`` gets each event, ``AttemptEnded`` exactly once, when leg and agent session are both closed; after it only
@@ -81,7 +81,7 @@ class Line:
         self._keypad = Keypad(told=self._digits_told, voice=self.audio, with_agent=dial.with_agent)
 
     def dial(self, dialler: Dialler) -> None:
-        """Send the INVITE; a refusal by the stack ends the line at once."""
+        """Send the INVITE; a refusal by the stack ends the call at once."""
         try:
             leg = dialler(self._dial, self)
         except SipError as error:

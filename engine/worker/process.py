@@ -29,7 +29,7 @@ from engine.real_time import take_precedence
 from engine.records import AttemptId, call_of
 from engine.sip.leg_port import LegListener, SipLeg
 from engine.worker.audio_path import AudioPath
-from engine.worker.call import Line
+from engine.worker.call import WorkerCall
 from engine.worker.host_load import HostLoad
 from media.resampler import Resampler
 
@@ -55,7 +55,7 @@ class Worker:
         self._real_time = real_time
         self._rtp_timeout_s = settings.rtp_timeout_s
         self._tls = tls
-        self._lines: dict[AttemptId, Line] = {}
+        self._calls: dict[AttemptId, WorkerCall] = {}
         self._dials = 0
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -64,7 +64,7 @@ class Worker:
             poll=self._poll,
             play=play,
             capture=capture,
-            busy=lambda: bool(self._lines),
+            busy=lambda: bool(self._calls),
             rest_s=_REST_S,
             phase_s=settings.phase_s,
         )
@@ -81,9 +81,9 @@ class Worker:
         heart = asyncio.create_task(self._beat())
         await self._stopping.wait()
         self._idle.clear()
-        for line in list(self._lines.values()):
-            line.hang_up(ENGINE_SHUTDOWN)
-        if self._lines:
+        for call in list(self._calls.values()):
+            call.hang_up(ENGINE_SHUTDOWN)
+        if self._calls:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), _FAREWELL_S)
         heart.cancel()
@@ -91,16 +91,16 @@ class Worker:
         self._pipe.close()
 
     def _each(self, act: Callable[[AudioPath], None]) -> None:
-        for line in list(self._lines.values()):
+        for call in list(self._calls.values()):
             try:
-                act(line.audio)
+                act(call.audio)
             except Exception:  # noqa: BLE001 - `_failed` logs it
-                self._failed(line)
+                self._failed(call)
 
-    def _failed(self, line: Line) -> None:
+    def _failed(self, call: WorkerCall) -> None:
         """An error of one call ends that call, never its neighbours; called while the error is handled."""
-        log.exception("a call failed in its worker; it is ended", extra={"call": call_of(line.attempt_id)})
-        line.hang_up(engine_error("An internal error ended the call."))
+        log.exception("a call failed in its worker; it is ended", extra={"call": call_of(call.attempt_id)})
+        call.hang_up(engine_error("An internal error ended the call."))
 
     def _poll(self) -> None:
         for stack in self._stacks:
@@ -110,26 +110,26 @@ class Worker:
         match command:
             case Dial():
                 self._dials += 1
-                self._lines[command.attempt_id] = Line(command, self._emit, self._tls)
+                self._calls[command.attempt_id] = WorkerCall(command, self._emit, self._tls)
                 self._clock.wake()
-                self._act(command.attempt_id, lambda line: line.dial(self._send_invite))
+                self._act(command.attempt_id, lambda call: call.dial(self._send_invite))
             case JoinAgent():
-                self._act(command.attempt_id, lambda line: line.join(command))
+                self._act(command.attempt_id, lambda call: call.join(command))
             case HangUp():
-                self._act(command.attempt_id, lambda line: line.hang_up(command.outcome))
+                self._act(command.attempt_id, lambda call: call.hang_up(command.outcome))
             case Stop():
                 self._stopping.set()
             case _:
                 raise TypeError(f"a worker cannot run {type(command).__name__}")
 
-    def _act(self, attempt_id: AttemptId, act: Callable[[Line], None]) -> None:
-        line = self._lines.get(attempt_id)
-        if line is None:
+    def _act(self, attempt_id: AttemptId, act: Callable[[WorkerCall], None]) -> None:
+        call = self._calls.get(attempt_id)
+        if call is None:
             return  # the call ended while the command was on its way
         try:
-            act(line)
+            act(call)
         except Exception:  # noqa: BLE001 - `_failed` logs it
-            self._failed(line)
+            self._failed(call)
 
     def _send_invite(self, dial: Dial, listener: LegListener) -> SipLeg:
         return max(self._stacks, key=lambda stack: stack.free_lines).dial(
@@ -142,8 +142,8 @@ class Worker:
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, AttemptEnded):
-            self._lines.pop(event.attempt_id, None)
-            if not self._lines:
+            self._calls.pop(event.attempt_id, None)
+            if not self._calls:
                 self._idle.set()
         if self._pipe is not None:
             self._pipe.send(event)
@@ -154,13 +154,13 @@ class Worker:
             await asyncio.sleep(_HEARTBEAT_S)
             load = machine.take()
             self._clock.thrifty = load > (_AT_EASE if self._clock.thrifty else _BUSY)
-            for attempt_id in list(self._lines):
-                self._act(attempt_id, lambda line: line.watch(self._rtp_timeout_s))
+            for attempt_id in list(self._calls):
+                self._act(attempt_id, lambda call: call.watch(self._rtp_timeout_s))
             report = self._clock.meter.take()
             usage = resource.getrusage(resource.RUSAGE_SELF)
             self._emit(
                 Heartbeat(
-                    calls=frozenset(self._lines),
+                    calls=frozenset(self._calls),
                     dials=self._dials,
                     ticks=report.ticks,
                     late_p99_ms=report.late_p99_ms,

@@ -27,8 +27,8 @@ from engine.messages.events import (
 from engine.outcome import CALLER_HANGUP, Cause, Outcome, Party
 from engine.records import AttemptId
 from engine.sip.leg_port import LegEnd, LegListener, SipLeg
-from engine.worker import call as line_module
-from engine.worker.call import Line
+from engine.worker import call as call_module
+from engine.worker.call import WorkerCall
 from media.errors import AgentUnreachable
 from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 from media.ultravox.wire import Closed
@@ -104,7 +104,7 @@ class Rig:
         self.joins = 0
         self.join_error: AgentUnreachable | None = None
         self.left = False
-        monkeypatch.setattr(line_module, "Approach", self.approach)
+        monkeypatch.setattr(call_module, "Approach", self.approach)
         dial = Dial(
             attempt_id=ID,
             sip_call_id="CA1",
@@ -113,7 +113,7 @@ class Rig:
             to_number="+2",
             with_agent=with_agent,
         )
-        self.line = Line(dial, self.events.append, ssl.create_default_context())
+        self.call = WorkerCall(dial, self.events.append, ssl.create_default_context())
 
     def approach(self, join_url: str, *, tls: ssl.SSLContext) -> Rig:
         return self
@@ -134,24 +134,24 @@ class Rig:
         def dialler(dial: Dial, listener: LegListener) -> SipLeg:
             return self.leg
 
-        self.line.dial(dialler)
+        self.call.dial(dialler)
 
     def answer(self) -> None:
-        self.line.on_media(self.stream)
-        self.line.on_answered("PCMU")
+        self.call.on_media(self.stream)
+        self.call.on_answered("PCMU")
 
     async def talk(self) -> None:
         """Dialled, joined and answered."""
         self.dial()
-        self.line.join(JOIN)
+        self.call.join(JOIN)
         self.answer()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     def tick(self, count: int = 1) -> None:
         for _ in range(count):
-            self.line.audio.play()
-            self.line.audio.capture()
+            self.call.audio.play()
+            self.call.audio.capture()
 
     def kinds(self) -> list[type]:
         return [type(event) for event in self.events]
@@ -171,14 +171,14 @@ async def test_the_agent_is_joined_after_the_answer_and_hears_nothing_of_early_m
 ) -> None:
     rig = Rig(monkeypatch)
     rig.dial()
-    rig.line.join(JOIN)
-    rig.line.on_progress(183, "Session Progress")
-    rig.line.on_media(rig.stream)
+    rig.call.join(JOIN)
+    rig.call.on_progress(183, "Session Progress")
+    rig.call.on_media(rig.stream)
     rig.tick(10)
     await asyncio.sleep(0)
     assert rig.joins == 0
     assert rig.stream.sent == [bytes(320)] * 10, "silence keeps the path open"
-    rig.line.on_answered("PCMU")
+    rig.call.on_answered("PCMU")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert rig.joins == 1
@@ -191,7 +191,7 @@ async def test_what_the_callee_says_while_the_socket_opens_is_not_lost(monkeypat
     rig.dial()
     rig.answer()
     rig.tick(3)
-    rig.line.join(JOIN)
+    rig.call.join(JOIN)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     rig.tick()
@@ -244,12 +244,12 @@ async def test_the_agents_audio_waits_while_its_keys_are_pressed(monkeypatch: py
 async def test_keys_before_the_answer_and_after_our_hang_up_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(monkeypatch, with_agent=False)
     rig.dial()
-    rig.line.on_media(rig.stream)
-    rig.line.on_digit("#")
+    rig.call.on_media(rig.stream)
+    rig.call.on_digit("#")
     rig.answer()
-    rig.line.hang_up(CALLER_HANGUP)
-    rig.line.on_digit("#")
-    rig.line.on_ended(ended())
+    rig.call.hang_up(CALLER_HANGUP)
+    rig.call.on_digit("#")
+    rig.call.on_ended(ended())
     assert DigitsPressed not in rig.kinds()
 
 
@@ -270,7 +270,7 @@ async def test_the_agents_farewell_is_played_out_before_the_hang_up(monkeypatch:
     rig.tick(20)
     assert rig.leg.hang_ups == 1
     assert rig.stream.sent[:50] == [LOUD] * 50
-    rig.line.on_ended(ended(by_remote=False))
+    rig.call.on_ended(ended(by_remote=False))
     assert rig.outcome().cause is Cause.AGENT_HANGUP
     assert AgentLeft in rig.kinds()
 
@@ -281,7 +281,7 @@ async def test_a_lost_websocket_hangs_up_at_once_with_its_own_cause(monkeypatch:
     rig.agent.on_audio(LOUD * 50)
     rig.agent.on_closed(Closed(code=1006, reason="", by_us=False))
     assert rig.leg.hang_ups == 1
-    rig.line.on_ended(ended(by_remote=False))
+    rig.call.on_ended(ended(by_remote=False))
     assert rig.outcome().cause is Cause.AGENT_LOST
 
 
@@ -290,7 +290,7 @@ async def test_the_callees_hang_up_closes_the_agent_and_the_end_is_told_when_bot
 ) -> None:
     rig = Rig(monkeypatch)
     await rig.talk()
-    rig.line.on_ended(ended())
+    rig.call.on_ended(ended())
     assert rig.agent.closed_by_us
     assert AttemptEnded not in rig.kinds()
     rig.agent.on_event(TurnFinal(ordinal=0, role="agent", text="Good", truncated=True))
@@ -304,7 +304,7 @@ async def test_an_agent_that_cannot_be_reached_ends_the_call(monkeypatch: pytest
     rig.join_error = AgentUnreachable("Ultravox did not answer.")
     await rig.talk()
     assert rig.leg.hang_ups == 1
-    rig.line.on_ended(ended(by_remote=False))
+    rig.call.on_ended(ended(by_remote=False))
     assert rig.outcome().cause is Cause.AGENT_UNREACHABLE
     assert rig.outcome().detail == "Ultravox did not answer."
 
@@ -315,10 +315,10 @@ async def test_a_call_that_ends_while_the_agent_is_being_joined_leaves_nothing_o
 ) -> None:
     rig = Rig(monkeypatch)
     rig.dial()
-    rig.line.join(JOIN)
+    rig.call.join(JOIN)
     if answered:
         rig.answer()
-    rig.line.on_ended(ended(confirmed=answered))
+    rig.call.on_ended(ended(confirmed=answered))
     await asyncio.sleep(0)
     assert rig.kinds()[-1] is AttemptEnded
     assert AgentJoined not in rig.kinds()
@@ -340,10 +340,10 @@ async def test_our_hang_up_stands_unless_the_far_end_was_first(
 ) -> None:
     rig = Rig(monkeypatch, with_agent=False)
     rig.dial()
-    rig.line.hang_up(CALLER_HANGUP)
-    rig.line.hang_up(CALLER_HANGUP)
+    rig.call.hang_up(CALLER_HANGUP)
+    rig.call.hang_up(CALLER_HANGUP)
     assert rig.leg.hang_ups == 1
-    rig.line.on_ended(end)
+    rig.call.on_ended(end)
     assert rig.outcome().cause is cause
 
 
@@ -351,7 +351,7 @@ async def test_a_leg_that_ends_by_nobodys_message_was_lost(monkeypatch: pytest.M
     rig = Rig(monkeypatch, with_agent=False)
     rig.dial()
     rig.answer()
-    rig.line.on_ended(ended(by_remote=False))
+    rig.call.on_ended(ended(by_remote=False))
     assert rig.outcome().cause is Cause.CALL_FAILED
 
 
@@ -361,7 +361,7 @@ async def test_an_invite_that_pjsip_refuses_ends_the_line_at_once(monkeypatch: p
     def dialler(dial: Dial, listener: LegListener) -> SipLeg:
         raise SipError("no transport")
 
-    rig.line.dial(dialler)
+    rig.call.dial(dialler)
     assert rig.outcome().cause is Cause.ENGINE_ERROR
     assert "no transport" in rig.outcome().detail
 
@@ -369,7 +369,7 @@ async def test_an_invite_that_pjsip_refuses_ends_the_line_at_once(monkeypatch: p
 async def test_a_farewell_on_hold_does_not_keep_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(monkeypatch)
     await rig.talk()
-    rig.line.on_media(None)
+    rig.call.on_media(None)
     rig.agent.on_audio(LOUD * 50)
     rig.agent.on_closed(Closed(code=1000, reason="", by_us=False))
     rig.tick()
@@ -378,7 +378,7 @@ async def test_a_farewell_on_hold_does_not_keep_the_call(monkeypatch: pytest.Mon
 
 async def test_a_hang_up_before_the_invite_left_frees_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(monkeypatch)
-    rig.line.hang_up(CALLER_HANGUP)
+    rig.call.hang_up(CALLER_HANGUP)
     assert rig.outcome().cause is Cause.CALLER_HANGUP
     assert rig.leg.hang_ups == 0
 
@@ -392,7 +392,7 @@ async def test_an_end_that_pjsip_tells_before_it_returns_the_leg_stays_the_last_
         listener.on_ended(ended(code=503, by_remote=False, confirmed=False))
         return rig.leg
 
-    rig.line.dial(dialler)
+    rig.call.dial(dialler)
     assert rig.kinds() == [AttemptEnded]
     assert rig.outcome().cause is Cause.TRUNK_UNAVAILABLE
 
@@ -401,7 +401,7 @@ async def test_the_reason_header_of_the_callees_bye_is_kept(monkeypatch: pytest.
     rig = Rig(monkeypatch, with_agent=False)
     rig.dial()
     rig.answer()
-    rig.line.on_ended(LegEnd(sip_code=0, sip_reason="", q850=16, by_remote=True, confirmed=True, rtp={}))
+    rig.call.on_ended(LegEnd(sip_code=0, sip_reason="", q850=16, by_remote=True, confirmed=True, rtp={}))
     assert (rig.outcome().cause, rig.outcome().q850) == (Cause.CALLEE_HANGUP, 16)
 
 
@@ -421,7 +421,7 @@ async def test_a_call_that_the_stack_itself_ended_says_why(
     rig = Rig(monkeypatch, with_agent=False)
     rig.dial()
     rig.answer()
-    rig.line.on_ended(ended(code=code, by_remote=False))
+    rig.call.on_ended(ended(code=code, by_remote=False))
     assert (rig.outcome().cause, rig.outcome().by, rig.outcome().sip_code) == (cause, Party.TRUNK, None)
 
 
@@ -429,7 +429,7 @@ async def test_an_agent_that_takes_too_little_is_looked_for_each_second(monkeypa
     rig = Rig(monkeypatch)
     await rig.talk()
     for _ in range(2):
-        rig.line.watch(30)
+        rig.call.watch(30)
     assert rig.agent.backlog_heeded == 2
 
 
@@ -447,15 +447,15 @@ async def test_a_far_end_that_sends_nothing_is_hung_up_on_unless_it_holds(
 ) -> None:
     rig = Rig(monkeypatch, with_agent=False)
     rig.dial()
-    rig.line.watch(2)
+    rig.call.watch(2)
     rig.answer()
-    now_s = rig.line._loop.time()
+    now_s = rig.call._loop.time()
     for after_s, rig.leg.received in enumerate(received):
-        monkeypatch.setattr(rig.line._loop, "time", lambda at_s=now_s + after_s: at_s)
-        rig.line.watch(3)
+        monkeypatch.setattr(rig.call._loop, "time", lambda at_s=now_s + after_s: at_s)
+        rig.call.watch(3)
     monkeypatch.undo()
     assert rig.leg.hang_ups == bool(ends)
     if ends:
-        rig.line.on_ended(ended(by_remote=False))
+        rig.call.on_ended(ended(by_remote=False))
         assert rig.outcome().cause is Cause.RTP_TIMEOUT
         assert ends in rig.outcome().detail
