@@ -18,7 +18,7 @@ from engine.records import (
     CallRecord,
     Speaker,
     Status,
-    TranscriptLine,
+    TranscriptTurn,
 )
 
 
@@ -82,8 +82,8 @@ class TurnView(View):
     truncated: bool
 
     @classmethod
-    def of(cls, line: TranscriptLine) -> TurnView:
-        return cls(ordinal=line.ordinal, speaker=line.speaker, text=line.text, truncated=line.truncated)
+    def of(cls, turn: TranscriptTurn) -> TurnView:
+        return cls(ordinal=turn.ordinal, speaker=turn.speaker, text=turn.text, truncated=turn.truncated)
 
 
 class AiView(View):
@@ -100,7 +100,7 @@ class AiView(View):
         return cls(
             status=ai.status,
             transcript=_transcript(ai) if final and words else None,
-            turns=[TurnView.of(line) for line in ai.transcript] if final and words else None,
+            turns=[TurnView.of(turn) for turn in ai.transcript] if final and words else None,
             duration=ai.duration_s,
             end_reason=ai.end_reason if final else None,
         )
@@ -108,7 +108,7 @@ class AiView(View):
 
 def _transcript(ai: AiRecord) -> str:
     # A line break inside a turn must not look like the next speaker.
-    return "\n".join(f"{line.speaker}: {' '.join(line.text.splitlines())}" for line in ai.transcript)
+    return "\n".join(f"{turn.speaker}: {' '.join(turn.text.splitlines())}" for turn in ai.transcript)
 
 
 class SipView(View):

@@ -18,7 +18,7 @@ from engine.records import (
     Delivery,
     Environment,
     PlacedCall,
-    TranscriptLine,
+    TranscriptTurn,
     Webhook,
 )
 
@@ -63,7 +63,7 @@ class CallStore(Protocol):
         """
         ...
 
-    async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
+    async def add_turn(self, call_id: CallId, turn: TranscriptTurn, at: datetime) -> None:
         """Append a transcript line; a second line of the same ordinal replaces the first."""
         ...
 

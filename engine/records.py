@@ -96,7 +96,7 @@ class CallRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TranscriptLine:
+class TranscriptTurn:
     """One finished turn. ``truncated``: the speaker was cut off and only this much was heard."""
 
     ordinal: int
@@ -114,7 +114,7 @@ class AiRecord:
     joined_at: datetime | None = None
     ended_at: datetime | None = None
     end_reason: str | None = None
-    transcript: tuple[TranscriptLine, ...] = ()
+    transcript: tuple[TranscriptTurn, ...] = ()
 
     @property
     def duration_s(self) -> int:

@@ -228,7 +228,7 @@ class Call:
             case AgentSpoke():
                 log.info("agent's first word", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
             case Transcribed():
-                await self._ledger.add_line(event.line)
+                await self._ledger.add_turn(event.turn)
             case DigitsPressed():
                 by = Party.CALLEE if event.by_callee else Party.AGENT
                 await self._change("voice.dtmf", data={"by": by, "count": event.count})

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.errors import StoreUnavailable
 from engine.ports import CallStore
-from engine.records import CallChange, CallRecord, TranscriptLine
+from engine.records import CallChange, CallRecord, TranscriptTurn
 
 log = logging.getLogger("trunkline.call")
 
@@ -50,14 +50,14 @@ class Ledger:
         await self._commit(lambda: self._store.save(record, *changes))
         self._tell(record)
 
-    async def add_line(self, line: TranscriptLine) -> None:
-        """Commit a line of the transcript, in place of one with its ordinal, then tell the record with it."""
+    async def add_turn(self, turn: TranscriptTurn) -> None:
+        """Commit a turn of the transcript, in place of one with its ordinal, then tell the record with it."""
         ai = self.record.ai
         assert ai is not None
-        others = (other for other in ai.transcript if other.ordinal != line.ordinal)
-        lines = tuple(sorted((*others, line), key=lambda each: each.ordinal))
-        await self._commit(lambda: self._store.add_line(self.record.id, line, self.now()))
-        self._tell(replace(self.record, ai=replace(ai, transcript=lines)))
+        others = (other for other in ai.transcript if other.ordinal != turn.ordinal)
+        turns = tuple(sorted((*others, turn), key=lambda each: each.ordinal))
+        await self._commit(lambda: self._store.add_turn(self.record.id, turn, self.now()))
+        self._tell(replace(self.record, ai=replace(ai, transcript=turns)))
 
     def _tell(self, record: CallRecord) -> None:
         self.record = record

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.outcome import Outcome
-from engine.records import AttemptId, TranscriptLine
+from engine.records import AttemptId, TranscriptTurn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Transcribed:
     """A turn is final."""
 
     attempt_id: AttemptId
-    line: TranscriptLine
+    turn: TranscriptTurn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

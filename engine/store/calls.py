@@ -38,7 +38,7 @@ from engine.records import (
     SipCallId,
     Speaker,
     Status,
-    TranscriptLine,
+    TranscriptTurn,
 )
 from engine.store import schema
 
@@ -78,16 +78,16 @@ def update_call(conn: Connection, call: CallRecord, changes: Sequence[CallChange
     return new
 
 
-def put_line(conn: Connection, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
+def put_turn(conn: Connection, call_id: CallId, turn: TranscriptTurn, at: datetime) -> None:
     """Write a transcript line in place of the one with its ordinal."""
-    conn.execute(_DELETE_LINE, {"call": call_id, "place": line.ordinal})
+    conn.execute(_DELETE_LINE, {"call": call_id, "place": turn.ordinal})
     row = {
         "call_id": call_id,
-        "ordinal": line.ordinal,
-        "speaker": line.speaker.value,
+        "ordinal": turn.ordinal,
+        "speaker": turn.speaker.value,
         # Half of a surrogate pair can come out of the agent's JSON, and no database takes it.
-        "text": line.text.encode("utf-8", "replace").decode(),
-        "truncated": line.truncated,
+        "text": turn.text.encode("utf-8", "replace").decode(),
+        "truncated": turn.truncated,
         "at": at,
     }
     conn.execute(_INSERT_LINE, row)
@@ -177,7 +177,7 @@ def _read(conn: Connection, which: ColumnElement[bool]) -> list[CallRecord]:
     rows = conn.execute(select(calls).where(which).order_by(calls.c.created_at, calls.c.id)).mappings().all()
     if not any(row["ai_status"] for row in rows):
         return [_call(row, ()) for row in rows]
-    spoken: dict[str, list[TranscriptLine]] = defaultdict(list)
+    spoken: dict[str, list[TranscriptTurn]] = defaultdict(list)
     of_calls = select(lines).join(calls).where(which).order_by(lines.c.ordinal)
     for row in conn.execute(of_calls).mappings():
         spoken[row["call_id"]].append(_line(row))
@@ -222,7 +222,7 @@ def _state(call: CallRecord) -> dict[str, Any]:
     }
 
 
-def _call(row: RowMapping, transcript: tuple[TranscriptLine, ...]) -> CallRecord:
+def _call(row: RowMapping, transcript: tuple[TranscriptTurn, ...]) -> CallRecord:
     return CallRecord(
         id=CallId(row["id"]),
         sip_call_id=SipCallId(row["sip_call_id"]),
@@ -267,7 +267,7 @@ def _outcome(data: dict[str, Any]) -> Outcome:
     return Outcome(**{**data, "by": Party(data["by"]), "cause": Cause(data["cause"])})
 
 
-def _ai(row: RowMapping, transcript: tuple[TranscriptLine, ...]) -> AiRecord:
+def _ai(row: RowMapping, transcript: tuple[TranscriptTurn, ...]) -> AiRecord:
     return AiRecord(
         status=AiStatus(row["ai_status"]),
         ultravox_call_id=row["ai_ultravox_call_id"],
@@ -278,6 +278,6 @@ def _ai(row: RowMapping, transcript: tuple[TranscriptLine, ...]) -> AiRecord:
     )
 
 
-def _line(row: RowMapping) -> TranscriptLine:
+def _line(row: RowMapping) -> TranscriptTurn:
     speaker = Speaker(row["speaker"])
-    return TranscriptLine(ordinal=row["ordinal"], speaker=speaker, text=row["text"], truncated=row["truncated"])
+    return TranscriptTurn(ordinal=row["ordinal"], speaker=speaker, text=row["text"], truncated=row["truncated"])

@@ -19,7 +19,7 @@ from engine.records import (
     DeliveryStatus,
     Environment,
     PlacedCall,
-    TranscriptLine,
+    TranscriptTurn,
     Webhook,
 )
 from engine.store.claims import LIFETIME
@@ -42,7 +42,7 @@ class MemoryStore:
         self._deliveries: dict[str, Delivery] = {}
         self._calls: dict[CallId, CallRecord] = {}
         self._changes: dict[CallId, list[CallChange]] = {}
-        self._lines: dict[CallId, dict[int, TranscriptLine]] = {}
+        self._lines: dict[CallId, dict[int, TranscriptTurn]] = {}
         self._claims: dict[tuple[str, str], tuple[IdempotencyClaim, CallId, datetime]] = {}
         self._keys: dict[str, ApiKey] = {}
         self.writable = True
@@ -69,15 +69,15 @@ class MemoryStore:
         self._changes[call.id].extend(new)
         self._queue(call, new)
 
-    async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
+    async def add_turn(self, call_id: CallId, turn: TranscriptTurn, at: datetime) -> None:
         self._must_exist(call_id)
-        self._lines[call_id][line.ordinal] = line
+        self._lines[call_id][turn.ordinal] = turn
 
     async def get(self, call_id: CallId) -> CallRecord | None:
         call = self._calls.get(call_id)
         if call is None or call.ai is None:
             return call
-        transcript = tuple(line for _, line in sorted(self._lines[call_id].items()))
+        transcript = tuple(turn for _, turn in sorted(self._lines[call_id].items()))
         return replace(call, ai=replace(call.ai, transcript=transcript))
 
     async def claimed(self, claim: IdempotencyClaim) -> CallRecord | None:

@@ -25,7 +25,7 @@ from engine.records import (
     Delivery,
     Environment,
     PlacedCall,
-    TranscriptLine,
+    TranscriptTurn,
     Webhook,
 )
 from engine.store import calls, claims, keys, webhooks
@@ -96,8 +96,8 @@ class Store:
 
         self._tell_all(await self._write(write))
 
-    async def add_line(self, call_id: CallId, line: TranscriptLine, at: datetime) -> None:
-        await self._write(lambda conn: calls.put_line(conn, call_id, line, at))
+    async def add_turn(self, call_id: CallId, turn: TranscriptTurn, at: datetime) -> None:
+        await self._write(lambda conn: calls.put_turn(conn, call_id, turn, at))
 
     async def get(self, call_id: CallId) -> CallRecord | None:
         return await self._read(lambda conn: calls.read_call(conn, call_id))

@@ -27,7 +27,7 @@ from engine.messages.events import (
     Transcribed,
 )
 from engine.outcome import AGENT_HANGUP, AGENT_LOST, Cause, Outcome, agent_failure, engine_error, rtp_timeout
-from engine.records import Speaker, TranscriptLine
+from engine.records import Speaker, TranscriptTurn
 from engine.sip.causes import ended_by_bye, ended_by_stack, refusal
 from engine.sip.dtmf import PRESS_KEYS
 from engine.sip.leg_port import LegEnd, LegListener, MediaStream, SipLeg
@@ -204,10 +204,10 @@ class WorkerCall:
                 self.audio.agent_turn(event.state == "speaking")
             case TurnFinal():
                 speaker = Speaker.AGENT if event.role == "agent" else Speaker.USER
-                line = TranscriptLine(
+                turn = TranscriptTurn(
                     ordinal=event.ordinal, speaker=speaker, text=event.text, truncated=event.truncated
                 )
-                self._emit(Transcribed(attempt_id=self.attempt_id, line=line))
+                self._emit(Transcribed(attempt_id=self.attempt_id, turn=turn))
             case SessionStarted():
                 if self._agent is not None:
                     self._keypad.attach(self._agent)

@@ -15,7 +15,7 @@ from engine.records import (
     Environment,
     Speaker,
     Status,
-    TranscriptLine,
+    TranscriptTurn,
 )
 from tests.api.fakes import NOW, TEST_KEY, FakeEngine, a_call
 
@@ -80,7 +80,7 @@ async def test_listed_call_is_as_get_shows_it_but_for_what_was_said(
 ) -> None:
     agent = AgentSettings(system_prompt="Be kind.")
     request = CallRequest(from_number="+14155559876", to_number="+14155551234", agent=agent)
-    said = AiRecord(transcript=(TranscriptLine(ordinal=0, speaker=Speaker.USER, text="my secret"),))
+    said = AiRecord(transcript=(TranscriptTurn(ordinal=0, speaker=Speaker.USER, text="my secret"),))
     [call] = await kept(engine, 1, request=request, ai=said, status=Status.COMPLETED, ended_at=NOW)
     engine.calls[call.id] = call
     shown = (await client.get(f"{PATH}/{call.id}")).json()

@@ -7,7 +7,7 @@ import pytest
 
 from api.views import CallAccepted, CallView, View
 from engine.outcome import Cause, Outcome, Party
-from engine.records import AgentSettings, AiRecord, AiStatus, CallRequest, Speaker, Status, TranscriptLine
+from engine.records import AgentSettings, AiRecord, AiStatus, CallRequest, Speaker, Status, TranscriptTurn
 from tests.api.fakes import NOW, a_call
 
 AI_REQUEST = CallRequest(
@@ -15,8 +15,8 @@ AI_REQUEST = CallRequest(
 )
 HANGUP = Outcome(by=Party.CALLEE, cause=Cause.CALLEE_HANGUP, detail="The callee hung up.")
 TURNS = (
-    TranscriptLine(ordinal=0, speaker=Speaker.AGENT, text="Hi, is\nUser: me there?", truncated=True),
-    TranscriptLine(ordinal=1, speaker=Speaker.USER, text="Yes, I am."),
+    TranscriptTurn(ordinal=0, speaker=Speaker.AGENT, text="Hi, is\nUser: me there?", truncated=True),
+    TranscriptTurn(ordinal=1, speaker=Speaker.USER, text="Yes, I am."),
 )
 
 

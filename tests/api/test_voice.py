@@ -17,7 +17,7 @@ from engine.records import (
     Environment,
     Speaker,
     Status,
-    TranscriptLine,
+    TranscriptTurn,
 )
 from tests.api.fakes import NOW, TEST_KEY, FakeEngine, a_call
 
@@ -151,7 +151,7 @@ async def test_events_tell_each_status_and_turn_once_and_end_with_the_final_stat
     engine.calls[call.id] = call
     reading = asyncio.create_task(client.get(f"/api/voice/{call.id}/events"))
     await engine.watched.wait()
-    hello = TranscriptLine(ordinal=0, speaker=Speaker.AGENT, text="Hello")
+    hello = TranscriptTurn(ordinal=0, speaker=Speaker.AGENT, text="Hello")
     heard = replace(hello, text="Hell", truncated=True)
     answered = replace(call, status=Status.ANSWERED, ai=AiRecord())
     said = replace(answered, ai=AiRecord(transcript=(hello,)))
@@ -205,7 +205,7 @@ async def test_transcript_of_a_call_that_is_over_can_be_deleted(client: httpx.As
     engine.calls[live.id] = live
     refused = await client.delete(f"/api/voice/{live.id}/transcript")
     assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (409, "conflict")
-    said = AiRecord(transcript=(TranscriptLine(ordinal=0, speaker=Speaker.AGENT, text="Hello"),))
+    said = AiRecord(transcript=(TranscriptTurn(ordinal=0, speaker=Speaker.AGENT, text="Hello"),))
     engine.publish(replace(live, status=Status.COMPLETED, ai=said))
     for _ in range(2):
         deleted = await client.delete(f"/api/voice/{live.id}/transcript")

@@ -34,7 +34,7 @@ from engine.records import (
     SipCallId,
     Speaker,
     Status,
-    TranscriptLine,
+    TranscriptTurn,
     attempt_id_of,
 )
 from engine.sip.causes import refusal
@@ -434,8 +434,8 @@ async def test_transcript_lines_are_stored_as_they_come_in_order_of_their_ordina
     async with rig.dialled() as call:
         call.tell(answered())
         for ordinal, text in ((1, "Hi"), (0, "Hello"), (1, "Hi there")):
-            line = TranscriptLine(ordinal=ordinal, speaker=Speaker.USER, text=text)
-            call.tell(Transcribed(attempt_id=FIRST, line=line))
+            turn = TranscriptTurn(ordinal=ordinal, speaker=Speaker.USER, text=text)
+            call.tell(Transcribed(attempt_id=FIRST, turn=turn))
         call.tell(ended(CALLEE_HANGUP))
     ai = rig.call.record.ai
     assert ai is not None
@@ -703,15 +703,15 @@ async def test_a_call_that_is_stuck_past_its_limit_is_ended_from_outside(monkeyp
     rig = Rig()
     stuck = asyncio.Event()
 
-    async def never(call_ledger: Ledger, line: TranscriptLine) -> None:
+    async def never(call_ledger: Ledger, turn: TranscriptTurn) -> None:
         stuck.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(Ledger, "add_line", never)
+    monkeypatch.setattr(Ledger, "add_turn", never)
     rig.call._ledger.record = replace(rig.first, request=replace(rig.first.request, max_duration_s=0.02))
     async with rig.dialled() as call:
         call.tell(answered())
-        call.tell(Transcribed(attempt_id=FIRST, line=TranscriptLine(ordinal=1, speaker=Speaker.USER, text="Hm")))
+        call.tell(Transcribed(attempt_id=FIRST, turn=TranscriptTurn(ordinal=1, speaker=Speaker.USER, text="Hm")))
         await stuck.wait()
         call.check()
         assert call.record.status is Status.ANSWERED

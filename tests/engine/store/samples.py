@@ -22,7 +22,7 @@ from engine.records import (
     SipCallId,
     Speaker,
     Status,
-    TranscriptLine,
+    TranscriptTurn,
     Webhook,
 )
 from engine.webhooks.subscriptions import subscribe
@@ -78,8 +78,8 @@ def a_change(call: CallRecord, kind: str = "voice.initiated", **data: Any) -> Ca
     return CallChange(call_id=call.id, kind=kind, at=NOON, data=data)
 
 
-def a_line(ordinal: int, text: str = "Hello?", *, truncated: bool = False) -> TranscriptLine:
-    return TranscriptLine(ordinal=ordinal, speaker=Speaker.USER, text=text, truncated=truncated)
+def a_line(ordinal: int, text: str = "Hello?", *, truncated: bool = False) -> TranscriptTurn:
+    return TranscriptTurn(ordinal=ordinal, speaker=Speaker.USER, text=text, truncated=truncated)
 
 
 def a_claim(key: str = "order-7", *, body: str = "body", api_key_id: str = "alice") -> IdempotencyClaim:

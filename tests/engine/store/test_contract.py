@@ -123,7 +123,7 @@ async def test_writing_to_a_call_that_does_not_exist_is_refused(store: AnyStore)
     with pytest.raises(EngineError):
         await store.save(call, a_change(call))
     with pytest.raises(EngineError):
-        await store.add_line(call.id, a_line(0), NOON)
+        await store.add_turn(call.id, a_line(0), NOON)
 
 
 async def test_adding_a_call_twice_is_refused_and_changes_nothing(store: AnyStore) -> None:
@@ -151,7 +151,7 @@ async def test_live_calls_are_those_not_final_oldest_first(store: AnyStore) -> N
     for status, age in ages.items():
         call = an_ai_call(status=status, created_at=NOON - timedelta(seconds=age))
         await store.add(call, None, a_change(call))
-        await store.add_line(call.id, a_line(0, status), NOON)
+        await store.add_turn(call.id, a_line(0, status), NOON)
     live = await store.live()
     assert [call.status for call in live] == [Status.RINGING, Status.ANSWERED, Status.INITIATED]
     assert [call.ai and call.ai.transcript[0].text for call in live] == ["ringing", "answered", "initiated"]
@@ -224,7 +224,7 @@ async def test_transcript_comes_in_order_of_ordinals_and_outlives_a_save(store: 
     call = an_ai_call()
     await store.add(call, None, a_change(call))
     for line in (a_line(2, "c"), a_line(0, "a"), a_line(1, "b", truncated=True)):
-        await store.add_line(call.id, line, NOON)
+        await store.add_turn(call.id, line, NOON)
     await store.save(call, a_change(call, "voice.answered"))
     got = await store.get(call.id)
     assert got is not None
@@ -235,7 +235,7 @@ async def test_transcript_comes_in_order_of_ordinals_and_outlives_a_save(store: 
 async def test_line_of_the_same_ordinal_replaces_the_first_even_at_the_same_moment(store: AnyStore) -> None:
     call = an_ai_call()
     await store.add(call, None, a_change(call))
-    await asyncio.gather(*(store.add_line(call.id, a_line(0, text), NOON) for text in ("one", "two", "three")))
+    await asyncio.gather(*(store.add_turn(call.id, a_line(0, text), NOON) for text in ("one", "two", "three")))
     got = await store.get(call.id)
     assert got is not None
     assert got.ai is not None
@@ -245,7 +245,7 @@ async def test_line_of_the_same_ordinal_replaces_the_first_even_at_the_same_mome
 async def test_half_a_surrogate_pair_in_a_transcript_is_no_error(store: AnyStore) -> None:
     call = an_ai_call()
     await store.add(call, None, a_change(call))
-    await store.add_line(call.id, a_line(0, "pizza \ud83c"), NOON)
+    await store.add_turn(call.id, a_line(0, "pizza \ud83c"), NOON)
     got = await store.get(call.id)
     assert got is not None
     assert got.ai is not None
@@ -384,7 +384,7 @@ async def test_erased_conversation_is_gone_and_the_call_stays(store: AnyStore) -
     call, other = an_ai_call(), an_ai_call()
     for each in (call, other):
         await store.add(each, None, a_change(each))
-        await store.add_line(each.id, a_line(0, "secret words"), NOON)
+        await store.add_turn(each.id, a_line(0, "secret words"), NOON)
     await store.erase_conversation(call.id)
     erased, kept = await store.get(call.id), await store.get(other.id)
     assert erased is not None and erased.ai is not None and erased.request.agent is not None
@@ -413,7 +413,7 @@ async def test_deleted_words_are_in_no_file_of_the_database(tmp_path: Path) -> N
     store = await open_store(f"sqlite:///{tmp_path}/calls.db")
     call = an_ai_call()
     await store.add(call, None, a_change(call))
-    await store.add_line(call.id, a_line(0, "unforgettable"), NOON)
+    await store.add_turn(call.id, a_line(0, "unforgettable"), NOON)
     await store.erase_conversation(call.id)
     await store.aclose()
     assert holding(b"office", tmp_path) == ["calls.db"]

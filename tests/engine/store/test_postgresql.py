@@ -34,7 +34,7 @@ async def test_every_statement_can_be_written_for_postgresql(tmp_path: Path, wri
     call, key = an_ai_call(), a_key()
     await store.add(call, a_claim(), a_change(call))
     await store.save(call, a_change(call))
-    await store.add_line(call.id, a_line(0), NOON)
+    await store.add_turn(call.id, a_line(0), NOON)
     await store.add_key(key)
     await store.touch_key(key.id, NOON)
     await store.revoke_key(key.id, NOON)
