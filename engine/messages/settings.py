@@ -50,12 +50,12 @@ class WorkerSettings:
 class CarrierSettings:
     """A sandbox carrier's.
 
-    ``hello`` and ``lines``: the PCM its callees say, by sample rate. ``recordings``: where to leave WAVs, or None.
+    ``hello`` and ``sayings``: the PCM its callees say, by sample rate. ``recordings``: where to leave WAVs, or None.
     """
 
     log: LogSettings
     hello: Mapping[int, bytes] = field(repr=False)
-    lines: Mapping[int, tuple[bytes, ...]] = field(repr=False)
+    sayings: Mapping[int, tuple[bytes, ...]] = field(repr=False)
     recordings: Path | None = None
 
 

@@ -13,16 +13,16 @@ _HELLO_AFTER_MS = 2000
 
 
 class Callee:
-    """One answered call, at ``rate_hz``, from the answer on. ``hello`` and ``lines`` are s16le PCM at that rate.
+    """One answered call, at ``rate_hz``, from the answer on. ``hello`` and ``sayings`` are s16le PCM at that rate.
 
     Feed it each 20 ms frame that was heard and play the frame it returns; nothing here waits. After the last line it
     only listens.
     """
 
-    def __init__(self, rate_hz: int, lines: Iterable[bytes], *, hello: bytes = b"") -> None:
+    def __init__(self, rate_hz: int, sayings: Iterable[bytes], *, hello: bytes = b"") -> None:
         self._frame_bytes = rate_hz * FRAME_MS // 1000 * 2
         self._silence = bytes(self._frame_bytes)
-        self._lines = deque(lines)
+        self._sayings = deque(sayings)
         self._hello = hello
         self._ears = VoiceActivity(rate_hz)
         self._saying = b""
@@ -45,8 +45,8 @@ class Callee:
         if self._ears.speech and self._ears.silent_ms >= _TURN_SILENCE_MS:
             self._ears.forget()
             self._hello = b""
-            if self._lines:
-                self._say(self._lines.popleft())
+            if self._sayings:
+                self._say(self._sayings.popleft())
         elif self._hello and not self._ears.speech and self._ears.silent_ms >= _HELLO_AFTER_MS:
             self._say(self._hello)
             self._hello = b""

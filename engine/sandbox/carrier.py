@@ -82,7 +82,7 @@ class SimulatedCallee:
         assert self._stream is not None
         self._rate_hz = self._stream.rate_hz
         settings, rate_hz = self._settings, self._rate_hz
-        self._callee = Callee(rate_hz, settings.lines[rate_hz], hello=settings.hello[rate_hz])
+        self._callee = Callee(rate_hz, settings.sayings[rate_hz], hello=settings.hello[rate_hz])
         if self._behaviour.hangup_after_s is not None:
             self._after(self._behaviour.hangup_after_s, self._hang_up)
         for position, key in enumerate(self._behaviour.keys):

@@ -160,7 +160,7 @@ class Sandbox:
             return CarrierSettings(
                 log=self._log,
                 hello={rate_hz: say(APPOINTMENT.hello, rate_hz) for rate_hz in _RATES_HZ},
-                lines={rate_hz: tuple(say(text, rate_hz) for text in APPOINTMENT.callee) for rate_hz in _RATES_HZ},
+                sayings={rate_hz: tuple(say(text, rate_hz) for text in APPOINTMENT.callee) for rate_hz in _RATES_HZ},
                 recordings=self._recordings,
             )
 

@@ -46,15 +46,15 @@ _ERASED = {"system_prompt": "", "tools": []}
 _LIVE = [status.value for status in Status if not status.final]
 
 # The statements of every call are made once: to make one and find its compiled form takes longer than to run it.
-_calls, _changes, _lines = schema.calls.c, schema.changes.c, schema.lines.c
+_calls, _changes, _turns = schema.calls.c, schema.changes.c, schema.turns.c
 _INSERT_CALL = insert(schema.calls)
 _UPDATE_CALL = update(schema.calls).where(_calls.id == bindparam("call"))
 _INSERT_CHANGE = insert(schema.changes)
 _SAME_TIME = select(_changes.kind, _changes.at).where(
     _changes.call_id == bindparam("call"), _changes.at.in_(bindparam("times", expanding=True))
 )
-_INSERT_LINE = insert(schema.lines)
-_DELETE_LINE = delete(schema.lines).where(_lines.call_id == bindparam("call"), _lines.ordinal == bindparam("place"))
+_INSERT_TURN = insert(schema.turns)
+_DELETE_TURN = delete(schema.turns).where(_turns.call_id == bindparam("call"), _turns.ordinal == bindparam("place"))
 
 
 def insert_call(conn: Connection, call: CallRecord, changes: Iterable[CallChange]) -> None:
@@ -80,7 +80,7 @@ def update_call(conn: Connection, call: CallRecord, changes: Sequence[CallChange
 
 def put_turn(conn: Connection, call_id: CallId, turn: TranscriptTurn, at: datetime) -> None:
     """Write a transcript line in place of the one with its ordinal."""
-    conn.execute(_DELETE_LINE, {"call": call_id, "place": turn.ordinal})
+    conn.execute(_DELETE_TURN, {"call": call_id, "place": turn.ordinal})
     row = {
         "call_id": call_id,
         "ordinal": turn.ordinal,
@@ -90,7 +90,7 @@ def put_turn(conn: Connection, call_id: CallId, turn: TranscriptTurn, at: dateti
         "truncated": turn.truncated,
         "at": at,
     }
-    conn.execute(_INSERT_LINE, row)
+    conn.execute(_INSERT_TURN, row)
 
 
 def read_call(conn: Connection, call_id: CallId) -> CallRecord | None:
@@ -146,14 +146,14 @@ def erase_conversation(conn: Connection, call_id: CallId) -> None:
     if agent is not None:
         blank = {**agent, **_ERASED}
         conn.execute(update(schema.calls).where(schema.calls.c.id == call_id).values(agent=blank))
-    conn.execute(delete(schema.lines).where(schema.lines.c.call_id == call_id))
+    conn.execute(delete(schema.turns).where(schema.turns.c.call_id == call_id))
 
 
 def read_conversations(conn: Connection, before: datetime, limit: int) -> Sequence[CallId]:
     """Some of the calls that ended before then and whose conversation is still kept."""
-    calls, lines = schema.calls, schema.lines
+    calls, turns = schema.calls, schema.turns
     told = calls.c.agent["system_prompt"].as_string() != _ERASED["system_prompt"]
-    kept = or_(told, select(lines.c.call_id).where(lines.c.call_id == calls.c.id).exists())
+    kept = or_(told, select(turns.c.call_id).where(turns.c.call_id == calls.c.id).exists())
     query = select(calls.c.id).where(calls.c.ended_at < before, kept).limit(limit)
     return [CallId(call_id) for call_id in conn.execute(query).scalars()]
 
@@ -173,12 +173,12 @@ def _append(conn: Connection, change: CallChange) -> None:
 
 
 def _read(conn: Connection, which: ColumnElement[bool]) -> list[CallRecord]:
-    calls, lines = schema.calls, schema.lines
+    calls, turns = schema.calls, schema.turns
     rows = conn.execute(select(calls).where(which).order_by(calls.c.created_at, calls.c.id)).mappings().all()
     if not any(row["ai_status"] for row in rows):
         return [_call(row, ()) for row in rows]
     spoken: dict[str, list[TranscriptTurn]] = defaultdict(list)
-    of_calls = select(lines).join(calls).where(which).order_by(lines.c.ordinal)
+    of_calls = select(turns).join(calls).where(which).order_by(turns.c.ordinal)
     for row in conn.execute(of_calls).mappings():
         spoken[row["call_id"]].append(_line(row))
     return [_call(row, tuple(spoken[row["id"]])) for row in rows]

@@ -42,7 +42,7 @@ class MemoryStore:
         self._deliveries: dict[str, Delivery] = {}
         self._calls: dict[CallId, CallRecord] = {}
         self._changes: dict[CallId, list[CallChange]] = {}
-        self._lines: dict[CallId, dict[int, TranscriptTurn]] = {}
+        self._turns: dict[CallId, dict[int, TranscriptTurn]] = {}
         self._claims: dict[tuple[str, str], tuple[IdempotencyClaim, CallId, datetime]] = {}
         self._keys: dict[str, ApiKey] = {}
         self.writable = True
@@ -57,7 +57,7 @@ class MemoryStore:
             raise EngineError("There is a call with this id.")
         if claim is not None:
             self._claims[claim.api_key_id, claim.key] = (claim, call.id, self._now())
-        self._calls[call.id], self._changes[call.id], self._lines[call.id] = call, list(changes), {}
+        self._calls[call.id], self._changes[call.id], self._turns[call.id] = call, list(changes), {}
         self._queue(call, changes)
         return call
 
@@ -71,13 +71,13 @@ class MemoryStore:
 
     async def add_turn(self, call_id: CallId, turn: TranscriptTurn, at: datetime) -> None:
         self._must_exist(call_id)
-        self._lines[call_id][turn.ordinal] = turn
+        self._turns[call_id][turn.ordinal] = turn
 
     async def get(self, call_id: CallId) -> CallRecord | None:
         call = self._calls.get(call_id)
         if call is None or call.ai is None:
             return call
-        transcript = tuple(turn for _, turn in sorted(self._lines[call_id].items()))
+        transcript = tuple(turn for _, turn in sorted(self._turns[call_id].items()))
         return replace(call, ai=replace(call.ai, transcript=transcript))
 
     async def claimed(self, claim: IdempotencyClaim) -> CallRecord | None:
@@ -113,7 +113,7 @@ class MemoryStore:
         if call.request.agent is not None:
             agent = replace(call.request.agent, system_prompt="", tools=())
             self._calls[call_id] = replace(call, request=replace(call.request, agent=agent))
-        self._lines[call_id] = {}
+        self._turns[call_id] = {}
         for each in list(self._deliveries.values()):
             if each.call_id == call_id and each.status is DeliveryStatus.PENDING:
                 self._deliveries[each.id] = replace(each, body=without_words(each.body))
@@ -123,7 +123,7 @@ class MemoryStore:
             call.id
             for call in self._calls.values()
             if call.ended_at is not None and call.ended_at < before
-            if self._lines[call.id] or (call.request.agent is not None and call.request.agent.system_prompt)
+            if self._turns[call.id] or (call.request.agent is not None and call.request.agent.system_prompt)
         ]
         for call_id in old[:limit]:
             await self.erase_conversation(call_id)

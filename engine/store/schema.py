@@ -106,7 +106,7 @@ changes = Table(
     comment="what happened to each call: rows are appended, never updated",
 )
 
-lines = Table(
+turns = Table(
     "transcript_lines",
     metadata,
     _call_id(primary_key=True),

@@ -1,6 +1,6 @@
 """One joined call, without I/O: feed it what the client sends and the time, send the client what it gives.
 
-The agent is a script: it says its lines in turn, each after the user has spoken and fallen silent. After every
+The agent is a script: it says its sayings in turn, each after the user has spoken and fallen silent. After every
 ``receive_…`` and, at least every 20 ms, after ``poll``, the owner must send what ``wire.take`` returns.
 """
 
@@ -19,7 +19,7 @@ from engine.sandbox.ultravox.faults import ClientFaults
 from engine.sandbox.ultravox.knobs import CallKnobs
 from engine.sandbox.ultravox.mischief import perform
 from engine.sandbox.ultravox.requests import CallSettings
-from engine.sandbox.ultravox.script import Line, Script
+from engine.sandbox.ultravox.script import Saying, Script
 from engine.sandbox.ultravox.tool_calls import ToolCalls
 from engine.sandbox.ultravox.transcript import Transcript
 from engine.sandbox.ultravox.utterance import EndReason, Utterance
@@ -85,13 +85,13 @@ class Conversation:
     # What a test may ask for.
 
     def say(self, text: str, *, uninterruptible: bool = False, ends_call: EndReason | None = None) -> None:
-        """Say ``text`` when the lines before it are said."""
+        """Say ``text`` when the sayings before it are said."""
         utterance = self._utterance(text)
         utterance.uninterruptible, utterance.ends_call = uninterruptible, ends_call
         self.speech.say(utterance)
 
     def say_pcm(self, pcm: bytes, text: str = "") -> None:
-        """Play s16le at the output rate, when the lines before it are said; transcribed where ``text`` is given."""
+        """Play s16le at the output rate, when the sayings before it are said; transcribed where ``text`` is given."""
         self.speech.say(Utterance(text, pcm, self.settings.output_hz))
 
     def clear(self) -> None:
@@ -183,10 +183,10 @@ class Conversation:
 
     def _open(self, at: float) -> None:
         """The agent's first words: what the request says, or the script's opening."""
-        first, line = self.settings.first, self._script.next_line()
-        opening = Line(text=first.text, last=False) if first.text else line
+        first, saying = self.settings.first, self._script.next_saying()
+        opening = Saying(text=first.text, last=False) if first.text else saying
         if opening is not None:
-            self._say_line(opening, at, uninterruptible=first.uninterruptible)
+            self._say(opening, at, uninterruptible=first.uninterruptible)
 
     def _speak(self) -> None:
         spoken = self.speech.poll(self.now)
@@ -204,17 +204,17 @@ class Conversation:
         if not self.reply_owed or not self.speech.idle or self.tools.awaited(self.now):
             return
         self.reply_owed = False
-        line = self._script.next_line()
-        if line is not None:
+        saying = self._script.next_saying()
+        if saying is not None:
             self.speech.enter("thinking")
-            self._say_line(line, self.now + self.knobs.thinking_s)
+            self._say(saying, self.now + self.knobs.thinking_s)
 
-    def _say_line(self, line: Line, at: float, *, uninterruptible: bool = False) -> None:
-        utterance = self._utterance(line.text)
+    def _say(self, saying: Saying, at: float, *, uninterruptible: bool = False) -> None:
+        utterance = self._utterance(saying.text)
         utterance.uninterruptible = uninterruptible
         # Like the real model, the agent can hang up only by a tool of that name, called after the speech.
         hang_up = next((tool for tool in self.settings.tools if tool.name == "hangUp"), None)
-        if line.last and hang_up is not None:
+        if saying.last and hang_up is not None:
             utterance.uninterruptible = True
             if hang_up.kind == "client":
                 utterance.calls_tool = hang_up.name

@@ -1,4 +1,4 @@
-"""Which line comes next: a dialogue being gone through from the agent's side."""
+"""Which saying comes next: a dialogue being gone through from the agent's side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNKNOWN_WORDS = "Sorry?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Saying:
     """``last``: the agent wants to hang up after it."""
 
     text: str
@@ -19,7 +19,7 @@ class Line:
 
 
 class Script:
-    """Hands out the agent's lines once each; there is no recognizer, so it also tells what the user is taken to say."""
+    """Hands out the agent's sayings once each; there is no recognizer, so it also tells what the user is taken to say."""
 
     def __init__(self, dialogue: Dialogue) -> None:
         self._agent = deque(dialogue.agent)
@@ -27,13 +27,13 @@ class Script:
         self._hello = dialogue.hello
         self._opened = False
 
-    def next_line(self) -> Line | None:
-        """The agent's next line; None when all are said."""
+    def next_saying(self) -> Saying | None:
+        """The agent's next saying; None when all are said."""
         self._opened = True
         if not self._agent:
             return None
         text = self._agent.popleft()
-        return Line(text=text, last=not self._agent)
+        return Saying(text=text, last=not self._agent)
 
     def heard(self) -> str:
         """The words of a user turn that was heard now."""
