@@ -13,14 +13,14 @@ from engine import numbering
 from engine.calls.call import CallLimits
 from engine.config.settings import Config, RetentionConfig, WebhooksConfig
 from engine.engine import Engine
-from engine.environments.live import LiveRealm
+from engine.environments.live import LiveBackend
 from engine.guard.guard import Guard
 from engine.log import LogSettings
 from engine.ports import ShowCall
 from engine.processes.supervisor import Supervisor
 from engine.records import Environment
 from engine.retention import keep_for
-from engine.sandbox.realm import Sandbox
+from engine.sandbox.backend import SandboxBackend
 from engine.store import Store, only_the_id, open_store
 from engine.ultravox_service import UltravoxAgents
 from engine.watchdog import watch_over
@@ -58,8 +58,8 @@ async def running_engine(
         webhooks = await closing.enter_async_context(_delivering(config.webhooks, store))
         supervisor = Supervisor(lines_per_worker=config.sip.worker_lines)
         closing.push_async_callback(supervisor.close)
-        engine: Engine  # the realms' events go to it, and it is built from the realms
-        sandbox = Sandbox(
+        engine: Engine  # the backends' events go to it, and it is built from them
+        sandbox = SandboxBackend(
             supervisor,
             log=log,
             max_calls=config.sip.max_calls,
@@ -67,7 +67,7 @@ async def running_engine(
             on_event=lambda event: engine.tell(event),
             on_lost=lambda call_id: engine.lost(call_id),
         )
-        live = LiveRealm(
+        live = LiveBackend(
             supervisor,
             config=config,
             agents=_agents(config),
@@ -75,9 +75,9 @@ async def running_engine(
             on_event=lambda event: engine.tell(event),
             on_lost=lambda call_id: engine.lost(call_id),
         )
-        realms = {Environment.LIVE: live.realm(), Environment.TEST: sandbox.realm()}
+        backends = {Environment.LIVE: live.backend(), Environment.TEST: sandbox.backend()}
         guard = Guard(config.guard)
-        engine = Engine(realms=realms, store=store, keys=store, webhooks=webhooks, limits=limits, guard=guard)
+        engine = Engine(backends=backends, store=store, keys=store, webhooks=webhooks, limits=limits, guard=guard)
         await engine.recover()
         if config.trunks:
             await asyncio.to_thread(numbering.load)

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from engine.calls.call import Call, CallLimits
 from engine.calls.ledger import first_kinds
 from engine.calls.recovery import Recovery
-from engine.environments.backend import Realm
+from engine.environments.backend import Backend
 from engine.errors import CallIsLive, NoCapacity, ShuttingDown, StoreUnavailable, TrunkUnavailable, UnknownCall
 from engine.guard.guard import Clearance, Guard
 from engine.keys.registry import KeyRegistry
@@ -56,7 +56,7 @@ class Engine:
     def __init__(
         self,
         *,
-        realms: Mapping[Environment, Realm],
+        backends: Mapping[Environment, Backend],
         store: CallStore,
         keys: KeyStore,
         webhooks: WebhookRegistry,
@@ -65,7 +65,7 @@ class Engine:
     ) -> None:
         self.webhooks = webhooks
         self.keys = KeyRegistry(keys)
-        self._realms = realms
+        self._backends = backends
         self._store = store
         self._keys = keys
         self._limits = limits
@@ -77,7 +77,7 @@ class Engine:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._watchers: dict[CallId, set[asyncio.Queue[CallRecord]]] = {}
-        self._metrics = {environment: Metrics(partial(self._standing, environment)) for environment in realms}
+        self._metrics = {environment: Metrics(partial(self._standing, environment)) for environment in backends}
         self._draining = self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -105,8 +105,8 @@ class Engine:
         for call in self._calls.values():
             call.end(ENGINE_SHUTDOWN)
         await self._until_quiet(_END_S)
-        for realm in self._realms.values():
-            await realm.close()
+        for backend in self._backends.values():
+            await backend.close()
 
     # -- what the API asks ---------------------------------------------------------------------------------------------
 
@@ -137,17 +137,17 @@ class Engine:
         self, request: CallRequest, environment: Environment, claim: IdempotencyClaim | None, api_key_id: str
     ) -> CallRecord:
         """Place the call on a line of its own, which is held until its end."""
-        realm = self._realms[environment]
+        backend = self._backends[environment]
         if self._draining:
             raise ShuttingDown("The engine is shutting down and takes no more calls.", retry_after_s=_RETRY_AFTER_S)
-        if self._reserved[environment] >= realm.pool.max_calls:
+        if self._reserved[environment] >= backend.pool.max_calls:
             raise NoCapacity(
-                f"All {realm.pool.max_calls} lines (sip.max_calls) are in use.", retry_after_s=_RETRY_AFTER_S
+                f"All {backend.pool.max_calls} lines (sip.max_calls) are in use.", retry_after_s=_RETRY_AFTER_S
             )
         self._reserved[environment] += 1
         self._quiet.clear()
         try:
-            record = await self._accept(request, environment, realm, claim, api_key_id)
+            record = await self._accept(request, environment, backend, claim, api_key_id)
         except BaseException:
             self._release(environment)
             raise
@@ -210,17 +210,17 @@ class Engine:
 
     def trunks(self, environment: Environment) -> Sequence[TrunkState]:
         """Each trunk as it stands."""
-        realm = self._realms[environment]
+        backend = self._backends[environment]
         return [
-            TrunkState(trunk=realm.trunks.get(name), health=health, calls=realm.lines.calls(name))
-            for name, health in realm.trunks.health().items()
+            TrunkState(trunk=backend.trunks.get(name), health=health, calls=backend.lines.calls(name))
+            for name, health in backend.trunks.health().items()
         ]
 
     def readiness(self) -> Readiness:
         """Whether a new call would be taken: a trunk is up and a line is free, live when trunks are configured."""
-        environment = Environment.LIVE if self._realms[Environment.LIVE].trunks.health() else Environment.TEST
+        environment = Environment.LIVE if self._backends[Environment.LIVE].trunks.health() else Environment.TEST
         return judge(
-            self._realms[environment],
+            self._backends[environment],
             used=self._reserved[environment],
             refusals=self._guard.refusals,
             writable=self._store.writable,
@@ -232,16 +232,16 @@ class Engine:
         return self._metrics[environment].exposition()
 
     def _standing(self, environment: Environment) -> Standing:
-        realm = self._realms[environment]
+        backend = self._backends[environment]
         return Standing(
             lines=self._reserved[environment],
-            lines_limit=realm.pool.max_calls,
-            tick_late_s=max((beat.late_max_ms for beat in realm.pool.heartbeats.values()), default=0.0) / 1000,
-            trunks={name: health.up for name, health in realm.trunks.health().items()},
+            lines_limit=backend.pool.max_calls,
+            tick_late_s=max((beat.late_max_ms for beat in backend.pool.heartbeats.values()), default=0.0) / 1000,
+            trunks={name: health.up for name, health in backend.trunks.health().items()},
             refusals=self._guard.refusals if environment is Environment.LIVE else {},
         )
 
-    # -- the realms' events --------------------------------------------------------------------------------------------
+    # -- the backends' events ------------------------------------------------------------------------------------------
 
     def tell(self, event: CallEvent) -> None:
         """An event of a worker for one of the calls; one for a call whose record is final already is dropped."""
@@ -258,10 +258,12 @@ class Engine:
 
         To be called once a second.
         """
-        for realm in self._realms.values():
-            realm.pool.sweep()
+        for backend in self._backends.values():
+            backend.pool.sweep()
         for call in self._calls.values():
-            if call.attempt_id is not None and not self._realms[call.record.environment].pool.carries(call.attempt_id):
+            if call.attempt_id is not None and not self._backends[call.record.environment].pool.carries(
+                call.attempt_id
+            ):
                 call.lost(call.attempt_id)  # unless its end is known already and waits to be taken in
             call.check()
         if self._recovery.doubtful:
@@ -286,18 +288,18 @@ class Engine:
         self,
         request: CallRequest,
         environment: Environment,
-        realm: Realm,
+        backend: Backend,
         claim: IdempotencyClaim | None,
         api_key_id: str,
     ) -> CallRecord:
-        await realm.start()
-        route = realm.trunks.route(request.from_number)
-        trunk = realm.trunks.get(route[0])
-        if request.agent is not None and realm.agents is None:
+        await backend.start()
+        route = backend.trunks.route(request.from_number)
+        trunk = backend.trunks.get(route[0])
+        if request.agent is not None and backend.agents is None:
             raise TrunkUnavailable(
                 "AI calls need ultravox.api_key in trunkline.toml; plain calls work without it.", retry_after_s=60
             )
-        realm.lines.check_wait(route, self._limits.queue_timeout_s, new_session=request.agent is not None)
+        backend.lines.check_wait(route, self._limits.queue_timeout_s, new_session=request.agent is not None)
         now = datetime.now(UTC)
         record = CallRecord(
             id=CallId(str(uuid.uuid4())),
@@ -318,16 +320,16 @@ class Engine:
             self._recovery.doubt(record.id)
             raise
         if stored.id == record.id:
-            self._run(record, route, realm)
+            self._run(record, route, backend)
         return stored
 
-    def _run(self, record: CallRecord, route: tuple[str, ...], realm: Realm) -> None:
+    def _run(self, record: CallRecord, route: tuple[str, ...], backend: Backend) -> None:
         call = Call(
             record,
             route,
-            lines=realm.lines,
-            trunks=realm.trunks,
-            agents=realm.agents,
+            lines=backend.lines,
+            trunks=backend.trunks,
+            agents=backend.agents,
             store=self._store,
             limits=self._limits,
             publish=self._publish,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.environments.backend import Realm
+from engine.environments.backend import Backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,9 +17,9 @@ class Readiness:
     checks: Mapping[str, str]
 
 
-def judge(realm: Realm, *, used: int, refusals: Counter[str], writable: bool, draining: bool) -> Readiness:
+def judge(backend: Backend, *, used: int, refusals: Counter[str], writable: bool, draining: bool) -> Readiness:
     """Judge one environment. ``used``: its lines that are taken; ``refusals``: calls turned away, by rule."""
-    pool, health = realm.pool, realm.trunks.health()
+    pool, health = backend.pool, backend.trunks.health()
     checks = {f"trunk {name}": str(state) for name, state in health.items()}
     checks["lines"] = f"{used} of {pool.max_calls} in use" + ("" if pool.ready else ", none warm")
     if beats := pool.heartbeats.values():

@@ -12,7 +12,7 @@ from engine.trunks.trunks import Trunks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Realm:
+class Backend:
     """Everything that belongs to one ``Environment``. ``start`` has it ready for calls; called before the first one."""
 
     pool: WorkerPool

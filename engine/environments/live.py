@@ -14,7 +14,7 @@ from engine.calls.dial_queue import Admission
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS, Config
 from engine.config.trunk import TrunkConfig
-from engine.environments.backend import Realm
+from engine.environments.backend import Backend
 from engine.environments.name_resolution import nameservers, static_hosts
 from engine.log import LogSettings
 from engine.messages.commands import Srtp, TlsSettings, TrunkAccount
@@ -36,7 +36,7 @@ other. With 100 calls at 8 kHz, RTP spacing error p99 at the far end, in three r
 2.4-4.5 ms, at the same cost; 16, at 16 kHz, 3.4 ms, a twentieth cheaper."""
 
 
-class LiveRealm:
+class LiveBackend:
     """Starts the registrar and the workers; gives each worker's slot its SIP port and its share of the RTP ports."""
 
     def __init__(
@@ -83,9 +83,9 @@ class LiveRealm:
         if agents is not None:
             agents.on_busy(self._lines.hold_sessions)
 
-    def realm(self) -> Realm:
-        """The live environment's realm."""
-        return Realm(
+    def backend(self) -> Backend:
+        """The live environment's backend."""
+        return Backend(
             pool=self._pool,
             lines=self._lines,
             trunks=self._trunks,

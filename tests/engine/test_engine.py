@@ -15,7 +15,7 @@ from engine.calls.dial_queue import Admission
 from engine.calls.pacer import Pacer
 from engine.config.guard import GuardConfig
 from engine.engine import Engine
-from engine.environments.backend import Realm
+from engine.environments.backend import Backend
 from engine.errors import (
     CallIsLive,
     CapReached,
@@ -103,14 +103,14 @@ class Rig:
         self.agents = agents
         self.store = store or MemoryStore()
         self.pools = {environment: FakePool(max_calls) for environment in Environment}
-        realms: Mapping[Environment, Realm] = {
-            environment: self.realm(cast(WorkerPool, pool), ConfiguredTrunks(trunks))
+        backends: Mapping[Environment, Backend] = {
+            environment: self.backend(cast(WorkerPool, pool), ConfiguredTrunks(trunks))
             for environment, pool in self.pools.items()
         }
         limits = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
         webhooks = WebhookRegistry(self.store, allow_private=False)
         self.engine = Engine(
-            realms=realms,
+            backends=backends,
             store=self.store,
             keys=self.store,
             webhooks=webhooks,
@@ -120,9 +120,11 @@ class Rig:
         for pool in self.pools.values():
             pool.engine = self.engine
 
-    def realm(self, pool: WorkerPool, trunks: ConfiguredTrunks) -> Realm:
+    def backend(self, pool: WorkerPool, trunks: ConfiguredTrunks) -> Backend:
         lines = Admission(pool, trunks, Pacer(trunks.caps()))
-        return Realm(pool=pool, lines=lines, trunks=trunks, agents=self.agents, start=self.nothing, close=self.nothing)
+        return Backend(
+            pool=pool, lines=lines, trunks=trunks, agents=self.agents, start=self.nothing, close=self.nothing
+        )
 
     @staticmethod
     async def nothing() -> None: ...

@@ -32,7 +32,7 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def pool_of(rig: AiRig) -> WorkerPool:
-    return rig.engine._realms[Environment.LIVE].pool
+    return rig.engine._backends[Environment.LIVE].pool
 
 
 def cpu_s(pids: Iterable[int]) -> float:

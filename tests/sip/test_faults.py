@@ -16,7 +16,7 @@ from typing import cast
 
 import pytest
 
-from engine.environments.live import LiveRealm
+from engine.environments.live import LiveBackend
 from engine.outcome import Cause
 from engine.records import CallRecord, Environment, Status, attempt_id_of
 from tests.sip.ai_rig import ai_rig
@@ -33,7 +33,7 @@ ANSWERS = "uas-answers-and-echoes-rtp"
 
 
 def worker_pid(line: Trunkline, call: CallRecord) -> int:
-    child = line.engine._realms[Environment.LIVE].pool._by_call[attempt_id_of(call.id, 1)].child
+    child = line.engine._backends[Environment.LIVE].pool._by_call[attempt_id_of(call.id, 1)].child
     assert child is not None
     return child.pid
 
@@ -98,12 +98,12 @@ async def test_torture_messages_leave_the_registrar_registered(tmp_path: Path) -
         SippUas("registrar-200") as registrar,
         trunkline(tmp_path, registrar.uri, registrar=registrar.uri) as line,
     ):
-        realm = cast(LiveRealm, line.engine._realms[Environment.LIVE].start.__self__)  # type: ignore[attr-defined]
-        before = realm._registrar._child
+        backend = cast(LiveBackend, line.engine._backends[Environment.LIVE].start.__self__)  # type: ignore[attr-defined]
+        before = backend._registrar._child
         await torture(line.config.sip.port)
         await asyncio.sleep(0.2)
         assert before is not None
-        assert realm._registrar._child is before
+        assert backend._registrar._child is before
         assert line.engine.readiness().ready
 
 

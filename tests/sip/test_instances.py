@@ -27,7 +27,7 @@ async def test_calls_of_one_worker_beyond_what_one_pjsip_holds_hear_their_own_fa
     async with callee, ai_rig(callee.uri, max_calls=50) as rig:
         calls = [await rig.place() for _ in range(CALLS)]
         conversations = [await rig.talking(call) for call in calls]
-        pool = rig.engine._realms[Environment.LIVE].pool
+        pool = rig.engine._backends[Environment.LIVE].pool
         await wait_until(lambda: any(len(beat.calls) > 4 for beat in pool.heartbeats.values()), "a worker of many")
         tones_hz = [407 + 110 * place for place in range(CALLS)]
         for conversation, tone_hz in zip(conversations, tones_hz, strict=True):

@@ -19,7 +19,7 @@ class Saying:
 
 
 class Script:
-    """Hands out the agent's sayings once each; there is no recognizer, so it also tells what the user is taken to say."""
+    """Hands out the agent's sayings once each; with no recognizer, it also decides what the user is taken to say."""
 
     def __init__(self, dialogue: Dialogue) -> None:
         self._agent = deque(dialogue.agent)

@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.calls.dial_queue import Admission
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS
-from engine.environments.backend import Realm
+from engine.environments.backend import Backend
 from engine.errors import EngineError, TrunkUnavailable
 from engine.log import LogSettings
 from engine.messages.commands import Stop, TrunkAccount
@@ -74,7 +74,7 @@ class SandboxTrunks:
         return {_TRUNK.name: self._health}
 
 
-class Sandbox:
+class SandboxBackend:
     """Starts the far ends when the first call of the test environment asks for them, and stops them at the end."""
 
     def __init__(
@@ -104,9 +104,9 @@ class Sandbox:
         )
         self._lines = Admission(self._pool, self._trunks, Pacer({_TRUNK.name: Caps()}))
 
-    def realm(self) -> Realm:
-        """The test environment's realm."""
-        return Realm(
+    def backend(self) -> Backend:
+        """The test environment's backend."""
+        return Backend(
             pool=self._pool,
             lines=self._lines,
             trunks=self._trunks,
