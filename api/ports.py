@@ -87,7 +87,7 @@ class Engine(Keys, Protocol):
         api_key_id: str,
     ) -> CallRecord:
         """Accept a call; never waits for the far end. Raises ``NoCapacity``, ``TrunkUnavailable``, ``GuardRefused``,
-        ``CapReached``, ``IdempotencyConflict``. A claim made before answers with the call of that time, as it is
+        ``QuotaReached``, ``IdempotencyConflict``. A claim made before answers with the call of that time, as it is
         by now, whatever would be refused."""
         ...
 

@@ -121,12 +121,12 @@ class Engine:
         """Accept a call and have it dialled; returns its record, committed, without waiting for the far end.
 
         With a ``claim`` made before, the call of that time, whatever would be refused by now. Raises ``NoCapacity``,
-        ``TrunkUnavailable``, ``CallerNotAllowed``, ``GuardRefused``, ``CapReached``, ``IdempotencyConflict``.
+        ``TrunkUnavailable``, ``CallerNotAllowed``, ``GuardRefused``, ``QuotaReached``, ``IdempotencyConflict``.
         """
         async with self._turn(claim):
             if claim is not None and (earlier := await self._store.claimed(claim)) is not None:
                 return earlier
-            with self._admit(request, environment, api_key_id) as clearance:
+            with self._clear(request, environment, api_key_id) as clearance:
                 record = await self._reserve(request, environment, claim, api_key_id)
                 if record.id in self._calls:
                     clearance.keep(record.id)
@@ -212,7 +212,7 @@ class Engine:
         """Each trunk as it stands."""
         backend = self._backends[environment]
         return [
-            TrunkState(trunk=backend.trunks.get(name), health=health, calls=backend.lines.calls(name))
+            TrunkState(trunk=backend.trunks.get(name), health=health, calls=backend.dial_queue.calls(name))
             for name, health in backend.trunks.health().items()
         ]
 
@@ -277,12 +277,12 @@ class Engine:
             return contextlib.nullcontext()
         return self._claiming.setdefault((claim.api_key_id, claim.key), asyncio.Lock())
 
-    def _admit(self, request: CallRequest, environment: Environment, api_key_id: str) -> Clearance:
+    def _clear(self, request: CallRequest, environment: Environment, api_key_id: str) -> Clearance:
         """Ask the guard; nothing can be spent in the sandbox."""
         if environment is Environment.TEST:
             return Clearance([], {})
         limit_s = request.max_duration_s or self._limits.default_max_duration_s
-        return self._guard.admit(request, api_key_id, limit_s)
+        return self._guard.clear(request, api_key_id, limit_s)
 
     async def _accept(
         self,
@@ -299,7 +299,7 @@ class Engine:
             raise TrunkUnavailable(
                 "AI calls need ultravox.api_key in trunkline.toml; plain calls work without it.", retry_after_s=60
             )
-        backend.lines.check_wait(route, self._limits.queue_timeout_s, new_session=request.agent is not None)
+        backend.dial_queue.check_wait(route, self._limits.queue_timeout_s, new_session=request.agent is not None)
         now = datetime.now(UTC)
         record = CallRecord(
             id=CallId(str(uuid.uuid4())),
@@ -327,7 +327,7 @@ class Engine:
         call = Call(
             record,
             route,
-            lines=backend.lines,
+            queue=backend.dial_queue,
             trunks=backend.trunks,
             agents=backend.agents,
             store=self._store,

@@ -13,7 +13,7 @@
     │   ├── UnknownKey
     │   └── UnknownWebhook
     ├── CapacityError         try again later (HTTP 503 or 429, with Retry-After)
-    │   ├── CapReached
+    │   ├── QuotaReached
     │   ├── NoCapacity
     │   ├── ShuttingDown
     │   ├── StoreUnavailable  (an EngineError too)
@@ -114,7 +114,7 @@ class CapacityError(TrunklineError):
         self.retry_after_s = retry_after_s
 
 
-class CapReached(CapacityError):
+class QuotaReached(CapacityError):
     """The guard lets no more such calls out for now; ``rule`` is the setting."""
 
     def __init__(self, rule: str, message: str, *, retry_after_s: int) -> None:

@@ -74,8 +74,8 @@ def _guard(guard: GuardConfig) -> Iterator[str]:
     named = ", ".join(guard.countries).replace(ANYWHERE, "everywhere")
     yield f"calls go to {named or 'the country of the from number, which whoever calls chooses (guard.countries)'}"
     yield f"from {' '.join(guard.callers) or 'any number (guard.callers)'}"
-    caps = {name: value for name, value in guard.model_dump().items() if isinstance(value, int) and value}
-    yield ", ".join(f"{name} = {value}" for name, value in caps.items()) or "without caps"
+    quotas = {name: value for name, value in guard.model_dump().items() if isinstance(value, int) and value}
+    yield ", ".join(f"{name} = {value}" for name, value in quotas.items()) or "without quotas"
 
 
 def _rate(config: Config) -> str:

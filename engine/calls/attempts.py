@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from engine.calls.pacer import Admitted, Ticket
+from engine.calls.pacer import DialGrant, Ticket
 from engine.messages.commands import Command, Dial, HangUp
 from engine.outcome import Outcome, held_back
 from engine.records import Attempt, AttemptId, CallRecord, attempt_id_of
@@ -15,10 +15,10 @@ from engine.sip.causes import trunk_failed
 from engine.trunks.trunks import Trunks
 
 
-class Lines(Protocol):
+class AttemptQueue(Protocol):
     """Where a call's attempts get their trunk and line (``engine.calls.dial_queue``)."""
 
-    def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None: ...
+    def ask(self, ticket: Ticket, granted: Callable[[DialGrant], None]) -> None: ...
 
     def withdraw(self, attempt_id: AttemptId) -> str: ...
 
@@ -39,15 +39,15 @@ class Dialing:
         record: CallRecord,
         route: tuple[str, ...],
         *,
-        lines: Lines,
+        queue: AttemptQueue,
         trunks: Trunks,
-        admitted: Callable[[Admitted], None],
+        granted: Callable[[DialGrant], None],
     ) -> None:
         self._record = record
         self._route = route
-        self._lines = lines
+        self._queue = queue
         self._trunks = trunks
-        self._admitted = admitted
+        self._granted = granted
         self._waiting = True
         self.attempts: tuple[Attempt, ...] = ()
         self.attempt_id = attempt_id_of(record.id, 1)
@@ -67,19 +67,19 @@ class Dialing:
         return any(self._trunks.up(name) for name in self._route)
 
     def queue_up(self) -> None:
-        """Wait for the next attempt's turn; ``admitted`` is told once, unless the wait is ended before."""
+        """Wait for the next attempt's turn; ``granted`` is told once, unless the wait is ended before."""
         self._waiting = True
         self.attempt_id = attempt_id_of(self._record.id, len(self.attempts) + 1)
         new_session = self._record.request.agent is not None and not self.attempts
-        self._lines.ask(Ticket(attempt_id=self.attempt_id, route=self._route, new_session=new_session), self._admitted)
+        self._queue.ask(Ticket(attempt_id=self.attempt_id, route=self._route, new_session=new_session), self._granted)
 
-    def send_invite(self, admitted: Admitted) -> bool:
+    def send_invite(self, granted: DialGrant) -> bool:
         """Dial over the line that was given; False when its worker has died since, so that no INVITE was sent.
 
         Raises ``TrunkUnavailable``, and the line is given back.
         """
         request, ordinal = self._record.request, len(self.attempts) + 1
-        account = self._trunks.account(admitted.trunk, admitted.slot)
+        account = self._trunks.account(granted.trunk, granted.slot)
         self._waiting = False
         sip_call_id = self._record.sip_call_id + (f"-{ordinal}" if ordinal > 1 else "")
         dial = Dial(
@@ -92,17 +92,17 @@ class Dialing:
         )
         if not self.send(dial):
             return False
-        self._route = tuple(name for name in self._route if name != admitted.trunk)
-        self.attempts += (Attempt(trunk=admitted.trunk, sip_call_id=sip_call_id, started_at=datetime.now(UTC)),)
+        self._route = tuple(name for name in self._route if name != granted.trunk)
+        self.attempts += (Attempt(trunk=granted.trunk, sip_call_id=sip_call_id, started_at=datetime.now(UTC)),)
         return True
 
     def invite_sent(self, at_s: float) -> None:
         """The attempt's INVITE left, by the monotonic clock."""
-        self._lines.invite_sent(self.attempt_id, at_s)
+        self._queue.invite_sent(self.attempt_id, at_s)
 
     def send(self, command: Command) -> bool:
         """Give the current attempt's worker a command; False when there is none any more."""
-        return self._lines.send(self.attempt_id, command)
+        return self._queue.send(self.attempt_id, command)
 
     def fails_over(self, outcome: Outcome) -> bool:
         """Note how the attempt ended; True when another trunk is to be tried for it."""
@@ -116,14 +116,14 @@ class Dialing:
         """Leave the line, or the queue; what the far end still says concerns the worker alone."""
         if self._waiting:
             self._waiting = False
-            self._lines.withdraw(self.attempt_id)
+            self._queue.withdraw(self.attempt_id)
         else:
             self.send(HangUp(attempt_id=self.attempt_id, outcome=outcome))
 
     def give_up_waiting(self, waited_s: float) -> Outcome:
         """Leave the queue; the outcome names what held the attempt, or is the last attempt's."""
         self._waiting = False
-        held_by = self._lines.withdraw(self.attempt_id)
+        held_by = self._queue.withdraw(self.attempt_id)
         last = self.attempts[-1].outcome if self.attempts else None
         return last or held_back(held_by, waited_s)
 

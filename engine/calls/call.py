@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from engine.calls.agent import AgentSide
-from engine.calls.attempts import Dialing, Lines
+from engine.calls.attempts import AttemptQueue, Dialing
 from engine.calls.ledger import Ledger, final_kinds
-from engine.calls.pacer import Admitted
+from engine.calls.pacer import DialGrant
 from engine.calls.state import CallState, Trigger, next_state, status_of, trigger_of
 from engine.errors import TrunkUnavailable
 from engine.messages.commands import HangUp, JoinAgent
@@ -81,7 +81,7 @@ class _Lost:
     attempt_id: AttemptId
 
 
-_Input = CallEvent | Admitted | _AgentReady | _End | _Lost
+_Input = CallEvent | DialGrant | _AgentReady | _End | _Lost
 
 
 class Call:
@@ -96,7 +96,7 @@ class Call:
         record: CallRecord,
         route: tuple[str, ...],
         *,
-        lines: Lines,
+        queue: AttemptQueue,
         trunks: Trunks,
         agents: AgentService | None,
         store: CallStore,
@@ -109,7 +109,7 @@ class Call:
         self._ledger = Ledger(record, store=store, publish=publish)
         self._loop = asyncio.get_running_loop()
         self._inputs: asyncio.Queue[_Input] = asyncio.Queue()
-        self._dialing = Dialing(record, route, lines=lines, trunks=trunks, admitted=self._inputs.put_nowait)
+        self._dialing = Dialing(record, route, queue=queue, trunks=trunks, granted=self._inputs.put_nowait)
         self._agent: AgentSide | None = None
         if agents is not None and record.ai is not None:
             self._agent = AgentSide(
@@ -203,7 +203,7 @@ class Call:
 
     async def _take(self, happened: _Input) -> None:
         match happened:
-            case Admitted():
+            case DialGrant():
                 self._dial(happened)
             case _AgentReady():
                 await self._change("voice.ai.created", ai=self._ai.created(happened.ultravox_call_id))
@@ -278,10 +278,10 @@ class Call:
     async def _waited_too_long(self) -> None:
         self._outcome = self._dialing.give_up_waiting(self._limits.queue_timeout_s)
 
-    def _dial(self, admitted: Admitted) -> None:
-        trunk = self._trunks.get(admitted.trunk)
+    def _dial(self, granted: DialGrant) -> None:
+        trunk = self._trunks.get(granted.trunk)
         try:
-            if not self._dialing.send_invite(admitted):
+            if not self._dialing.send_invite(granted):
                 self._queue_up()  # nobody's phone has rung: another worker may dial
                 return
         except TrunkUnavailable as error:

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from engine.calls.pacer import Admitted, Pacer, Ticket
+from engine.calls.pacer import DialGrant, Pacer, Ticket
 from engine.errors import NoCapacity
 from engine.messages.commands import Command
 from engine.processes.pool import WorkerPool
@@ -16,26 +16,26 @@ from engine.trunks.trunks import Trunks
 _LONGEST_HOLD_S = 10.0
 
 
-class Admission:
+class DialQueue:
     """One environment's way to the lines. Each attempt that asks is let through once, or withdraws."""
 
     def __init__(self, pool: WorkerPool, trunks: Trunks, pacer: Pacer) -> None:
         self._pool = pool
         self._trunks = trunks
         self._pacer = pacer
-        self._admitted: dict[AttemptId, Callable[[Admitted], None]] = {}
+        self._granted: dict[AttemptId, Callable[[DialGrant], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         pool.watch(on_room=self.serve, on_free=pacer.over)
 
-    def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None:
-        """Wait; ``admitted`` is called once, perhaps before this returns. From then on the line is the attempt's."""
-        self._admitted[ticket.attempt_id] = admitted
+    def ask(self, ticket: Ticket, granted: Callable[[DialGrant], None]) -> None:
+        """Wait; ``granted`` is called once, perhaps before this returns. From then on the line is the attempt's."""
+        self._granted[ticket.attempt_id] = granted
         self._pacer.join(ticket)
         self.serve()
 
     def withdraw(self, attempt_id: AttemptId) -> str:
         """Wait no more; returns the settings that held the attempt. One let through already gives its line back."""
-        if self._admitted.pop(attempt_id, None) is None:
+        if self._granted.pop(attempt_id, None) is None:
             self._pool.give_back(attempt_id)
             return ""
         return self._pacer.leave(attempt_id)
@@ -70,8 +70,8 @@ class Admission:
     def serve(self) -> None:
         """Let through who may; to be called when a trunk or a line has become free."""
         loop = asyncio.get_running_loop()
-        for admitted in self._pacer.admit(loop.time(), self._trunks.up, self._pool.lease):
-            self._admitted.pop(admitted.attempt_id)(admitted)
+        for granted in self._pacer.grants(loop.time(), self._trunks.up, self._pool.lease):
+            self._granted.pop(granted.attempt_id)(granted)
         if self._timer is not None:
             self._timer.cancel()
         wake_at_s = self._pacer.wake_at_s()

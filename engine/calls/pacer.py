@@ -1,7 +1,7 @@
 """The pacer: which waiting attempt may dial now, and through which trunk. Pure: times are given to it.
 
 Attempts wait in order of arrival. Each is let through the first trunk of its route that can take calls and has room
-under its caps, as soon as a line is free and, for an AI call, the agent service would take another session. Who waits
+under its limits, as soon as a line is free and, for an AI call, the agent service would take another session. Who waits
 for something lets pass whoever needs none of it.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from engine.records import AttemptId
-from engine.trunks.trunks import Caps
+from engine.trunks.trunks import TrunkLimits
 
 _WINDOW_S = 1.0
 NO_LINE = "sip.max_calls"
@@ -30,7 +30,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
+class DialGrant:
     """The attempt may dial: through this trunk, over a line of the worker in this slot."""
 
     attempt_id: AttemptId
@@ -75,10 +75,10 @@ class _Rate:
 class Pacer:
     """Every limit of one environment and the queue before them. Attempt ids are unique."""
 
-    def __init__(self, trunks: Mapping[str, Caps], *, creations_per_second: int | None = None) -> None:
-        self._caps = trunks
+    def __init__(self, trunks: Mapping[str, TrunkLimits], *, creations_per_second: int | None = None) -> None:
+        self._limits = trunks
         self._invites = {
-            name: _Rate(f"trunks[{name}].calls_per_second", caps.calls_per_second) for name, caps in trunks.items()
+            name: _Rate(f"trunks[{name}].calls_per_second", limits.calls_per_second) for name, limits in trunks.items()
         }
         self._creations = _Rate("ultravox.creations_per_second", creations_per_second)
         self._sessions_from_s = 0.0
@@ -101,9 +101,9 @@ class Pacer:
         """The attempts and calls that the trunk has now."""
         return len(self._calls[trunk])
 
-    def admit(
+    def grants(
         self, now_s: float, up: Callable[[str], bool], lease: Callable[[AttemptId], int | None]
-    ) -> Iterator[Admitted]:
+    ) -> Iterator[DialGrant]:
         """Let through who may, in order of arrival. ``lease`` takes a line, or is None when there is none."""
         no_line = False
         for ticket in list(self._waiting.values()):
@@ -119,7 +119,7 @@ class Pacer:
             self._invites[trunk].take(ticket.attempt_id, None)
             if ticket.new_session:
                 self._creations.take(ticket.attempt_id, now_s)
-            yield Admitted(attempt_id=ticket.attempt_id, trunk=trunk, slot=slot)
+            yield DialGrant(attempt_id=ticket.attempt_id, trunk=trunk, slot=slot)
 
     def sent(self, attempt_id: AttemptId, at_s: float) -> None:
         """The attempt's INVITE left at ``at_s``: the second of its rate begins there."""
@@ -144,7 +144,7 @@ class Pacer:
 
     def wait_s(self, route: Iterable[str], *, new_session: bool) -> float:
         """How long who joins now would wait for the rates alone, at least."""
-        limits = [self._caps[name].calls_per_second for name in route]
+        limits = [self._limits[name].calls_per_second for name in route]
         rates = [(len(self._waiting), sum(limit or 0 for limit in limits))] if all(limits) else []
         if new_session:
             before = sum(ticket.new_session for ticket in self._waiting.values())
@@ -161,7 +161,7 @@ class Pacer:
         return AGENTS_BUSY if now_s < self._sessions_from_s else self._creations.held_by(now_s)
 
     def _full(self, name: str, now_s: float) -> str:
-        limit = self._caps[name].max_calls
+        limit = self._limits[name].max_calls
         if limit is not None and len(self._calls[name]) >= limit:
             return f"trunks[{name}].max_calls = {limit}"
         return self._invites[name].held_by(now_s)

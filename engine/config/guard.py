@@ -12,7 +12,7 @@ ANYWHERE = "*"
 
 
 class GuardConfig(Section):
-    """What live calls are refused for. A cap of 0 is none."""
+    """What live calls are refused for. A quota of 0 means no quota."""
 
     countries: tuple[str, ...] = ()
     """ISO 3166-1 codes; ``"*"``: everywhere. Empty: the country of the ``from`` number."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from engine.calls.dial_queue import Admission
+from engine.calls.dial_queue import DialQueue
 from engine.ports import AgentService
 from engine.processes.pool import WorkerPool
 from engine.trunks.trunks import Trunks
@@ -16,7 +16,7 @@ class Backend:
     """Everything that belongs to one ``Environment``. ``start`` has it ready for calls; called before the first one."""
 
     pool: WorkerPool
-    lines: Admission
+    dial_queue: DialQueue
     trunks: Trunks
     agents: AgentService | None
     start: Callable[[], Awaitable[None]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import certifi
 
-from engine.calls.dial_queue import Admission
+from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS, Config
 from engine.config.trunk import TrunkConfig
@@ -25,7 +25,7 @@ from engine.processes.registrar_handle import RegistrarProcess
 from engine.processes.supervisor import Supervisor
 from engine.processes.worker_handle import Child
 from engine.records import AttemptId
-from engine.trunks.trunks import Caps, ConfiguredTrunks, Trunk
+from engine.trunks.trunks import ConfiguredTrunks, Trunk, TrunkLimits
 from engine.ultravox_service import UltravoxAgents
 
 log = logging.getLogger("trunkline.trunks")
@@ -63,10 +63,10 @@ class LiveBackend:
         )
         self._started = False
         # An attempt that was given up keeps its line until the transaction is over, up to 32 s (RFC 3261 §17.1.1.2).
-        lines = config.sip.max_calls * min(2, len(config.trunks))
+        dial_queue = config.sip.max_calls * min(2, len(config.trunks))
         self._instances, worker_lines = config.sip.instances, config.sip.worker_lines
         self._slots = min(
-            len(config.sip.worker_ports) // self._instances, math.ceil(lines / worker_lines) + SPARE_WORKERS
+            len(config.sip.worker_ports) // self._instances, math.ceil(dial_queue / worker_lines) + SPARE_WORKERS
         )
         self._pool = WorkerPool(
             self._start_worker,
@@ -78,16 +78,16 @@ class LiveBackend:
             on_event=on_event,
             on_lost=on_lost,
         )
-        pacer = Pacer(self._trunks.caps(), creations_per_second=config.ultravox.creations_per_second)
-        self._lines = Admission(self._pool, self._trunks, pacer)
+        pacer = Pacer(self._trunks.limits(), creations_per_second=config.ultravox.creations_per_second)
+        self._dial_queue = DialQueue(self._pool, self._trunks, pacer)
         if agents is not None:
-            agents.on_busy(self._lines.hold_sessions)
+            agents.on_busy(self._dial_queue.hold_sessions)
 
     def backend(self) -> Backend:
         """The live environment's backend."""
         return Backend(
             pool=self._pool,
-            lines=self._lines,
+            dial_queue=self._dial_queue,
             trunks=self._trunks,
             agents=self._agents,
             start=self.start,
@@ -125,7 +125,7 @@ class LiveBackend:
         level = logging.INFO if health.up else logging.WARNING
         log.log(level, "trunk %s", health, extra={"trunk": event.trunk, "code": event.code, "reason": event.reason})
         if health.up:
-            self._lines.serve()
+            self._dial_queue.serve()
 
     async def _start_worker(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
         ports, rtp = self._config.sip.worker_ports, self._config.sip.rtp_ports
@@ -194,7 +194,7 @@ def _trunk(place: int, trunk: TrunkConfig) -> Trunk:
         callers=trunk.callers,
         priority=place if trunk.priority is None else trunk.priority,
         weight=trunk.weight,
-        caps=Caps(max_calls=trunk.max_calls, calls_per_second=trunk.calls_per_second),
+        limits=TrunkLimits(max_calls=trunk.max_calls, calls_per_second=trunk.calls_per_second),
         failover_on=frozenset(trunk.failover_on),
         response_timeout_s=trunk.response_timeout_s,
         probe_failures=trunk.probe_failures,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from engine.config.guard import ANYWHERE, GuardConfig
-from engine.errors import CapReached, GuardRefused
-from engine.guard.quota import Cap, Use
+from engine.errors import GuardRefused, QuotaReached
+from engine.guard.quota import Quota, Use
 from engine.numbering import NumberKind, look_up
 from engine.records import CallId, CallRecord, CallRequest, PlacedCall
 from engine.sip.addressing import may_call_from
@@ -31,7 +31,7 @@ _CAPS = {
     "destination_calls_per_day": _DAY_S,
     "destination_concurrent_calls": math.inf,
 }
-"""The settings that are caps, each with its period in seconds."""
+"""The settings that are quotas, each with its period in seconds."""
 _RETRY_S = 5
 """When only the end of a call makes room."""
 _ALWAYS = {
@@ -43,16 +43,16 @@ _ALWAYS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rule:
-    """A cap that is set, on what each key uses or each destination, in calls or in seconds."""
+    """A quota that is set, on what each key uses or each destination, in calls or in seconds."""
 
     setting: str
     of_key: bool
     in_seconds: bool
-    cap: Cap
+    quota: Quota
 
     @property
     def at_once(self) -> bool:
-        return self.cap.period_s == math.inf
+        return self.quota.period_s == math.inf
 
     def subject(self, api_key_id: str, to_number: str) -> str:
         return api_key_id if self.of_key else to_number
@@ -93,8 +93,8 @@ class Guard:
 
     @property
     def remembers(self) -> timedelta:
-        """How old a call is when no cap counts it any more."""
-        return timedelta(seconds=max((rule.cap.period_s for rule in self._rules if not rule.at_once), default=0))
+        """How old a call is when no quota counts it any more."""
+        return timedelta(seconds=max((rule.quota.period_s for rule in self._rules if not rule.at_once), default=0))
 
     def restore(self, calls: Iterable[PlacedCall], now: datetime) -> None:
         """Count the calls of an earlier run, oldest first; all are over."""
@@ -104,14 +104,14 @@ class Guard:
             for rule in self._rules:
                 if not rule.at_once:
                     amount = _talked_s(call) if rule.in_seconds else 1
-                    rule.cap.use(rule.subject(call.api_key_id, call.to_number), amount, at_s)
+                    rule.quota.use(rule.subject(call.api_key_id, call.to_number), amount, at_s)
 
-    def admit(self, request: CallRequest, api_key_id: str, max_duration_s: float) -> Clearance:
-        """Let the call in and count it from now on. Raises ``GuardRefused``, ``CapReached``."""
+    def clear(self, request: CallRequest, api_key_id: str, max_duration_s: float) -> Clearance:
+        """Clear the call and count it from now on. Raises ``GuardRefused``, ``QuotaReached``."""
         try:
             self._check(request)
             return Clearance(self._use(request.to_number, api_key_id, math.ceil(max_duration_s)), self._live)
-        except (GuardRefused, CapReached) as refusal:
+        except (GuardRefused, QuotaReached) as refusal:
             self.refusals[refusal.rule] += 1
             fields = {"rule": refusal.rule, "from": request.from_number, "to": request.to_number, "key": api_key_id}
             log.warning("call refused", extra=fields)
@@ -146,17 +146,17 @@ class Guard:
             (rule, rule.subject(api_key_id, to_number), seconds if rule.in_seconds else 1) for rule in self._rules
         ]
         for rule, subject, amount in wanted:
-            if (left := rule.cap.left(subject, now_s)) < amount:
-                raise _reached(rule, amount, left, rule.cap.free_in_s(subject, now_s))
-        return [(rule, rule.cap.use(subject, amount, now_s)) for rule, subject, amount in wanted]
+            if (left := rule.quota.left(subject, now_s)) < amount:
+                raise _reached(rule, amount, left, rule.quota.free_in_s(subject, now_s))
+        return [(rule, rule.quota.use(subject, amount, now_s)) for rule, subject, amount in wanted]
 
 
 def _rules(config: GuardConfig) -> Iterator[_Rule]:
     for name, period_s in _CAPS.items():
         if limit := getattr(config, name):
             in_seconds = name == "key_minutes_per_day"
-            cap = Cap(limit * 60 if in_seconds else limit, period_s)
-            yield _Rule(setting=f"guard.{name}", of_key=name.startswith("key_"), in_seconds=in_seconds, cap=cap)
+            quota = Quota(limit * 60 if in_seconds else limit, period_s)
+            yield _Rule(setting=f"guard.{name}", of_key=name.startswith("key_"), in_seconds=in_seconds, quota=quota)
 
 
 def _talked_s(call: CallRecord | PlacedCall) -> int:
@@ -166,11 +166,11 @@ def _talked_s(call: CallRecord | PlacedCall) -> int:
     return max(0, math.ceil((call.ended_at - call.answered_at).total_seconds()))
 
 
-def _reached(rule: _Rule, amount: int, left: int, free_in_s: float | None) -> CapReached:
-    wait_s = _RETRY_S if rule.at_once else math.ceil(rule.cap.period_s if free_in_s is None else free_in_s)
+def _reached(rule: _Rule, amount: int, left: int, free_in_s: float | None) -> QuotaReached:
+    wait_s = _RETRY_S if rule.at_once else math.ceil(rule.quota.period_s if free_in_s is None else free_in_s)
     whose = "this key" if rule.of_key else "this number"
     if rule.in_seconds:
         text = f"The call may last {amount} s (maxDuration), and {max(0, left)} s are left to {whose} ({rule.setting})."
     else:
-        text = f"{whose.capitalize()} has had its {rule.cap.limit} calls ({rule.setting})."
-    return CapReached(rule.setting, text, retry_after_s=wait_s)
+        text = f"{whose.capitalize()} has had its {rule.quota.limit} calls ({rule.setting})."
+    return QuotaReached(rule.setting, text, retry_after_s=wait_s)

@@ -1,7 +1,7 @@
-"""A cap: at most so much of something for each subject, within any stretch of time or at once.
+"""A quota: at most so much of something for each subject, within any stretch of time or at once.
 
 Every look and every use costs the same, however much was used before. Nothing waits between a look and the use that
-follows it, so a cap holds exactly however many ask together.
+follows it, so a quota holds exactly however many ask together.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections import deque
 
 
 class Use:
-    """What one call took of a cap."""
+    """What one call took of a quota."""
 
-    __slots__ = ("_amount", "_cap", "_subject", "at_s")
+    __slots__ = ("_amount", "_quota", "_subject", "at_s")
 
-    def __init__(self, cap: Cap, subject: str, amount: int, at_s: float) -> None:
-        self._cap: Cap | None = cap
+    def __init__(self, quota: Quota, subject: str, amount: int, at_s: float) -> None:
+        self._quota: Quota | None = quota
         self._subject = subject
         self._amount = amount
         self.at_s = at_s
@@ -28,17 +28,17 @@ class Use:
 
     def settle(self, amount: int) -> None:
         """It was ``amount`` after all. Nothing happens when it no longer counts."""
-        if self._cap is not None:
-            self._cap.change(self._subject, amount - self._amount)
+        if self._quota is not None:
+            self._quota.change(self._subject, amount - self._amount)
             self._amount = amount
 
     def expire(self) -> None:
         """It counts no longer."""
         self.settle(0)
-        self._cap = None
+        self._quota = None
 
 
-class Cap:
+class Quota:
     """At most ``limit`` for each subject in any ``period_s`` seconds.
 
     When that is infinite: at once, each use being settled with 0 at its end.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.calls.dial_queue import Admission
+from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS
 from engine.environments.backend import Backend
@@ -32,7 +32,7 @@ from engine.records import AttemptId, CallRequest
 from engine.sandbox.dialogue import APPOINTMENT
 from engine.sandbox.speech import speech
 from engine.trunks.health import TrunkHealth
-from engine.trunks.trunks import Caps, Trunk
+from engine.trunks.trunks import Trunk, TrunkLimits
 from engine.ultravox_service import UltravoxAgents
 from media.ultravox.rest import UltravoxApi
 
@@ -102,13 +102,13 @@ class SandboxBackend:
             on_event=on_event,
             on_lost=on_lost,
         )
-        self._lines = Admission(self._pool, self._trunks, Pacer({_TRUNK.name: Caps()}))
+        self._dial_queue = DialQueue(self._pool, self._trunks, Pacer({_TRUNK.name: TrunkLimits()}))
 
     def backend(self) -> Backend:
         """The test environment's backend."""
         return Backend(
             pool=self._pool,
-            lines=self._lines,
+            dial_queue=self._dial_queue,
             trunks=self._trunks,
             agents=self._agents,
             start=self.start,

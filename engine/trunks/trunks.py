@@ -20,14 +20,14 @@ _RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caps:
+class TrunkLimits:
     """What a trunk allows: calls at once, and INVITEs in any window of one second; None: as many as come."""
 
     max_calls: int | None = None
     calls_per_second: int | None = None
 
 
-_NO_CAPS = Caps()
+_NO_LIMITS = TrunkLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Trunk:
     """The numbers that may call through it (``engine.sip.addressing.may_call_from``)."""
     priority: int = 0
     weight: int = 1
-    caps: Caps = _NO_CAPS
+    limits: TrunkLimits = _NO_LIMITS
     failover_on: frozenset[int] = frozenset((408, 500, 502, 503, 504))
     response_timeout_s: float = 4.0
     probe_failures: int = 2
@@ -126,9 +126,9 @@ class ConfiguredTrunks:
         accounts = (trunk.account for trunk in self._trunks.values())
         return tuple(account for account in accounts if account.registrar or account.probe_interval_s)
 
-    def caps(self) -> Mapping[str, Caps]:
+    def limits(self) -> Mapping[str, TrunkLimits]:
         """What each trunk allows."""
-        return {name: trunk.caps for name, trunk in self._trunks.items()}
+        return {name: trunk.limits for name, trunk in self._trunks.items()}
 
     def heard(self, event: Registration | Probed) -> bool:
         """Note what the registrar process told; True when it is worth a line in the log."""

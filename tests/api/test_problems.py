@@ -29,7 +29,7 @@ def test_slugs_are_unique() -> None:
         (NoCapacity("All 32 lines are in use.", retry_after_s=2), 503, "no-capacity", "2"),
         (TrunkUnavailable("No trunk is up.", retry_after_s=0), 503, "trunk-unavailable", "1"),
         (errors.GuardRefused("emergency", "No."), 403, "call-not-allowed", None),
-        (errors.CapReached("guard.key_calls_per_day", "No.", retry_after_s=7), 429, "rate-limited", "7"),
+        (errors.QuotaReached("guard.key_calls_per_day", "No.", retry_after_s=7), 429, "rate-limited", "7"),
         (SipError("PJSIP said no"), 500, "internal-error", None),
         (ConfigError("trunkline.toml", [("sip.port", "secret")]), 500, "internal-error", None),
         (errors.EngineError("worker said no"), 500, "internal-error", None),

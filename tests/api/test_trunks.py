@@ -6,13 +6,13 @@ from engine.messages.commands import TrunkAccount
 from engine.messages.events import Probed, Registration
 from engine.records import Environment
 from engine.sip.causes import refusal
-from engine.trunks.trunks import Caps, ConfiguredTrunks, Trunk, TrunkState
+from engine.trunks.trunks import ConfiguredTrunks, Trunk, TrunkLimits, TrunkState
 from tests.api.fakes import NOW, READING_KEY, TEST_KEY, FakeEngine
 
 
 def states() -> list[TrunkState]:
     account = TrunkAccount(name="main", uri="sip:a", codecs=(), registrar="sip:a", password="hush")
-    main = Trunk(account=account, caps=Caps(max_calls=3), probe_failures=1)
+    main = Trunk(account=account, limits=TrunkLimits(max_calls=3), probe_failures=1)
     trunks = ConfiguredTrunks([main], now=lambda: NOW)
     trunks.heard(Registration(trunk="main", registered=True, code=200, reason="OK", expires_s=60))
     trunks.heard(Probed(trunk="main", code=408, reason="no answer"))

@@ -11,16 +11,16 @@ from typing import Any, cast
 import pytest
 
 from engine.calls.call import CallLimits
-from engine.calls.dial_queue import Admission
+from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
 from engine.config.guard import GuardConfig
 from engine.engine import Engine
 from engine.environments.backend import Backend
 from engine.errors import (
     CallIsLive,
-    CapReached,
     GuardRefused,
     NoCapacity,
+    QuotaReached,
     ShuttingDown,
     StoreUnavailable,
     TrunkUnavailable,
@@ -121,9 +121,9 @@ class Rig:
             pool.engine = self.engine
 
     def backend(self, pool: WorkerPool, trunks: ConfiguredTrunks) -> Backend:
-        lines = Admission(pool, trunks, Pacer(trunks.caps()))
+        dial_queue = DialQueue(pool, trunks, Pacer(trunks.limits()))
         return Backend(
-            pool=pool, lines=lines, trunks=trunks, agents=self.agents, start=self.nothing, close=self.nothing
+            pool=pool, dial_queue=dial_queue, trunks=trunks, agents=self.agents, start=self.nothing, close=self.nothing
         )
 
     @staticmethod
@@ -201,7 +201,7 @@ async def test_a_repeated_request_is_answered_even_when_the_caps_are_used_up_and
 
     calls = await asyncio.gather(*(place(claim) for _ in range(5)))
     await place(None)
-    with pytest.raises(CapReached, match="guard.key_calls_per_day"):
+    with pytest.raises(QuotaReached, match="guard.key_calls_per_day"):
         await place(None)
     assert {call.id for call in (*calls, await place(claim))} == {calls[0].id}
     await rig.engine.close()
@@ -219,7 +219,7 @@ async def test_caps_hold_exactly_when_many_requests_arrive_together() -> None:
 async def test_a_call_that_has_ended_makes_room_for_one_at_once() -> None:
     rig = Rig(key_concurrent_calls=1)
     record = await rig.place()
-    with pytest.raises(CapReached):
+    with pytest.raises(QuotaReached):
         await rig.place()
     await rig.engine.hang_up(record.id, Environment.LIVE)
     await _final(rig, record)
@@ -233,7 +233,7 @@ async def test_a_day_of_calls_is_remembered_across_a_restart() -> None:
     await rig.engine.close()
     restarted = Rig(key_calls_per_day=1, store=rig.store)
     await restarted.engine.recover()
-    with pytest.raises(CapReached):
+    with pytest.raises(QuotaReached):
         await restarted.engine.place(REQUEST, Environment.LIVE, api_key_id="key")
     await restarted.engine.place(REQUEST, Environment.LIVE, api_key_id="other")
     await restarted.engine.close()

@@ -15,7 +15,7 @@ from engine.calls import call as call_module
 from engine.calls import ledger
 from engine.calls.call import Call, CallLimits
 from engine.calls.ledger import Ledger, first_kinds
-from engine.calls.pacer import Admitted, Ticket
+from engine.calls.pacer import DialGrant, Ticket
 from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.messages.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.messages.events import AgentJoined, AgentLeft, Answered, AttemptEnded, CallEvent, Progress, Transcribed
@@ -61,10 +61,10 @@ class FakeLines:
         self.withdrawn: list[AttemptId] = []
         self.sent_at_s: dict[AttemptId, float] = {}
 
-    def ask(self, ticket: Ticket, admitted: Callable[[Admitted], None]) -> None:
+    def ask(self, ticket: Ticket, granted: Callable[[DialGrant], None]) -> None:
         self.asked.append(ticket)
         if not self.full:
-            admitted(Admitted(attempt_id=ticket.attempt_id, trunk=ticket.route[0], slot=0))
+            granted(DialGrant(attempt_id=ticket.attempt_id, trunk=ticket.route[0], slot=0))
 
     def withdraw(self, attempt_id: AttemptId) -> str:
         self.withdrawn.append(attempt_id)
@@ -135,12 +135,12 @@ class Rig:
         self,
         *,
         ai: bool = False,
-        lines: FakeLines | None = None,
+        queue: FakeLines | None = None,
         agents: FakeAgents | None = None,
         trunks: tuple[Trunk, ...] = (TRUNK,),
         store: MemoryStore | None = None,
     ) -> None:
-        self.lines = lines or FakeLines()
+        self.queue = queue or FakeLines()
         self.agents = agents or FakeAgents()
         self.store = store or MemoryStore()
         self.told: list[Status] = []
@@ -164,7 +164,7 @@ class Rig:
         self.call = Call(
             record,
             tuple(trunk.name for trunk in trunks),
-            lines=self.lines,
+            queue=self.queue,
             trunks=ConfiguredTrunks(trunks),
             agents=self.agents,
             store=self.store,
@@ -182,7 +182,7 @@ class Rig:
         """The call's task runs; when the block ends the call must come to its final record by itself."""
         await self.accept()
         task = asyncio.create_task(self.call.run())
-        await self.lines.sent(Dial)
+        await self.queue.sent(Dial)
         yield self.call
         async with asyncio.timeout(30):
             await task
@@ -240,7 +240,7 @@ async def test_the_agents_session_waits_for_us_as_long_as_the_phone_may_still_ri
     rig = Rig(ai=True)
     async with rig.dialled() as call:
         call.tell(first)
-        await rig.lines.sent(JoinAgent)
+        await rig.queue.sent(JoinAgent)
         call.tell(ended(CALLEE_HANGUP))
     assert least_s <= rig.agents.rings_for_s <= most_s
 
@@ -250,7 +250,7 @@ async def test_the_agents_session_is_made_at_the_first_ring_and_only_once() -> N
     async with rig.dialled() as call:
         for event in (progress(180), progress(183)):
             call.tell(event)
-        join = await rig.lines.sent(JoinAgent)
+        join = await rig.queue.sent(JoinAgent)
         assert isinstance(join, JoinAgent) and join.sample_rate_hz == 8000
         call.tell(answered())
         call.tell(AgentJoined(attempt_id=FIRST))
@@ -266,7 +266,7 @@ async def test_an_answer_without_any_ring_makes_the_agents_session_too() -> None
     rig = Rig(ai=True)
     async with rig.dialled() as call:
         call.tell(answered())
-        await rig.lines.sent(JoinAgent)
+        await rig.queue.sent(JoinAgent)
         call.tell(ended(CALLEE_HANGUP))
     assert rig.agents.created == 1
 
@@ -277,7 +277,7 @@ async def test_the_agent_is_joined_while_a_slow_store_still_writes_the_answer() 
     async with rig.dialled() as call:
         store.free.clear()
         call.tell(answered())
-        await rig.lines.sent(JoinAgent)
+        await rig.queue.sent(JoinAgent)
         assert (call.record.status, rig.told) == (Status.INITIATED, []), "nothing is told before it is written"
         store.free.set()
         call.tell(AgentJoined(attempt_id=FIRST))
@@ -290,7 +290,7 @@ async def test_a_refusing_agent_service_cancels_the_ringing_phone() -> None:
     rig = Rig(ai=True, agents=FakeAgents(error=AgentUnreachable("Ultravox did not answer.")))
     async with rig.dialled() as call:
         call.tell(progress(180))
-        hang_up = await rig.lines.sent(HangUp)
+        hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         assert hang_up.outcome.cause is Cause.AGENT_UNREACHABLE
         call.tell(ended(hang_up.outcome))
@@ -305,7 +305,7 @@ async def test_delete_while_ringing_cancels_and_fails() -> None:
         await asyncio.sleep(0.01)
         call.end()
         call.end()
-        hang_up = await rig.lines.sent(HangUp)
+        hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         call.tell(ended(hang_up.outcome))
     rig.assert_outcome(Status.FAILED, Cause.CANCELED)
@@ -317,7 +317,7 @@ async def test_delete_after_the_answer_hangs_up_and_completes() -> None:
         call.tell(answered())
         await asyncio.sleep(0.01)
         call.end()
-        hang_up = await rig.lines.sent(HangUp)
+        hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         call.tell(ended(hang_up.outcome))
     rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
@@ -331,12 +331,12 @@ async def test_delete_hangs_up_while_a_slow_store_still_writes_the_answer() -> N
         call.tell(answered())
         await store.asked.wait()
         call.end()
-        assert isinstance(rig.lines.commands[-1], HangUp)
+        assert isinstance(rig.queue.commands[-1], HangUp)
         store.free.set()
         call.tell(ended(CALLER_HANGUP))
     rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
     assert rig.told == [Status.ANSWERED, Status.COMPLETED]
-    assert sum(isinstance(command, HangUp) for command in rig.lines.commands) == 2, "one to end it, one to leave"
+    assert sum(isinstance(command, HangUp) for command in rig.queue.commands) == 2, "one to end it, one to leave"
 
 
 async def test_delete_after_an_answer_that_a_slow_store_kept_waiting_is_the_callers_hangup() -> None:
@@ -349,7 +349,7 @@ async def test_delete_after_an_answer_that_a_slow_store_kept_waiting_is_the_call
         call.tell(answered())
         call.end()
         store.free.set()
-        hang_up = await rig.lines.sent(HangUp)
+        hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         call.tell(ended(hang_up.outcome))
     assert rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP).answered_at is not None
@@ -367,7 +367,7 @@ async def test_a_session_made_after_the_hangup_is_not_joined_and_is_given_back()
         await until(lambda: agents.created == 1)
         store.free.set()
         call.tell(ended(CALLER_HANGUP))
-    assert not any(isinstance(command, JoinAgent) for command in rig.lines.commands)
+    assert not any(isinstance(command, JoinAgent) for command in rig.queue.commands)
     assert (rig.agents.created, rig.agents.given_back) == (1, 1)
 
 
@@ -381,28 +381,28 @@ async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
 
 async def test_a_worker_that_died_before_it_was_told_to_dial_is_replaced_by_another() -> None:
     rig = Rig()
-    rig.lines.dead_worker = rig.call.lost
+    rig.queue.dead_worker = rig.call.lost
     async with rig.dialled() as call:
-        assert [ticket.attempt_id for ticket in rig.lines.asked] == [FIRST, FIRST]
-        assert [dial.attempt_id for dial in rig.lines.dials()] == [FIRST]
+        assert [ticket.attempt_id for ticket in rig.queue.asked] == [FIRST, FIRST]
+        assert [dial.attempt_id for dial in rig.queue.dials()] == [FIRST]
         call.tell(answered())
         call.tell(ended(CALLEE_HANGUP))
     assert len(rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP).attempts) == 1
 
 
 async def test_a_call_that_finds_no_line_fails_naming_the_limit() -> None:
-    rig = Rig(lines=FakeLines(full=True))
+    rig = Rig(queue=FakeLines(full=True))
     rig.call._limits = CallLimits(ring_timeout_s=1, queue_timeout_s=0.01, default_max_duration_s=1)
     await rig.accept()
     await rig.call.run()
     record = rig.assert_outcome(Status.FAILED, Cause.NO_CAPACITY)
     assert record.outcome is not None
     assert record.outcome.detail == "The call waited 0.01 s (sip.queue_timeout) for sip.max_calls."
-    assert rig.lines.withdrawn == [FIRST]
+    assert rig.queue.withdrawn == [FIRST]
 
 
 async def test_delete_while_waiting_for_a_line_ends_the_call_at_once() -> None:
-    rig = Rig(lines=FakeLines(full=True))
+    rig = Rig(queue=FakeLines(full=True))
     await rig.accept()
     task = asyncio.create_task(rig.call.run())
     await asyncio.sleep(0)
@@ -423,7 +423,7 @@ async def test_a_limit_that_passes_hangs_up_with_its_own_cause(event: CallEvent 
     async with rig.dialled() as call:
         if event is not None:
             call.tell(event)
-        hang_up = await rig.lines.sent(HangUp)
+        hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         call.tell(ended(hang_up.outcome))
     rig.assert_outcome(Status.COMPLETED if cause is Cause.MAX_DURATION else Status.FAILED, cause)
@@ -480,7 +480,7 @@ async def test_a_line_over_which_nothing_can_be_dialled_is_given_back(monkeypatc
     await rig.accept()
     await rig.call.run()
     rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
-    assert rig.lines.withdrawn == [FIRST]
+    assert rig.queue.withdrawn == [FIRST]
 
 
 BACKUP = replace(TRUNK, account=replace(TRUNK.account, name="backup", uri="sip:backup.example"))
@@ -503,11 +503,11 @@ async def test_a_trunk_that_failed_is_followed_by_the_next_one(before: tuple[Cal
     async with rig.dialled() as call:
         for event in (*before, ended(outcome)):
             call.tell(event)
-        await until(lambda: len(rig.lines.dials()) == 2)
+        await until(lambda: len(rig.queue.dials()) == 2)
         for event in (second(progress(180)), second(answered()), second(ended(CALLEE_HANGUP))):
             call.tell(event)
     record = rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP)
-    dials = rig.lines.dials()
+    dials = rig.queue.dials()
     assert [dial.trunk.name for dial in dials] == ["main", "backup"]
     assert [dial.sip_call_id for dial in dials] == ["CA1", "CA1-2"]
     assert [(attempt.trunk, attempt.outcome) for attempt in record.attempts] == [
@@ -540,7 +540,7 @@ async def test_what_concerns_the_callee_or_came_after_the_ring_ends_the_call(
         for event in (*before, ended(outcome)):
             call.tell(event)
     record = rig.assert_outcome(Status.FAILED, outcome.cause)
-    assert len(rig.lines.dials()) == 1
+    assert len(rig.queue.dials()) == 1
     assert [attempt.trunk for attempt in record.attempts] == ["main"]
     assert record.outcome == outcome
 
@@ -549,7 +549,7 @@ async def test_when_every_trunk_failed_the_last_ones_cause_stands_and_their_numb
     rig = Rig(trunks=BOTH)
     async with rig.dialled() as call:
         call.tell(ended(refusal(500, "First")))
-        await until(lambda: len(rig.lines.dials()) == 2)
+        await until(lambda: len(rig.queue.dials()) == 2)
         call.tell(second(ended(refusal(503, "Second"))))
     record = rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
     assert record.outcome is not None
@@ -562,8 +562,8 @@ async def test_when_every_trunk_failed_the_last_ones_cause_stands_and_their_numb
 async def test_a_silent_trunk_is_given_up_and_what_it_says_later_changes_nothing() -> None:
     rig = Rig(trunks=(replace(TRUNK, response_timeout_s=0.01), BACKUP))
     async with rig.dialled() as call:
-        await until(lambda: len(rig.lines.dials()) == 2)
-        hang_up = await rig.lines.sent(HangUp)
+        await until(lambda: len(rig.queue.dials()) == 2)
+        hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         assert (hang_up.attempt_id, hang_up.outcome) == (FIRST, TRUNK_SILENT)
         call.tell(answered())
@@ -583,19 +583,19 @@ async def test_a_100_stops_the_wait_for_a_response() -> None:
     async with rig.dialled() as call:
         call.tell(progress(100))
         await asyncio.sleep(0.1)
-        assert len(rig.lines.dials()) == 1
+        assert len(rig.queue.dials()) == 1
         call.tell(ended(refusal(486, "")))
 
 
 async def test_delete_between_two_trunks_dials_no_more() -> None:
     rig = Rig(trunks=BOTH)
     async with rig.dialled() as call:
-        rig.lines.full = True
+        rig.queue.full = True
         call.tell(ended(refusal(503, "")))
-        await until(lambda: len(rig.lines.asked) == 2)
+        await until(lambda: len(rig.queue.asked) == 2)
         call.end()
     record = rig.assert_outcome(Status.FAILED, Cause.CANCELED)
-    assert rig.lines.withdrawn == [SECOND]
+    assert rig.queue.withdrawn == [SECOND]
     assert len(record.attempts) == 1
 
 
@@ -603,7 +603,7 @@ async def test_the_next_trunks_line_that_does_not_come_leaves_the_first_ones_wor
     rig = Rig(trunks=BOTH)
     rig.call._limits = CallLimits(ring_timeout_s=1, queue_timeout_s=0.01, default_max_duration_s=1)
     async with rig.dialled() as call:
-        rig.lines.full = True
+        rig.queue.full = True
         call.tell(ended(refusal(503, "Busy")))
     rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
 
@@ -612,9 +612,9 @@ async def test_only_the_first_attempt_of_an_ai_call_counts_for_the_agent_service
     rig = Rig(ai=True, trunks=BOTH)
     async with rig.dialled() as call:
         call.tell(ended(refusal(503, "")))
-        await until(lambda: len(rig.lines.dials()) == 2)
+        await until(lambda: len(rig.queue.dials()) == 2)
         call.tell(second(ended(refusal(486, ""))))
-    assert [ticket.new_session for ticket in rig.lines.asked] == [True, False]
+    assert [ticket.new_session for ticket in rig.queue.asked] == [True, False]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -667,7 +667,7 @@ async def test_a_call_is_hung_up_also_while_the_store_fails(monkeypatch: pytest.
         await store.tried.wait()
         await asyncio.sleep(0.03)
         call.end()
-        hang_up = await rig.lines.sent(HangUp)
+        hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         call.tell(ended(hang_up.outcome))
         store.failing = False
@@ -687,7 +687,7 @@ async def test_a_call_past_its_limit_is_hung_up_while_a_store_stands_still_and_i
         await store.asked.wait()
         await asyncio.sleep(0.05)
         call.check()
-        hang_up = rig.lines.commands[-1]
+        hang_up = rig.queue.commands[-1]
         assert isinstance(hang_up, HangUp)
         call.check()
         assert rig.told == []
@@ -718,4 +718,4 @@ async def test_a_call_that_is_stuck_past_its_limit_is_ended_from_outside(monkeyp
         await asyncio.sleep(0.05)
         call.check()
     rig.assert_outcome(Status.COMPLETED, Cause.MAX_DURATION)
-    assert isinstance(rig.lines.commands[-1], HangUp)
+    assert isinstance(rig.queue.commands[-1], HangUp)

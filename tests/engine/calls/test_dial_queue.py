@@ -8,13 +8,13 @@ from typing import cast
 
 import pytest
 
-from engine.calls.dial_queue import Admission
-from engine.calls.pacer import Admitted, Pacer, Ticket
+from engine.calls.dial_queue import DialQueue
+from engine.calls.pacer import DialGrant, Pacer, Ticket
 from engine.errors import NoCapacity
 from engine.messages.commands import TrunkAccount
 from engine.processes.pool import WorkerPool
 from engine.records import AttemptId
-from engine.trunks.trunks import Caps, ConfiguredTrunks, Trunk
+from engine.trunks.trunks import ConfiguredTrunks, Trunk, TrunkLimits
 
 
 class FakePool:
@@ -39,55 +39,55 @@ class FakePool:
 
 
 class Rig:
-    def __init__(self, *, lines: int = 9, caps: Caps = Caps()) -> None:  # noqa: B008
+    def __init__(self, *, lines: int = 9, limits: TrunkLimits = TrunkLimits()) -> None:  # noqa: B008
         self.pool = FakePool(lines)
         account = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
-        trunks = ConfiguredTrunks([Trunk(account=account, caps=caps)])
-        self.admission = Admission(cast(WorkerPool, self.pool), trunks, Pacer(trunks.caps()))
-        self.admitted: list[str] = []
+        trunks = ConfiguredTrunks([Trunk(account=account, limits=limits)])
+        self.admission = DialQueue(cast(WorkerPool, self.pool), trunks, Pacer(trunks.limits()))
+        self.granted: list[str] = []
 
     def ask(self, attempt_id: str) -> None:
         self.admission.ask(Ticket(attempt_id=AttemptId(attempt_id), route=("main",), new_session=False), self._note)
 
-    def _note(self, admitted: Admitted) -> None:
-        assert (admitted.trunk, admitted.slot) == ("main", 7)
-        self.admitted.append(admitted.attempt_id)
+    def _note(self, granted: DialGrant) -> None:
+        assert (granted.trunk, granted.slot) == ("main", 7)
+        self.granted.append(granted.attempt_id)
 
 
 async def test_a_free_line_is_had_at_once_and_a_freed_one_by_who_waits() -> None:
     rig = Rig(lines=1)
     rig.ask("1")
     rig.ask("2")
-    assert rig.admitted == ["1"]
+    assert rig.granted == ["1"]
     assert rig.admission.calls("main") == 1
     rig.pool.give_back(AttemptId("1"))
-    assert rig.admitted == ["1", "2"]
+    assert rig.granted == ["1", "2"]
 
 
 async def test_time_alone_lets_through_who_waits_for_a_rate() -> None:
-    rig = Rig(caps=Caps(calls_per_second=1))
+    rig = Rig(limits=TrunkLimits(calls_per_second=1))
     rig.ask("1")
     rig.ask("2")
     rig.admission.invite_sent(AttemptId("1"), asyncio.get_running_loop().time() - 0.95)
-    assert rig.admitted == ["1"]
+    assert rig.granted == ["1"]
     async with asyncio.timeout(30):
-        while rig.admitted != ["1", "2"]:
+        while rig.granted != ["1", "2"]:
             await asyncio.sleep(0.01)
 
 
 async def test_who_withdraws_is_told_what_held_it_and_gives_back_what_it_had() -> None:
-    rig = Rig(lines=5, caps=Caps(max_calls=1))
+    rig = Rig(lines=5, limits=TrunkLimits(max_calls=1))
     rig.ask("1")
     rig.ask("2")
     assert rig.admission.withdraw(AttemptId("2")) == "trunks[main].max_calls = 1"
     free = rig.pool.free
     assert rig.admission.withdraw(AttemptId("1")) == ""
     assert rig.pool.free == free + 1
-    assert rig.admitted == ["1"]
+    assert rig.granted == ["1"]
 
 
 async def test_a_queue_longer_than_can_be_served_in_time_takes_nobody() -> None:
-    rig = Rig(caps=Caps(calls_per_second=2))
+    rig = Rig(limits=TrunkLimits(calls_per_second=2))
     for number in range(24):
         rig.ask(str(number))
     rig.admission.check_wait(("main",), 11, new_session=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.config.guard import GuardConfig
-from engine.errors import CapReached, GuardRefused
+from engine.errors import GuardRefused, QuotaReached
 from engine.guard.guard import Guard
 from engine.records import CallId, CallRecord, CallRequest, Environment, PlacedCall, SipCallId, Status
 
@@ -31,7 +31,7 @@ class Rig:
         self._calls = 0
 
     def place(self, to: str = US, *, key: str = "k", from_: str = US, limit_s: float = 60) -> CallRecord:
-        with self.guard.admit(CallRequest(from_number=from_, to_number=to), key, limit_s) as clearance:
+        with self.guard.clear(CallRequest(from_number=from_, to_number=to), key, limit_s) as clearance:
             self._calls += 1
             call = CallRecord(
                 id=CallId(str(self._calls)),
@@ -51,7 +51,7 @@ class Rig:
     def refusal(self, *args: Any, **kwargs: Any) -> str:
         try:
             self.place(*args, **kwargs)
-        except (GuardRefused, CapReached) as refusal:
+        except (GuardRefused, QuotaReached) as refusal:
             return refusal.rule
         raise AssertionError("the call was let out")
 
@@ -109,7 +109,7 @@ def test_calls_beyond_a_cap_are_refused_until_the_window_has_slid(of: str, perio
     rig.place()
     rig.clock.s += 10
     rig.place()
-    with pytest.raises(CapReached, match=f"has had its 2 calls .guard.{setting}") as caught:
+    with pytest.raises(QuotaReached, match=f"has had its 2 calls .guard.{setting}") as caught:
         rig.place()
     assert caught.value.retry_after_s == period_s - 10
     rig.place(key="other") if of == "key" else rig.place("+14155550199")
@@ -133,7 +133,7 @@ def test_calls_at_once_are_capped_until_one_ends(of: str) -> None:
 def test_live_call_counts_with_what_it_may_last_and_a_finished_one_with_what_it_did() -> None:
     rig = Rig(key_minutes_per_day=10)
     call = rig.place(limit_s=541)
-    with pytest.raises(CapReached, match=r"may last 60 s .maxDuration., and 59 s are left to this key"):
+    with pytest.raises(QuotaReached, match=r"may last 60 s .maxDuration., and 59 s are left to this key"):
         rig.place(limit_s=60)
     rig.guard.ended(lasted(call, 239.2))
     rig.place(limit_s=360)
@@ -144,7 +144,7 @@ def test_live_call_counts_with_what_it_may_last_and_a_finished_one_with_what_it_
 
 def test_call_that_comes_to_nothing_takes_nothing() -> None:
     rig = Rig(key_calls_per_day=1, key_concurrent_calls=1, key_minutes_per_day=1)
-    with pytest.raises(ValueError, match="disk"), rig.guard.admit(CallRequest(from_number=US, to_number=US), "k", 60):
+    with pytest.raises(ValueError, match="disk"), rig.guard.clear(CallRequest(from_number=US, to_number=US), "k", 60):
         raise ValueError("disk")
     rig.place()
 
