@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from api.auth import Guard
+from api.auth import Authenticator
 from api.boundary import Boundary
 from api.health import Health
 from api.keys import KeyResource
@@ -19,28 +19,28 @@ from api.webhooks import WebhookResource
 from engine.keys.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 
-def create_app(engine: Engine, *, guard: Guard | None = None) -> Starlette:
+def create_app(engine: Engine, *, authenticator: Authenticator | None = None) -> Starlette:
     """The API in front of ``engine``, which the caller has started and will stop."""
-    guard = guard or Guard(engine)
-    voice, webhooks = VoiceCalls(engine, guard.still_good), WebhookResource(engine.webhooks)
+    authenticator = authenticator or Authenticator(engine)
+    voice, webhooks = VoiceCalls(engine, authenticator.still_good), WebhookResource(engine.webhooks)
     keys, health = KeyResource(engine.keys), Health(engine)
     app = Starlette(
         routes=[
-            Route("/api/voice", guard(VOICE_CALL, voice.place), methods=["POST"]),
-            Route("/api/voice", guard(VOICE_READ, voice.list_all), methods=["GET"]),
-            Route("/api/voice/{id}", guard(VOICE_READ, voice.get), methods=["GET"]),
-            Route("/api/voice/{id}", guard(VOICE_CALL, voice.hang_up), methods=["DELETE"]),
-            Route("/api/voice/{id}/events", guard(VOICE_READ, voice.events), methods=["GET"]),
-            Route("/api/voice/{id}/transcript", guard(VOICE_CALL, voice.erase_transcript), methods=["DELETE"]),
-            Route("/api/webhooks", guard(WEBHOOKS_MANAGE, webhooks.create), methods=["POST"]),
-            Route("/api/webhooks", guard(WEBHOOKS_MANAGE, webhooks.list_all), methods=["GET"]),
-            Route("/api/webhooks/{id}", guard(WEBHOOKS_MANAGE, webhooks.delete), methods=["DELETE"]),
-            Route("/api/webhooks/{id}/logs", guard(WEBHOOKS_MANAGE, webhooks.logs), methods=["GET"]),
-            Route("/api/trunks", guard(VOICE_READ, TrunkResource(engine).list_all), methods=["GET"]),
-            Route("/api/keys", guard(KEYS_MANAGE, keys.create), methods=["POST"]),
-            Route("/api/keys", guard(KEYS_MANAGE, keys.list_all), methods=["GET"]),
-            Route("/api/keys/{id}", guard(KEYS_MANAGE, keys.revoke), methods=["DELETE"]),
-            Route("/metrics", guard(VOICE_READ, health.metrics), methods=["GET"]),
+            Route("/api/voice", authenticator(VOICE_CALL, voice.place), methods=["POST"]),
+            Route("/api/voice", authenticator(VOICE_READ, voice.list_all), methods=["GET"]),
+            Route("/api/voice/{id}", authenticator(VOICE_READ, voice.get), methods=["GET"]),
+            Route("/api/voice/{id}", authenticator(VOICE_CALL, voice.hang_up), methods=["DELETE"]),
+            Route("/api/voice/{id}/events", authenticator(VOICE_READ, voice.events), methods=["GET"]),
+            Route("/api/voice/{id}/transcript", authenticator(VOICE_CALL, voice.erase_transcript), methods=["DELETE"]),
+            Route("/api/webhooks", authenticator(WEBHOOKS_MANAGE, webhooks.create), methods=["POST"]),
+            Route("/api/webhooks", authenticator(WEBHOOKS_MANAGE, webhooks.list_all), methods=["GET"]),
+            Route("/api/webhooks/{id}", authenticator(WEBHOOKS_MANAGE, webhooks.delete), methods=["DELETE"]),
+            Route("/api/webhooks/{id}/logs", authenticator(WEBHOOKS_MANAGE, webhooks.logs), methods=["GET"]),
+            Route("/api/trunks", authenticator(VOICE_READ, TrunkResource(engine).list_all), methods=["GET"]),
+            Route("/api/keys", authenticator(KEYS_MANAGE, keys.create), methods=["POST"]),
+            Route("/api/keys", authenticator(KEYS_MANAGE, keys.list_all), methods=["GET"]),
+            Route("/api/keys/{id}", authenticator(KEYS_MANAGE, keys.revoke), methods=["DELETE"]),
+            Route("/metrics", authenticator(VOICE_READ, health.metrics), methods=["GET"]),
             Route("/healthz", health.live),
             Route("/readyz", health.ready),
             Route("/openapi.json", openapi),

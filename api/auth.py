@@ -52,7 +52,7 @@ class TokenBucket:
         return 0.0
 
 
-class Guard:
+class Authenticator:
     """Stands before every operation that needs a key."""
 
     def __init__(

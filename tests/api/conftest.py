@@ -11,7 +11,7 @@ from openapi_schema_validator import OAS31Validator
 from starlette.applications import Starlette
 
 from api.app import create_app
-from api.auth import Guard
+from api.auth import Authenticator
 from api.openapi import document
 from tests.api.fakes import LIVE_KEY, NOW, FakeEngine, ManualClock
 
@@ -30,7 +30,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def app(engine: FakeEngine, clock: ManualClock) -> Starlette:
-    return create_app(engine, guard=Guard(engine, now=lambda: NOW, monotonic_s=clock))
+    return create_app(engine, authenticator=Authenticator(engine, now=lambda: NOW, monotonic_s=clock))
 
 
 @pytest.fixture
