@@ -10,8 +10,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Self
 
-KINDS: Final = ("control", "nursery", "worker", "registrar")
-"""The engine's own; the first is the process that was started."""
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -89,7 +87,7 @@ def kind_of(pid: int) -> str:
         title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return "other"
-    found = re.search(r"trunkline: (\w+)", title)
+    found = re.search(r"trunkline: ([\w-]+)", title)
     return found[1] if found else "other"
 
 

@@ -59,7 +59,7 @@ class Exited:
 
 def main(control_fd: int, lines_per_worker: int) -> NoReturn:
     """Serve until the control process closes its end; the children notice that by themselves."""
-    setproctitle.setproctitle("trunkline: nursery")
+    setproctitle.setproctitle("trunkline: fork-server")
     # The terminal's Ctrl-C and a service manager's TERM reach the whole group: the control process decides, not they.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -87,11 +87,11 @@ def main(control_fd: int, lines_per_worker: int) -> NoReturn:
                 except ConnectionError:
                     data = b""
                 if not data:
-                    _outlive_children()
+                    _leave_last()
                 _fork(control, pickle.loads(data), fds[0], (selector, wakeup_read, wakeup_write))
 
 
-def _outlive_children() -> NoReturn:
+def _leave_last() -> NoReturn:
     """Leave as the last one: the children notice the control process's end by themselves, and end their calls first."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_LAST_CALLS_S)

@@ -1,4 +1,4 @@
-"""Processes: the nursery and what it forks, each with a pipe to the control process; a death is an ordinary event."""
+"""Processes: the fork server and what it forks, each with a pipe to the control process. A death is ordinary."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from engine.processes.fork_server import Exited, Spawn, Spawned
 
 log = logging.getLogger("trunkline.supervisor")
 
-_BIRTH_S = 3.0
-"""How long a nursery that has forked before may take to fork."""
+_FORK_S = 3.0
+"""How long a fork server that has forked before may take to fork."""
 _READY_S = 30.0
-"""How long a process may take to start: the nursery, of about a second, to its first fork too."""
+"""How long a process may take to start: the fork server, of about a second, to its first fork too."""
 _LEAVE_S = 12.0
-"""How long the nursery may take to leave after its children, which it gives ten seconds."""
+"""How long the fork server may take to leave after its children, which it gives ten seconds."""
 
 
 class ChildProcess:
@@ -53,17 +53,17 @@ class ChildProcess:
 
 
 class Supervisor:
-    """Starts processes through the nursery, and the nursery again when it died.
+    """Starts processes through the fork server, and the fork server again when it died.
 
-    ``lines_per_worker``: what the nursery is to load for its workers (``engine.pjsip.instances``).
+    ``lines_per_worker``: what the fork server is to load for its workers (``engine.pjsip.instances``).
     """
 
     def __init__(self, *, lines_per_worker: int = LINES_PER_INSTANCE) -> None:
         self._lines_per_worker = lines_per_worker
-        self._nursery: asyncio.subprocess.Process | None = None
+        self._fork_server: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
-        self._fertile = False
-        self._born: dict[int, asyncio.Future[int]] = {}
+        self._has_forked = False
+        self._awaiting_pid: dict[int, asyncio.Future[int]] = {}
         self._tokens = itertools.count(1)
         self._starting = asyncio.Lock()
         self._children: set[ChildProcess] = set()
@@ -78,7 +78,7 @@ class Supervisor:
     ) -> ChildProcess:
         """Fork a process that runs ``module.main``. ``on_exit`` is called once, when its end of the pipe is closed.
 
-        Raises ``EngineError`` when the nursery or a descriptor cannot be had. A nursery that hangs is killed.
+        Raises ``EngineError`` when the fork server or a descriptor cannot be had. A fork server that hangs is killed.
         """
         try:
             ours, theirs = socket.socketpair()
@@ -87,20 +87,20 @@ class Supervisor:
         token = next(self._tokens)
         try:
             with theirs:
-                born = await self._ask_for(Spawn(token=token, module=module, title=title), theirs)
-            pid = await asyncio.wait_for(born, _BIRTH_S if self._fertile else _READY_S)
-            self._fertile = True
+                awaiting = await self._ask_for(Spawn(token=token, module=module, title=title), theirs)
+            pid = await asyncio.wait_for(awaiting, _FORK_S if self._has_forked else _READY_S)
+            self._has_forked = True
         except BaseException as error:
             ours.close()
             if not isinstance(error, OSError):
                 raise
             reason: object = error
             if isinstance(error, TimeoutError):
-                self._kill_nursery()
-                reason = "the nursery hangs, it is killed"
+                self._kill_fork_server()
+                reason = "the fork server hangs, it is killed"
             raise EngineError(f"The process {title!r} could not be started: {reason}.") from error
         finally:
-            self._born.pop(token, None)
+            self._awaiting_pid.pop(token, None)
 
         def gone() -> None:
             self._children.discard(child)
@@ -144,41 +144,41 @@ class Supervisor:
             raise
 
     async def close(self) -> None:
-        """Let the children go, then the nursery, which leaves when they have."""
+        """Let the children go, then the fork server, which leaves when they have."""
         for child in self._children:
             child.close()
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control)
             self._control.close()
             self._control = None
-        if self._nursery is not None:
+        if self._fork_server is not None:
             try:
-                await asyncio.wait_for(self._nursery.wait(), _LEAVE_S)
+                await asyncio.wait_for(self._fork_server.wait(), _LEAVE_S)
             except TimeoutError:
-                log.error("the nursery does not leave; it is killed")
-                self._kill_nursery()
-                await self._nursery.wait()
-            self._nursery = None
+                log.error("the fork server does not leave; it is killed")
+                self._kill_fork_server()
+                await self._fork_server.wait()
+            self._fork_server = None
 
     async def _ask_for(self, spawn: Spawn, end: socket.socket) -> asyncio.Future[int]:
-        """The pid to be, from the nursery or, when that has died unnoticed as yet, from another."""
+        """The child's future pid. Restarts the fork server if it has died."""
         request = [pickle.dumps(spawn)]
-        control = await self._ensure_nursery()
+        control = await self._ensure_fork_server()
         try:
             socket.send_fds(control, request, [end.fileno()])
         except ConnectionError:
-            self._bury(control)
-            socket.send_fds(await self._ensure_nursery(), request, [end.fileno()])
-        born = self._born[spawn.token] = asyncio.get_running_loop().create_future()
-        return born
+            self._fork_server_died(control)
+            socket.send_fds(await self._ensure_fork_server(), request, [end.fileno()])
+        awaiting = self._awaiting_pid[spawn.token] = asyncio.get_running_loop().create_future()
+        return awaiting
 
-    async def _ensure_nursery(self) -> socket.socket:
+    async def _ensure_fork_server(self) -> socket.socket:
         async with self._starting:
             if self._control is None:
                 control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 try:
                     with theirs:
-                        self._nursery = await asyncio.create_subprocess_exec(
+                        self._fork_server = await asyncio.create_subprocess_exec(
                             sys.executable,
                             "-m",
                             "engine.processes.fork_server",
@@ -192,14 +192,14 @@ class Supervisor:
                     control.close()
                     raise
                 asyncio.get_running_loop().add_reader(control, self._hear, control)
-                self._control, self._fertile = control, False
+                self._control, self._has_forked = control, False
             return self._control
 
-    def _kill_nursery(self) -> None:
+    def _kill_fork_server(self) -> None:
         """End it at once; its end is noticed as any other, and its children live on."""
-        assert self._nursery is not None
+        assert self._fork_server is not None
         with contextlib.suppress(ProcessLookupError):
-            self._nursery.kill()
+            self._fork_server.kill()
 
     def _hear(self, control: socket.socket) -> None:
         try:
@@ -207,24 +207,24 @@ class Supervisor:
         except OSError:
             data = b""
         if not data:
-            self._bury(control)
+            self._fork_server_died(control)
             return
         match pickle.loads(data):
             case Spawned(token=token, pid=pid):
-                if (born := self._born.get(token)) is not None and not born.done():
-                    born.set_result(pid)
+                if (awaiting := self._awaiting_pid.get(token)) is not None and not awaiting.done():
+                    awaiting.set_result(pid)
             case Exited(pid=pid, status=status) if status:
                 cause = signal.Signals(-status).name if status < 0 else f"status {status}"
                 log.error("process %d ended with %s", pid, cause)
             case _:
                 pass
 
-    def _bury(self, control: socket.socket) -> None:
-        """The nursery is gone: what it had not born yet never will be; the next child gets a new nursery."""
+    def _fork_server_died(self, control: socket.socket) -> None:
+        """Fail the forks that are pending; the next child gets another fork server."""
         asyncio.get_running_loop().remove_reader(control)
         control.close()
         self._control = None
-        log.error("the nursery died; another is started when needed")
-        for born in self._born.values():
-            if not born.done():
-                born.set_exception(ConnectionError("the nursery died"))
+        log.error("the fork server died; another is started when needed")
+        for awaiting in self._awaiting_pid.values():
+            if not awaiting.done():
+                awaiting.set_exception(ConnectionError("the fork server died"))

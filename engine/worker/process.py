@@ -192,7 +192,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 def prepare(lines: int) -> None:
-    """Do once, in the nursery, what would make a tick late: load PJSIP as often as so many lines need it, and
+    """Do once, in the fork server, what would make a tick late: load PJSIP as often as so many lines need it, and
     certificates; build the resamplers' filters."""
     instances.load(lines)
     tls_context()

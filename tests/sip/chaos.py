@@ -99,7 +99,7 @@ class Chaos:
         await until(there, f"there was a {kind} again")
 
     def pids(self, kind: str) -> set[int]:
-        """The server's living child processes of that kind; those of a nursery that died are not found."""
+        """The server's living child processes of that kind; those of a fork server that died are not found."""
         return {pid for pid in descendants(self.stage.server.pid) if kind_of(pid) == kind}
 
     async def end(self, kind: str, number: int) -> None:
@@ -179,16 +179,16 @@ async def kill_the_registrar(chaos: Chaos) -> str:
     return "kill -9 of the registrar"
 
 
-async def kill_the_nursery(chaos: Chaos) -> str:
+async def kill_the_fork_server(chaos: Chaos) -> str:
     """Nobody misses it before a process is to be born, so more workers are killed than there are warm lines for."""
     workers = sorted(chaos.pids("worker"))[:2]
-    await chaos.end("nursery", signal.SIGKILL)
+    await chaos.end("fork-server", signal.SIGKILL)
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
     await chaos.hear()
     await chaos.fill()
-    await chaos.until_reborn("nursery")
-    return "kill -9 of the nursery, and of two workers"
+    await chaos.until_reborn("fork-server")
+    return "kill -9 of the fork server, and of two workers"
 
 
 async def kill_the_control_process(chaos: Chaos) -> str:
@@ -255,7 +255,7 @@ BREAKS: Final = (
     kill_a_worker,
     stop_a_worker,
     kill_the_registrar,
-    kill_the_nursery,
+    kill_the_fork_server,
     cut_the_agent_service,
     fill_the_disk,
     kill_the_control_process,

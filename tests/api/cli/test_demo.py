@@ -23,7 +23,7 @@ def test_folder_that_is_not_there_is_told_before_the_call(trunkline: Trunkline) 
 
 @pytest.mark.sip
 def test_demo_leaves_both_voices_in_a_stereo_recording_and_nothing_else(tmp_path: Path) -> None:
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}  # the nursery is a Python of its own
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}  # the fork server is a Python of its own
     ran = subprocess.run(
         [*TRUNKLINE, "demo"], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=100, check=False
     )

@@ -1,4 +1,4 @@
-"""Real processes: born from the nursery, heard, killed, replaced, and none left."""
+"""Real processes: born from the fork server, heard, killed, replaced, and none left."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ async def test_a_killed_child_is_noticed_at_once(supervisor: Supervisor) -> None
     await asyncio.wait_for(gone.wait(), 30)
 
 
-async def test_children_outlive_a_killed_nursery_and_the_next_one_gets_another(supervisor: Supervisor) -> None:
+async def test_children_outlive_a_killed_fork_server_and_the_next_one_gets_another(supervisor: Supervisor) -> None:
     gone = asyncio.Event()
     first, _ = await start(supervisor, gone)
-    nursery = parent_of(first.pid)
-    os.kill(nursery, signal.SIGKILL)
-    await until_dead(nursery)
+    fork_server = parent_of(first.pid)
+    os.kill(fork_server, signal.SIGKILL)
+    await until_dead(fork_server)
     await asyncio.sleep(0.1)
     second, _ = await start(supervisor, asyncio.Event())
     assert alive(first.pid) and alive(second.pid)
@@ -88,45 +88,47 @@ async def test_children_outlive_a_killed_nursery_and_the_next_one_gets_another(s
     await until_dead(first.pid)
 
 
-async def test_a_nursery_that_hangs_is_killed_and_the_next_child_gets_another(
+async def test_a_fork_server_that_hangs_is_killed_and_the_next_child_gets_another(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = await start(supervisor, asyncio.Event())
-    nursery = parent_of(first.pid)
-    os.kill(nursery, signal.SIGSTOP)
+    fork_server = parent_of(first.pid)
+    os.kill(fork_server, signal.SIGSTOP)
     with monkeypatch.context() as impatient:
-        impatient.setattr("engine.processes.supervisor._BIRTH_S", 0.1)
-        with pytest.raises(EngineError, match="nursery hangs"):
+        impatient.setattr("engine.processes.supervisor._FORK_S", 0.1)
+        with pytest.raises(EngineError, match="fork server hangs"):
             await start(supervisor, asyncio.Event())
-    await until_dead(nursery)
+    await until_dead(fork_server)
     second, _ = await start(supervisor, asyncio.Event())
-    assert alive(first.pid) and parent_of(second.pid) != nursery
+    assert alive(first.pid) and parent_of(second.pid) != fork_server
     for child in (first, second):
         child.send(Stop())
 
 
-async def test_a_nursery_whose_death_nobody_has_noticed_yet_is_replaced_by_the_next_start(
+async def test_a_fork_server_whose_death_nobody_has_noticed_yet_is_replaced_by_the_next_start(
     supervisor: Supervisor,
 ) -> None:
     first, _ = await start(supervisor, asyncio.Event())
-    nursery = parent_of(first.pid)
-    os.kill(nursery, signal.SIGKILL)
-    while alive(nursery):
+    fork_server = parent_of(first.pid)
+    os.kill(fork_server, signal.SIGKILL)
+    while alive(fork_server):
         time.sleep(0.001)  # noqa: ASYNC251 - the loop shall have no turn
     second, _ = await start(supervisor, asyncio.Event())
-    assert alive(first.pid) and parent_of(second.pid) != nursery
+    assert alive(first.pid) and parent_of(second.pid) != fork_server
     for child in (first, second):
         child.send(Stop())
 
 
-async def test_a_nursery_that_hangs_does_not_keep_the_supervisor_from_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fork_server_that_hangs_does_not_keep_the_supervisor_from_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     supervisor = Supervisor()
     child, _ = await start(supervisor, asyncio.Event())
-    nursery = parent_of(child.pid)
-    os.kill(nursery, signal.SIGSTOP)
+    fork_server = parent_of(child.pid)
+    os.kill(fork_server, signal.SIGSTOP)
     monkeypatch.setattr("engine.processes.supervisor._LEAVE_S", 0.1)
     await supervisor.close()
-    assert not alive(nursery)
+    assert not alive(fork_server)
     await until_dead(child.pid)
 
 
@@ -146,8 +148,8 @@ async def test_a_terminals_interrupt_and_a_managers_term_leave_the_children_to_t
 async def test_no_process_is_left_when_the_supervisor_closed() -> None:
     supervisor = Supervisor()
     child, _ = await start(supervisor, asyncio.Event())
-    nursery = parent_of(child.pid)
+    fork_server = parent_of(child.pid)
     child.send(Stop())
     await supervisor.close()
     assert not alive(child.pid)
-    assert not alive(nursery)
+    assert not alive(fork_server)
