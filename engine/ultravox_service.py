@@ -11,7 +11,7 @@ from engine.ports import AgentSession, SessionTerms
 from engine.records import CallRequest
 from engine.sip.dtmf import PRESS_KEYS_TOOL
 from media.errors import AgentError
-from media.ultravox.connection import Approach
+from media.ultravox.connection import PendingSession
 from media.ultravox.rest import AgentCallSpec, UltravoxApi
 
 _JOIN_SLACK_S = 10.0
@@ -93,7 +93,7 @@ async def _hang_up(session: AgentSession, tls: ssl.SSLContext) -> None:
     """Join it and close; it has what time that takes, some six seconds at most, or ends by its time-out."""
     over = asyncio.Event()
     with contextlib.suppress(AgentError):
-        connection = await Approach(session.join_url, tls=tls).join(
+        connection = await PendingSession(session.join_url, tls=tls).join(
             on_audio=lambda pcm: None, on_event=lambda event: None, on_closed=lambda closed: over.set()
         )
         connection.close()

@@ -17,7 +17,7 @@ MIGRATIONS = "engine/store/migrations"
 
 IMPORTERS = {
     "pjsua2": ["engine/pjsip/"],
-    "websockets": ["media/ultravox/wire.py", "media/ultravox/frames.py", "engine/sandbox/"],
+    "websockets": ["media/ultravox/websocket.py", "media/ultravox/frames.py", "engine/sandbox/"],
     "httpx": ["media/ultravox/rest.py", "engine/webhooks/", "api/cli/", "api/load/"],
     "matplotlib": ["api/load/page.py"],
     "standardwebhooks": ["engine/webhooks/sender.py"],

@@ -96,7 +96,7 @@ class Talk:
 
     def _click(self) -> None:
         self._listening = True
-        self._conversation.wire.put(tone(_CLICK_HZ, self._conversation.settings.output_hz, _CLICK_S, _CLICK_LEVEL))
+        self._conversation.messages.put(tone(_CLICK_HZ, self._conversation.settings.output_hz, _CLICK_S, _CLICK_LEVEL))
         self.log.clicks_ns.append(time.time_ns())
         self._flush()
 

@@ -34,9 +34,9 @@ from engine.sip.leg_port import LegEnd, LegListener, MediaStream, SipLeg
 from engine.worker.audio_path import AudioPath
 from engine.worker.keypad import Keypad
 from media.errors import AgentError
-from media.ultravox.connection import AgentConnection, Approach
+from media.ultravox.connection import AgentConnection, PendingSession
 from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
-from media.ultravox.wire import Closed
+from media.ultravox.websocket import Closed
 
 _REFUSED = 487
 _NEVER_SENT = LegEnd(sip_code=0, sip_reason="", q850=None, by_remote=False, confirmed=False, rtp={})
@@ -70,7 +70,7 @@ class WorkerCall:
         self._received: int | None = None
         self._heard_at_s = 0.0
         # the agent
-        self._approach: Approach | None = None
+        self._pending: PendingSession | None = None
         self._agent_rate_hz = 0
         self._joining: asyncio.Task[None] | None = None
         self._agent: AgentConnection | None = None
@@ -97,13 +97,13 @@ class WorkerCall:
         if self._leg_end is not None or self._outcome is not None:
             return
         try:
-            self._approach = Approach(command.join_url, tls=self._tls)
+            self._pending = PendingSession(command.join_url, tls=self._tls)
         except AgentError as error:
             self._agent_failed(error)
             return
         self._agent_rate_hz = command.sample_rate_hz
         if self._answered_at_s is not None:
-            self._open_agent(self._approach)
+            self._open_agent(self._pending)
 
     def hang_up(self, outcome: Outcome) -> None:
         """End both sides; ``outcome`` stands unless the far end was first."""
@@ -141,8 +141,8 @@ class WorkerCall:
         if self._dial.with_agent:
             self.audio.listen()
         self._emit(Answered(attempt_id=self.attempt_id, codec=codec, codec_rate_hz=self.audio.codec_rate_hz or 0))
-        if self._approach is not None:
-            self._open_agent(self._approach)
+        if self._pending is not None:
+            self._open_agent(self._pending)
 
     def on_digit(self, digit: str) -> None:
         if self._answered_at_s is not None and self._outcome is None:
@@ -163,13 +163,13 @@ class WorkerCall:
 
     # -- the agent -----------------------------------------------------------------------------------------------------
 
-    def _open_agent(self, approach: Approach) -> None:
+    def _open_agent(self, pending: PendingSession) -> None:
         on_audio = self.audio.bridge_to(self._agent_rate_hz)
-        self._joining = self._loop.create_task(self._join_agent(approach, on_audio))
+        self._joining = self._loop.create_task(self._join_agent(pending, on_audio))
 
-    async def _join_agent(self, approach: Approach, on_audio: Callable[[bytes], None]) -> None:
+    async def _join_agent(self, pending: PendingSession, on_audio: Callable[[bytes], None]) -> None:
         try:
-            agent = await approach.join(
+            agent = await pending.join(
                 on_audio=on_audio, on_event=self._on_agent_event, on_closed=self._on_agent_closed
             )
         except AgentError as error:
@@ -193,8 +193,8 @@ class WorkerCall:
             self._agent.close()
         else:
             self._agent_gone = True
-            if self._approach is not None:
-                self._approach.leave()
+            if self._pending is not None:
+                self._pending.leave()
 
     def _on_agent_event(self, event: SessionEvent) -> None:
         match event:

@@ -16,7 +16,7 @@ from media.ultravox.frames import AudioFrames
 from media.ultravox.messages import ClientToolResult, dump
 from media.ultravox.session import Session, SessionEvent
 from media.ultravox.transport import look_up, reach, why
-from media.ultravox.wire import Closed, Wire
+from media.ultravox.websocket import ClientWebSocket, Closed
 from media.uplink import Uplink
 
 _BITE = 16 * 2**10
@@ -35,7 +35,7 @@ _CLOSE_S = 1.0
 _audio_frames = AudioFrames()
 
 
-class Approach:
+class PendingSession:
     """The way to one session. TCP and TLS are made ready at once, while the phone still rings; nothing is asked for
     before ``join``.
 
@@ -99,13 +99,13 @@ class Approach:
 
 
 class AgentConnection(asyncio.BufferedProtocol):
-    """A session, joined by an ``Approach``. No method blocks; after the end all of them do nothing."""
+    """A session, joined by an ``PendingSession``. No method blocks; after the end all of them do nothing."""
 
     def __init__(self, join_url: str) -> None:
         self._on_event: Callable[[SessionEvent], None]
         self._on_closed: Callable[[Closed], None]
         self._loop = asyncio.get_running_loop()
-        self._wire = Wire(join_url)
+        self._websocket = ClientWebSocket(join_url)
         self._session = Session()
         self._uplink = Uplink()
         self._bite = memoryview(bytearray(_BITE))  # a view: asyncio's TLS reads into slices of it
@@ -124,7 +124,7 @@ class AgentConnection(asyncio.BufferedProtocol):
 
         While the far end reads too slowly, audio waits in a bounded queue that drops the oldest.
         """
-        if not self._wire.open:
+        if not self._websocket.open:
             return
         if self._paused or self._stalled:
             self._uplink.put(pcm)
@@ -136,15 +136,15 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     def heed_backlog(self) -> None:
         """Notice a far end, or a network, that takes too little; to be called each second or so."""
-        if self._wire.open:
+        if self._websocket.open:
             (unsent,) = struct.unpack("i", fcntl.ioctl(self._tcp.fileno(), _SIOCOUTQNSD, bytes(4)))
             self._stalled = unsent > _UNSENT_BYTES
             self._send_waiting()
 
     def send_text(self, text: str) -> None:
         """Send a data message (``messages.dump``). Not before ``SessionStarted``: it may be lost."""
-        if self._wire.open:
-            self._wire.send_text(text)
+        if self._websocket.open:
+            self._websocket.send_text(text)
             self._send()
 
     def refuse_tool(self, invocation_id: str) -> None:
@@ -153,8 +153,8 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """End the session (code 1000). What the far end still says within a second, or until its own close, is told."""
-        if self._wire.open:
-            self._wire.close()
+        if self._websocket.open:
+            self._websocket.close()
             self._send()
             self._expect_end()
 
@@ -167,7 +167,7 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     async def connect(self, tls: ssl.SSLContext, timeout_s: float) -> None:
         """TCP, and TLS if the URL wants it. Raises ``OSError``."""
-        uri = self._wire.uri
+        uri = self._websocket.uri
         addresses = await look_up(uri.host, uri.port)
         await reach(self, addresses, tls=tls if uri.secure else None, host=uri.host, timeout_s=timeout_s)
 
@@ -179,15 +179,15 @@ class AgentConnection(asyncio.BufferedProtocol):
     @property
     def hung_up(self) -> bool:
         """Whether the far end left without a word."""
-        return self._wire.answered and not self._wire.heard
+        return self._websocket.answered and not self._websocket.heard
 
     async def shake_hands(self) -> str:
         """Why the WebSocket did not open, or nothing."""
         self._asked = True
-        self._wire.ask()
+        self._websocket.ask()
         self._send()
         await self._answered
-        return self._wire.refusal
+        return self._websocket.refusal
 
     def listen(
         self,
@@ -201,14 +201,14 @@ class AgentConnection(asyncio.BufferedProtocol):
         self._loop.call_soon(self._listen, on_audio)
 
     def _listen(self, on_audio: Callable[[bytes], None]) -> None:
-        self._wire.listen(on_audio, self._receive_text)
+        self._websocket.listen(on_audio, self._receive_text)
         self._advance()
         if self._lost:
             self._finish()
 
     def leave(self) -> None:
         """Nobody wants the session: if it has been asked for, close it within a second, else drop the connection."""
-        if self._asked and not self._lost and not self._wire.refusal:
+        if self._asked and not self._lost and not self._websocket.refusal:
             self._unwanted = True
             self._expect_end()
             self.close()
@@ -230,7 +230,7 @@ class AgentConnection(asyncio.BufferedProtocol):
         return self._bite
 
     def buffer_updated(self, nbytes: int) -> None:
-        more_than_audio = self._wire.receive(bytes(self._bite[:nbytes]))
+        more_than_audio = self._websocket.receive(bytes(self._bite[:nbytes]))
         if nbytes == _BITE and self._transport is not None:
             self._transport.pause_reading()
             self._loop.call_soon(self._transport.resume_reading)
@@ -238,7 +238,7 @@ class AgentConnection(asyncio.BufferedProtocol):
             self._advance()
 
     def eof_received(self) -> None:
-        self._wire.receive_eof()
+        self._websocket.receive_eof()
         self._advance()
 
     def pause_writing(self) -> None:
@@ -253,11 +253,11 @@ class AgentConnection(asyncio.BufferedProtocol):
             self.send_audio(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._wire.receive_eof()
+        self._websocket.receive_eof()
         self._lost = True
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._wire.listening:
+        if self._websocket.listening:
             self._finish()
         else:
             self._advance()
@@ -266,17 +266,17 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     def _advance(self) -> None:
         """Tell that the handshake is over, or the connection; send what is due."""
-        if not self._answered.done() and self._wire.answered:
+        if not self._answered.done() and self._websocket.answered:
             self._answered.set_result(None)
         if self._unwanted:
             self.close()
         self._send()
-        if self._wire.close_expected:
+        if self._websocket.close_expected:
             self._expect_end()
 
     def _send(self) -> None:
         assert self._transport is not None
-        for data in self._wire.data_to_send():
+        for data in self._websocket.data_to_send():
             if data:
                 self._transport.write(data)
             else:  # SEND_EOF
@@ -290,13 +290,13 @@ class AgentConnection(asyncio.BufferedProtocol):
         assert self._transport is not None
         if self._deadline is None and not self._lost:
             self._deadline = self._loop.call_later(_CLOSE_S, self._transport.abort)
-        if self._wire.close_received:
+        if self._websocket.close_received:
             self._transport.close()
 
     def _finish(self) -> None:
         for event in self._session.ended():
             self._on_event(event)
-        self._on_closed(self._wire.closed())
+        self._on_closed(self._websocket.closed())
 
 
 def _unreachable(failure: str) -> AgentUnreachable:

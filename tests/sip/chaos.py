@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.load.processes import descendants, kind_of
-from engine.sandbox.ultravox.wire import Cut
+from engine.sandbox.ultravox.server_messages import Cut
 from tests.sip.stage import FINAL, SETTLES_S, Lost, Stage, Trunk, simulated_ultravox, stage
 
 CALL: Final = {"from": "+15557654321", "to": "+15551234567", "systemPrompt": "Be brief.", "maxDuration": "1800s"}
@@ -217,7 +217,7 @@ async def cut_the_agent_service(chaos: Chaos) -> str:
     port = int(old.base_url.rpartition(":")[2])
     live = await chaos.live()
     for conversation in old.conversations:
-        conversation.wire.put(Cut())
+        conversation.messages.put(Cut())
     await chaos.until_ended(live)
     await old.__aexit__(None, None, None)
     refused = await chaos.stage.place(**CALL)

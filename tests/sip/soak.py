@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from api.load.processes import Family, kind_of
 from engine.sandbox.ultravox import Conversation
-from engine.sandbox.ultravox.wire import Cut
+from engine.sandbox.ultravox.server_messages import Cut
 from tests.sip.leftovers import bound_ports
 from tests.sip.stage import SETTLES_S, Lost, Stage, Trunk, stage
 
@@ -212,7 +212,7 @@ def agent(conversation: Conversation, _: object) -> None:
     if prompt == HANGS_UP:
         loop.call_later(0.5, conversation.hang_up, "Goodbye.")
     elif prompt == VANISHES:
-        loop.call_later(0.5, conversation.wire.put, Cut())
+        loop.call_later(0.5, conversation.messages.put, Cut())
 
 
 def private_kb(pid: int) -> int:

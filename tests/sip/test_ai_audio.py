@@ -160,7 +160,7 @@ async def test_what_the_agent_says_comes_back_from_an_echoing_callee(
 async def click(rig: AiRig, conversation: Conversation, frequency_hz: int) -> tuple[float, int]:
     """20 ms of tone, at any moment of the engine's tick; when, and which."""
     await asyncio.sleep(random.uniform(0.1, 0.12))
-    conversation.wire.put(audio.tone(frequency_hz, conversation.settings.output_hz, 0.02, 12_000))
+    conversation.messages.put(audio.tone(frequency_hz, conversation.settings.output_hz, 0.02, 12_000))
     return rig.flush(), frequency_hz
 
 
@@ -225,7 +225,7 @@ async def test_farewell_is_heard_whole_although_the_agent_is_gone_at_once(sample
         ):
             call = await rig.place()
             conversation = await rig.talking(call)
-            conversation.wire.put(audio.tone(AGENT_HZ, conversation.settings.output_hz, 3.0))
+            conversation.messages.put(audio.tone(AGENT_HZ, conversation.settings.output_hz, 3.0))
             conversation.end("agent_hangup")
             record = await rig.ended(call)
             bye = (await callee.wait_for("BYE"))[0]

@@ -16,7 +16,7 @@ from engine.outcome import Cause, Party
 from engine.records import AiStatus, CallRecord, Speaker, Status
 from engine.sandbox.ultravox import Conversation, CreateReply, Knobs
 from engine.sandbox.ultravox.call import SimulatedCall
-from engine.sandbox.ultravox.wire import Cut
+from engine.sandbox.ultravox.server_messages import Cut
 from engine.sip.dtmf import PRESS_KEYS_TOOL
 from media.ultravox.rest import UltravoxApi
 from tests import audio
@@ -266,7 +266,7 @@ async def test_cut_websocket_ends_the_call_with_its_own_cause() -> None:
         call = await rig.place()
         conversation = await rig.talking(call)
         speak(conversation, audio.tone(600, 8000, 5))
-        conversation.wire.put(Cut())
+        conversation.messages.put(Cut())
         record = await rig.ended(call)
         await callee.wait_for("BYE")
         assert callee.complaints == []
@@ -342,7 +342,7 @@ async def test_no_secret_no_number_and_nothing_that_was_said_is_in_any_log_at_de
             await rig.until(call, lambda it: len(lines(it)) == 1)
             invocation_id = conversation.invoke_tool("pressKeys", {"digits": "*86420"})
             await rig.ultravox.until(lambda: invocation_id in conversation.tools.results)
-            conversation.wire.put(Cut())
+            conversation.messages.put(Cut())
             record = await rig.ended(call)
             join_url = rig.simulated(record).join_url
             assert callee.requests("INVITE")[-1].header("Proxy-Authorization")

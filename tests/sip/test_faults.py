@@ -228,7 +228,7 @@ async def test_agent_that_sends_too_much_or_nonsense_ends_its_own_call_at_most(
             call = await rig.place()
             conversation = await rig.talking(call)
             for message in sent:
-                conversation.wire.put(message)
+                conversation.messages.put(message)
             if cause is Cause.CALLER_HANGUP:
                 await heard_on(tap)
                 await rig.hang_up(call)

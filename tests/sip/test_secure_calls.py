@@ -20,9 +20,9 @@ from tests.sip.certificates import Authority, Certificate
 from tests.sip.peers import PASSWORD, USERNAME, SecureBaresip, SippUas
 from tests.sip.process import listens
 from tests.sip.rtp import RtpTap
+from tests.sip.tcp_tap import TcpTap
 from tests.sip.test_ai_audio import CALLEE_HZ, exchange_tones
 from tests.sip.trunkline import TO, assert_outcome, trunkline
-from tests.sip.wire import Wire
 
 pytestmark = pytest.mark.sip
 
@@ -68,13 +68,13 @@ async def test_a_tls_and_srtp_call_is_heard_both_ways_and_read_by_nobody(
     authority: Authority, server: Certificate
 ) -> None:
     settings = {"tls": trusting(authority), "srtp": "required"}
-    async with SecureBaresip(server, tone_hz=CALLEE_HZ) as callee, Wire(callee.tls_port) as wire:
-        uri = f"sip:{HOST}:{wire.port};transport=tls"
+    async with SecureBaresip(server, tone_hz=CALLEE_HZ) as callee, TcpTap(callee.tls_port) as tap:
+        uri = f"sip:{HOST}:{tap.port};transport=tls"
         async with ai_rig(uri, codecs=("PCMU",), trunk=settings) as rig:
             await exchange_tones(rig, (callee, 8000))
-    assert len(wire.passed) > 3000
+    assert len(tap.passed) > 3000
     for readable in (b"INVITE", b"sip:", b"a=crypto", b"inline:", b"m=audio", b"5551234567"):
-        assert readable not in wire.passed
+        assert readable not in tap.passed
 
 
 async def test_a_dialog_stays_on_tls_when_the_trunks_contact_would_leave_it(
@@ -82,15 +82,15 @@ async def test_a_dialog_stays_on_tls_when_the_trunks_contact_would_leave_it(
 ) -> None:
     async with (
         SippUasOverTcp("uas-answers-then-byes", hold_ms=100) as callee,
-        Wire(callee.port, as_server(server)) as wire,
-        trunkline(tmp_path, f"sip:{HOST}:{wire.port};transport=tls", trunk={"tls": trusting(authority)}) as line,
+        TcpTap(callee.port, as_server(server)) as tap,
+        trunkline(tmp_path, f"sip:{HOST}:{tap.port};transport=tls", trunk={"tls": trusting(authority)}) as line,
     ):
         assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
         [ack] = callee.requests("ACK")
         assert ack.uri == f"sip:127.0.0.1:{callee.port};transport=TCP"
-        assert ack.header("Route") == f"<sip:{HOST}:{wire.port};transport=tls;lr>"
+        assert ack.header("Route") == f"<sip:{HOST}:{tap.port};transport=tls;lr>"
         assert callee.complaints == []
-        assert bytes(wire.passed).count(b"ACK sip:") == 1
+        assert bytes(tap.passed).count(b"ACK sip:") == 1
 
 
 async def test_a_registration_over_tls_is_challenged_renewed_and_removed_on_one_connection(
@@ -98,9 +98,9 @@ async def test_a_registration_over_tls_is_challenged_renewed_and_removed_on_one_
 ) -> None:
     async with (
         SippUasOverTcp("registrar-challenges-401") as registrar,
-        Wire(registrar.port, as_server(server)) as wire,
+        TcpTap(registrar.port, as_server(server)) as tap,
     ):
-        uri = f"sip:{HOST}:{wire.port};transport=tls"
+        uri = f"sip:{HOST}:{tap.port};transport=tls"
         settings = {"tls": trusting(authority), "register_expires": "2s"}
         async with trunkline(tmp_path, uri, registrar=uri, trunk=settings):
             await registrar.wait_for("REGISTER", count=3)
@@ -108,7 +108,7 @@ async def test_a_registration_over_tls_is_challenged_renewed_and_removed_on_one_
         assert [one.answers_challenge(USERNAME, PASSWORD) for one in sent[:2]] == [False, True]
         assert all(";transport=tls" in (one.header("Contact") or "") for one in sent)
         assert sent[-1].header("Expires") == "0"
-        assert wire.connections == 1
+        assert tap.connections == 1
         assert registrar.complaints == []
 
 
@@ -118,9 +118,9 @@ async def test_calls_go_through_an_outbound_proxy_on_a_connection(
 ) -> None:
     async with (
         SippUasOverTcp("uas-answers-then-byes", hold_ms=100) as proxy,
-        Wire(proxy.port, as_server(server) if transport == "tls" else None) as wire,
+        TcpTap(proxy.port, as_server(server) if transport == "tls" else None) as tap,
     ):
-        route = f"sip:{HOST}:{wire.port};transport={transport}"
+        route = f"sip:{HOST}:{tap.port};transport={transport}"
         tls = {"tls": trusting(authority)}
         async with trunkline(tmp_path, "sip:carrier.example", outbound_proxy=[route], trunk=tls) as line:
             assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
@@ -128,7 +128,7 @@ async def test_calls_go_through_an_outbound_proxy_on_a_connection(
         assert invite.uri == f"sip:{TO}@carrier.example"
         assert invite.header("Route") == f"<{route};lr>"
         assert f";transport={transport}" in (invite.header("Contact") or "")
-        assert wire.connections == 1
+        assert tap.connections == 1
         assert proxy.complaints == []
 
 
@@ -152,8 +152,8 @@ async def test_a_trunk_with_a_bad_certificate_is_sent_nothing_and_the_call_says_
     trust = authority if trusted else Authority.create(tmp_path / "theirs")
     async with (
         SippUasOverTcp("uas-answers-at-once") as callee,
-        Wire(callee.port, as_server(certificate(authority))) as wire,
-        trunkline(tmp_path, f"sip:{HOST}:{wire.port};transport=tls", trunk={"tls": trusting(trust)}) as line,
+        TcpTap(callee.port, as_server(certificate(authority))) as tap,
+        trunkline(tmp_path, f"sip:{HOST}:{tap.port};transport=tls", trunk={"tls": trusting(trust)}) as line,
     ):
         record = await line.call()
         assert_outcome(record, Status.FAILED, Cause.TRUNK_UNAVAILABLE)
@@ -161,7 +161,7 @@ async def test_a_trunk_with_a_bad_certificate_is_sent_nothing_and_the_call_says_
         assert "certificate verification failed" in record.outcome.detail
         assert sentence in record.outcome.detail
         assert setting in record.outcome.hint
-        assert not wire.passed
+        assert not tap.passed
         assert callee.messages == []
 
 
@@ -170,8 +170,8 @@ async def test_an_unverified_trunk_is_called_when_the_configuration_says_so(
 ) -> None:
     async with (
         SippUasOverTcp("uas-answers-then-byes", hold_ms=100) as callee,
-        Wire(callee.port, as_server(authority.sign("other.example"))) as wire,
-        trunkline(tmp_path, f"sip:{HOST}:{wire.port};transport=tls", trunk={"tls": {"verify": False}}) as line,
+        TcpTap(callee.port, as_server(authority.sign("other.example"))) as tap,
+        trunkline(tmp_path, f"sip:{HOST}:{tap.port};transport=tls", trunk={"tls": {"verify": False}}) as line,
     ):
         assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
 
@@ -183,14 +183,14 @@ async def test_a_trunk_that_demands_our_certificate_is_given_it(
     tls = trusting(authority, certificate=str(ours.path), private_key=str(ours.key))
     async with (
         SippUasOverTcp("uas-answers-then-byes", hold_ms=100) as callee,
-        Wire(callee.port, as_server(server, clients=authority)) as wire,
+        TcpTap(callee.port, as_server(server, clients=authority)) as tap,
     ):
-        uri = f"sip:{HOST}:{wire.port};transport=tls"
+        uri = f"sip:{HOST}:{tap.port};transport=tls"
         async with trunkline(tmp_path, uri, trunk={"tls": tls}) as line:
             assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
         [invite] = callee.requests("INVITE")
         assert ";transport=tls>" in (invite.header("Contact") or "")
-        assert wire.client_names == ["trunkline.example"]
+        assert tap.client_names == ["trunkline.example"]
         async with trunkline(tmp_path, uri, trunk={"tls": trusting(authority)}) as line:
             assert_outcome(await line.call(), Status.FAILED, Cause.TRUNK_UNAVAILABLE)
         assert len(callee.requests("INVITE")) == 1

@@ -20,7 +20,7 @@ from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 from engine.sandbox.ultravox.conversation import Conversation
-from engine.sandbox.ultravox.wire import Close, Cut, Outgoing, Ping
+from engine.sandbox.ultravox.server_messages import Close, Cut, Outgoing, Ping
 
 _MAX_MESSAGE: Final = 1 << 20
 _CLOSE_TIMEOUT_S: Final = 2.0
@@ -126,7 +126,7 @@ class AgentSocket(asyncio.Protocol):
         self.over = True
 
     def _flush(self) -> None:
-        for outgoing in self.conversation.wire.take() if self.conversation is not None else ():
+        for outgoing in self.conversation.messages.take() if self.conversation is not None else ():
             self._send(outgoing)
         self._write()
 

@@ -6,9 +6,9 @@ from collections import deque
 from typing import Final, Literal
 
 from engine.sandbox.ultravox.knobs import CallKnobs
+from engine.sandbox.ultravox.server_messages import ServerMessages
 from engine.sandbox.ultravox.transcript import Transcript
 from engine.sandbox.ultravox.utterance import Utterance
-from engine.sandbox.ultravox.wire import Wire
 
 State = Literal["idle", "listening", "thinking", "speaking"]
 
@@ -18,10 +18,10 @@ _CLOSE_AFTER_SENT_S: Final = 0.2
 class AgentSpeech:
     """Sends audio no more than ``lead_ms`` ahead of playback, and the ``state`` messages around it."""
 
-    def __init__(self, wire: Wire, transcript: Transcript, knobs: CallKnobs, lead_ms: int) -> None:
+    def __init__(self, messages: ServerMessages, transcript: Transcript, knobs: CallKnobs, lead_ms: int) -> None:
         self.state: State = "idle"
         self.clears = 0
-        self._wire = wire
+        self._messages = messages
         self._transcript = transcript
         self._knobs = knobs
         self._lead_ms = lead_ms
@@ -45,7 +45,7 @@ class AgentSpeech:
         """Tell the client the state, when it is another."""
         if state != self.state:
             self.state = state
-            self._wire.send("state", state=state)
+            self._messages.send("state", state=state)
 
     def say(self, utterance: Utterance, not_before: float = 0.0) -> None:
         """Say this after what is queued, and not before that time."""
@@ -61,7 +61,7 @@ class AgentSpeech:
         if utterance is None:
             return None
         for frame in utterance.audio_due(now, self._lead_ms):
-            self._wire.put(frame)
+            self._messages.put(frame)
         for word in utterance.words_due(now):
             self._transcript.agent_word(word, now)
         if not utterance.played(now) and not self._closing(utterance, now):
@@ -78,7 +78,7 @@ class AgentSpeech:
         self._queue.clear()
         if utterance is not None and self._knobs.transcript_before_clear:
             self._transcript.agent_final(utterance.spoken, now)
-        self._wire.send("playback_clear_buffer")
+        self._messages.send("playback_clear_buffer")
         self.clears += 1
         if utterance is not None and not self._knobs.transcript_before_clear:
             self._transcript.agent_final(utterance.spoken, now)

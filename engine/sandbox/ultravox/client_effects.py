@@ -12,7 +12,7 @@ def obey(message: dict[str, Any], conversation: Conversation) -> None:
     """Do what a message that ``read_message`` let pass asks for; some that the service takes change nothing here."""
     match message["type"]:
         case "ping":
-            conversation.wire.send("pong", timestamp=message["timestamp"])
+            conversation.messages.send("pong", timestamp=message["timestamp"])
         case "user_text_message" | "input_text_message":
             _read_user_text(message, conversation)
         case "forced_agent_message":

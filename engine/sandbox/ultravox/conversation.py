@@ -1,7 +1,7 @@
 """One joined call, without I/O: feed it what the client sends and the time, send the client what it gives.
 
 The agent is a script: it says its sayings in turn, each after the user has spoken and fallen silent. After every
-``receive_…`` and, at least every 20 ms, after ``poll``, the owner must send what ``wire.take`` returns.
+``receive_…`` and, at least every 20 ms, after ``poll``, the owner must send what ``messages.take`` returns.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from engine.sandbox.ultravox.knobs import CallKnobs
 from engine.sandbox.ultravox.mischief import perform
 from engine.sandbox.ultravox.requests import CallSettings
 from engine.sandbox.ultravox.script import Saying, Script
+from engine.sandbox.ultravox.server_messages import Close, ServerMessages
 from engine.sandbox.ultravox.tool_calls import ToolCalls
 from engine.sandbox.ultravox.transcript import Transcript
 from engine.sandbox.ultravox.utterance import EndReason, Utterance
-from engine.sandbox.ultravox.wire import Close, Wire
 
 _CLICK_MS: Final = 64
 """No more speech than this is a click on the line, not a turn."""
@@ -58,11 +58,11 @@ class Conversation:
         self.knobs = knobs
         self.joined_at = now
         self.faults = faults
-        self.wire = Wire(settings.messages)
+        self.messages = ServerMessages(settings.messages)
         self.audio = CallerAudio(settings.input_hz, faults, joined_at=now, capture_s=capture_s)
-        self.transcript = Transcript(self.wire, knobs, now)
-        self.speech = AgentSpeech(self.wire, self.transcript, knobs, settings.client_buffer_ms)
-        self.tools = ToolCalls(self.wire, settings.tools, faults)
+        self.transcript = Transcript(self.messages, knobs, now)
+        self.speech = AgentSpeech(self.messages, self.transcript, knobs, settings.client_buffer_ms)
+        self.tools = ToolCalls(self.messages, settings.tools, faults)
         self._voice = voice
         # For tests to set.
         self.echo_mode = knobs.echo
@@ -114,7 +114,7 @@ class Conversation:
         """Close the socket; the call is over."""
         if self.end_reason is None:
             self.end_reason = reason
-            self.wire.put(Close(code=code))
+            self.messages.put(Close(code=code))
 
     # The client's side.
 
@@ -126,7 +126,7 @@ class Conversation:
             self.on_audio(pcm, now)
         if self.end_reason is None and self.started:
             if self.echo_mode:
-                self.wire.put(pcm)
+                self.messages.put(pcm)
             else:
                 self._follow_user()
 
@@ -170,7 +170,7 @@ class Conversation:
 
     def _start(self) -> None:
         self.started = True
-        self.wire.send("call_started", callId=self.call_id)
+        self.messages.send("call_started", callId=self.call_id)
         first = self.settings.first
         if self.echo_mode:
             self.speech.enter("speaking")
@@ -259,14 +259,14 @@ class Conversation:
         if ears.speech and not self._user_speaking:
             self._user_speaking = True
             self.user_acted()
-            self.wire.send("user_started_speaking")
+            self.messages.send("user_started_speaking")
         if self.speech.interruptible and ears.silent_ms == 0 and ears.voiced_ms >= vad.minimum_interruption_ms:
             self.clear()
         if self._user_speaking and ears.silent_ms >= vad.turn_endpoint_ms:
             voiced_ms = ears.voiced_ms
             ears.forget()
             self._user_speaking = False
-            self.wire.send("user_stopped_speaking")
+            self.messages.send("user_stopped_speaking")
             # What is said over words that may not be interrupted, or while the answer is on its way, is no turn.
             if voiced_ms > _CLICK_MS and voiced_ms >= vad.minimum_turn_ms and self.speech.idle:
                 self.transcript.user(self._script.heard(), "voice", self.now)

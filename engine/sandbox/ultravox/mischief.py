@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from engine.sandbox.speech import tone
 from engine.sandbox.ultravox.knobs import Mischief
-from engine.sandbox.ultravox.wire import Cut, Ping
+from engine.sandbox.ultravox.server_messages import Cut, Ping
 
 if TYPE_CHECKING:
     from engine.sandbox.ultravox.conversation import Conversation
@@ -17,34 +17,34 @@ _TONE_HZ = 440.0
 
 def perform(mischief: Mischief, conversation: Conversation) -> None:
     """Do it now."""
-    wire, output_hz = conversation.wire, conversation.settings.output_hz
+    messages, output_hz = conversation.messages, conversation.settings.output_hz
     match mischief.do:
         case "cut":
-            wire.put(Cut())
+            messages.put(Cut())
         case "close":
             conversation.end("system_error", mischief.code)
         case "clear":
-            wire.send("playback_clear_buffer")
+            messages.send("playback_clear_buffer")
         case "interrupt":
             conversation.clear()
         case "text":
-            wire.put(mischief.text)
+            messages.put(mischief.text)
         case "empty":
-            wire.put(b"")
+            messages.put(b"")
         case "byte":
-            wire.put(b"\0")
+            messages.put(b"\0")
         case "odd":
             pcm = tone(_TONE_HZ, mischief.ms, output_hz)
             for start in range(0, len(pcm), _ODD_BYTES):
-                wire.put(pcm[start : start + _ODD_BYTES])
+                messages.put(pcm[start : start + _ODD_BYTES])
         case "burst":
-            wire.put(tone(_TONE_HZ, mischief.ms, output_hz))
+            messages.put(tone(_TONE_HZ, mischief.ms, output_hz))
         case "say":
             conversation.say(mischief.text)
         case "tool":
             conversation.invoke_tool(mischief.text, {})
         case "ping":
-            wire.put(Ping())
+            messages.put(Ping())
         case "hang-up":
             conversation.hang_up(mischief.text)
         case _:

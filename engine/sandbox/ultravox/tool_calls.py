@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from engine.sandbox.ultravox.faults import ClientFaults
 from engine.sandbox.ultravox.selected_tools import Tool
-from engine.sandbox.ultravox.wire import Wire
+from engine.sandbox.ultravox.server_messages import ServerMessages
 
 _TIMEOUT_S: Final = 2.5
 
@@ -14,10 +14,10 @@ _TIMEOUT_S: Final = 2.5
 class ToolCalls:
     """Notes the faults ``unknown-invocation``, ``answered-twice``, ``late-result``, ``tool-never-answered``."""
 
-    def __init__(self, wire: Wire, tools: tuple[Tool, ...], faults: ClientFaults) -> None:
+    def __init__(self, messages: ServerMessages, tools: tuple[Tool, ...], faults: ClientFaults) -> None:
         self.results: dict[str, dict[str, Any]] = {}
         """The ``client_tool_result`` messages by their ``invocationId``."""
-        self._wire = wire
+        self._messages = messages
         self._timeouts_s = {tool.name: tool.timeout_s for tool in tools}
         self._faults = faults
         self._deadlines: dict[str, float] = {}
@@ -25,7 +25,7 @@ class ToolCalls:
     def invoke(self, name: str, parameters: dict[str, Any], now: float) -> str:
         invocation_id = f"invocation-{len(self._deadlines)}"
         self._deadlines[invocation_id] = now + self._timeouts_s.get(name, _TIMEOUT_S)
-        self._wire.send("client_tool_invocation", toolName=name, invocationId=invocation_id, parameters=parameters)
+        self._messages.send("client_tool_invocation", toolName=name, invocationId=invocation_id, parameters=parameters)
         return invocation_id
 
     def awaited(self, now: float) -> bool:

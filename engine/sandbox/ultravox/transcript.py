@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.sandbox.ultravox.knobs import CallKnobs
-from engine.sandbox.ultravox.wire import Wire
+from engine.sandbox.ultravox.server_messages import ServerMessages
 
 _BESIDE_DELTA: Final[dict[str, dict[str, object]]] = {
     "bare": {},
@@ -31,9 +31,9 @@ class Turn:
 class Transcript:
     """At most one agent turn is open at a time; ordinals are shared by both sides."""
 
-    def __init__(self, wire: Wire, knobs: CallKnobs, joined_at: float) -> None:
+    def __init__(self, messages: ServerMessages, knobs: CallKnobs, joined_at: float) -> None:
         self.turns: list[Turn] = []
-        self._wire = wire
+        self._messages = messages
         self._knobs = knobs
         self._joined_at = joined_at
         self._ordinal = -1
@@ -66,7 +66,7 @@ class Transcript:
             self._opened_at = None
 
     def _send(self, role: str, medium: Medium, **fields: object) -> None:
-        self._wire.send("transcript", role=role, medium=medium, ordinal=self._ordinal, **fields)
+        self._messages.send("transcript", role=role, medium=medium, ordinal=self._ordinal, **fields)
 
     def _add(self, role: Literal["user", "agent"], text: str, medium: Medium, start: float, end: float) -> None:
         start_s, end_s = (round(at - self._joined_at, 3) for at in (start, end))

@@ -23,7 +23,7 @@ def a_talk() -> Talk:
     conversation: Any = SimpleNamespace(
         settings=SimpleNamespace(output_hz=8000),
         speech=SimpleNamespace(say=lambda utterance: None),
-        wire=SimpleNamespace(put=lambda pcm: None),
+        messages=SimpleNamespace(put=lambda pcm: None),
     )
     return Talk(conversation, lambda: None, "call")
 

@@ -31,7 +31,7 @@ from engine.worker import call as call_module
 from engine.worker.call import WorkerCall
 from media.errors import AgentUnreachable
 from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
-from media.ultravox.wire import Closed
+from media.ultravox.websocket import Closed
 
 ID = AttemptId("6f0c")
 TRUNK = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
@@ -104,7 +104,7 @@ class Rig:
         self.joins = 0
         self.join_error: AgentUnreachable | None = None
         self.left = False
-        monkeypatch.setattr(call_module, "Approach", self.approach)
+        monkeypatch.setattr(call_module, "PendingSession", self.pending)
         dial = Dial(
             attempt_id=ID,
             sip_call_id="CA1",
@@ -115,7 +115,7 @@ class Rig:
         )
         self.call = WorkerCall(dial, self.events.append, ssl.create_default_context())
 
-    def approach(self, join_url: str, *, tls: ssl.SSLContext) -> Rig:
+    def pending(self, join_url: str, *, tls: ssl.SSLContext) -> Rig:
         return self
 
     def leave(self) -> None:

@@ -21,9 +21,9 @@ from websockets.utils import accept_key
 
 from media.errors import AgentUnreachable
 from media.ultravox import connection as module
-from media.ultravox.connection import AgentConnection, Approach
+from media.ultravox.connection import AgentConnection, PendingSession
 from media.ultravox.session import AgentState, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
-from media.ultravox.wire import Closed
+from media.ultravox.websocket import Closed
 
 SECRET = "s3cret-join-path"
 FRAME = bytes(range(160)) * 2
@@ -51,10 +51,10 @@ class Caller:
         self._end = asyncio.Event()
 
     async def join(self, url: str, **options: Any) -> AgentConnection:
-        return await self.enter(Approach(url, tls=options.pop("tls", UNUSED_TLS)), **options)
+        return await self.enter(PendingSession(url, tls=options.pop("tls", UNUSED_TLS)), **options)
 
-    async def enter(self, approach: Approach, **options: Any) -> AgentConnection:
-        self.connection = await approach.join(
+    async def enter(self, pending: PendingSession, **options: Any) -> AgentConnection:
+        self.connection = await pending.join(
             on_audio=self._on_audio, on_event=self._on_event, on_closed=self._on_closed, **options
         )
         return self.connection
@@ -483,13 +483,13 @@ async def test_tcp_is_ready_before_the_session_is_asked_for() -> None:
         writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 
     async with a_raw_agent(script) as url:
-        approach = Approach(url, tls=UNUSED_TLS)
+        pending = PendingSession(url, tls=UNUSED_TLS)
         async with asyncio.timeout(30):
             await came.wait()
         await asyncio.sleep(0.05)
         assert requests == []
         with pytest.raises(AgentUnreachable, match="503"):
-            await Caller().enter(approach)
+            await Caller().enter(pending)
     assert len(requests) == 1  # an answer is an answer
 
 
@@ -508,12 +508,12 @@ async def test_far_end_that_does_not_wait_with_an_open_connection_is_connected_t
 
     caller = Caller()
     async with a_raw_agent(script) as url:
-        approach = Approach(url, tls=UNUSED_TLS)
+        pending = PendingSession(url, tls=UNUSED_TLS)
         await until(lambda: bool(visits))
         if when == "before it is asked":
             await visits[0].wait()
             await asyncio.sleep(0.05)
-        await caller.enter(approach)
+        await caller.enter(pending)
         assert (await caller.end()).code == 1000
     assert len(visits) == 2
 
@@ -526,10 +526,10 @@ async def test_approach_that_is_left_leaves_no_connection() -> None:
 
     arrived = asyncio.Event()
     async with a_raw_agent(script) as url:  # waits for the script's end
-        approach = Approach(url, tls=UNUSED_TLS)
+        pending = PendingSession(url, tls=UNUSED_TLS)
         await arrived.wait()
         await asyncio.sleep(0.01)
-        approach.leave()
+        pending.leave()
 
 
 async def test_session_that_is_left_while_it_opens_is_closed_and_not_just_cut() -> None:

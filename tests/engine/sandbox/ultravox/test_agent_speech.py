@@ -2,16 +2,16 @@ from __future__ import annotations
 
 from engine.sandbox.ultravox.agent_speech import AgentSpeech
 from engine.sandbox.ultravox.knobs import CallKnobs
+from engine.sandbox.ultravox.server_messages import ServerMessages
 from engine.sandbox.ultravox.transcript import Transcript
 from engine.sandbox.ultravox.utterance import Utterance
-from engine.sandbox.ultravox.wire import Wire
 
 
 class Fixture:
     def __init__(self) -> None:
-        self.wire = Wire(frozenset(["state", "playbackClearBuffer"]))
+        self.messages = ServerMessages(frozenset(["state", "playbackClearBuffer"]))
         knobs = CallKnobs()
-        self.speech = AgentSpeech(self.wire, Transcript(self.wire, knobs, 0.0), knobs, 30_000)
+        self.speech = AgentSpeech(self.messages, Transcript(self.messages, knobs, 0.0), knobs, 30_000)
 
     def say(self, text: str, not_before: float = 0.0) -> Utterance:
         utterance = Utterance(text, bytes(16_000), 8000)
@@ -40,9 +40,9 @@ def test_interruption_drops_what_was_to_follow() -> None:
     it.say("one")
     it.say("two")
     it.speech.poll(0.0)
-    it.wire.take()
+    it.messages.take()
     it.speech.interrupt(0.3)
-    assert it.wire.take() == ['{"type": "playback_clear_buffer"}', '{"type": "state", "state": "listening"}']
+    assert it.messages.take() == ['{"type": "playback_clear_buffer"}', '{"type": "state", "state": "listening"}']
     assert it.speech.idle
     assert it.speech.clears == 1
 
@@ -52,4 +52,4 @@ def test_state_is_told_when_it_changes() -> None:
     it.speech.enter("thinking")
     it.speech.enter("thinking")
     it.speech.enter("listening")
-    assert len(it.wire.take()) == 2
+    assert len(it.messages.take()) == 2

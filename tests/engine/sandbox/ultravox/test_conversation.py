@@ -12,7 +12,7 @@ from engine.sandbox.ultravox.conversation import Conversation
 from engine.sandbox.ultravox.faults import ClientFaults
 from engine.sandbox.ultravox.knobs import CallKnobs, Mischief
 from engine.sandbox.ultravox.requests import read_call
-from engine.sandbox.ultravox.wire import Close, Cut, Outgoing, Ping
+from engine.sandbox.ultravox.server_messages import Close, Cut, Outgoing, Ping
 
 RATE_HZ = 8000
 FRAME = RATE_HZ // 50 * 2
@@ -47,7 +47,7 @@ class Client:
             frame = audio[tick * FRAME : (tick + 1) * FRAME]
             self.call.poll(self.now)
             self.call.receive_audio(frame + bytes(FRAME - len(frame)), self.now)
-            self.received += [(self.now, outgoing) for outgoing in self.call.wire.take()]
+            self.received += [(self.now, outgoing) for outgoing in self.call.messages.take()]
             self.now += 0.02
 
     def run_until(self, condition: Callable[[], bool]) -> None:
@@ -279,10 +279,10 @@ def test_idle_media_end_the_call_with_connection_error() -> None:
     client = Client(socket={"mediaIdleTimeout": "10s"})
     client.run(1)
     client.call.poll(client.now + 9.9)
-    assert Close(code=1008) not in client.call.wire.take()
+    assert Close(code=1008) not in client.call.messages.take()
     client.call.poll(client.now + 10.1)
     assert client.call.end_reason == "connection_error"
-    assert client.call.wire.take()[-1] == Close(code=1008)
+    assert client.call.messages.take()[-1] == Close(code=1008)
 
 
 @pytest.mark.parametrize(("behaviour", "ends"), [("UNSPECIFIED", False), ("HANG_UP_SOFT", True)])

@@ -27,7 +27,7 @@ def test_every_deed_sends_something(deed: Deed) -> None:
         now=0.0,
     )
     conversation.poll(0.0)
-    conversation.wire.take()
+    conversation.messages.take()
     perform(Mischief(after_s=0.0, do=deed, text="words"), conversation)
     conversation.poll(0.1)
-    assert conversation.wire.take()
+    assert conversation.messages.take()

@@ -4,21 +4,21 @@ import json
 
 from engine.sandbox.ultravox.faults import ClientFaults
 from engine.sandbox.ultravox.selected_tools import Tool
+from engine.sandbox.ultravox.server_messages import ServerMessages
 from engine.sandbox.ultravox.tool_calls import ToolCalls
-from engine.sandbox.ultravox.wire import Wire
 
 
 class Fixture:
     def __init__(self) -> None:
-        self.wire = Wire(frozenset(["clientToolInvocation"]))
+        self.messages = ServerMessages(frozenset(["clientToolInvocation"]))
         self.faults = ClientFaults()
-        self.tools = ToolCalls(self.wire, (Tool(name="slow", kind="client", timeout_s=6.0),), self.faults)
+        self.tools = ToolCalls(self.messages, (Tool(name="slow", kind="client", timeout_s=6.0),), self.faults)
 
 
 def test_invocation_goes_out_and_its_result_comes_back() -> None:
     it = Fixture()
     invocation_id = it.tools.invoke("lookUp", {"q": 1}, 0.0)
-    (sent,) = it.wire.take()
+    (sent,) = it.messages.take()
     assert isinstance(sent, str)
     assert json.loads(sent) == {
         "type": "client_tool_invocation", "toolName": "lookUp", "invocationId": invocation_id, "parameters": {"q": 1}

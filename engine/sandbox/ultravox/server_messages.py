@@ -39,7 +39,7 @@ class Ping:
 Outgoing = str | bytes | Close | Cut | Ping
 
 
-class Wire:
+class ServerMessages:
     """Collects until the owner of the socket takes. ``enabled`` are the switches that are on."""
 
     def __init__(self, enabled: frozenset[str]) -> None:

@@ -8,7 +8,7 @@ import ssl
 from typing import Self
 
 
-class Wire:
+class TcpTap:
     """Listens on loopback and connects to ``port`` for each connection. With ``tls`` the connections to it are TLS,
     those to ``port`` plain. An async context manager; nothing is left of it afterwards."""
 

@@ -10,7 +10,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from media.errors import AgentUnreachable
-from media.ultravox.wire import Closed, Wire
+from media.ultravox.websocket import ClientWebSocket, Closed
 
 URL = "ws://127.0.0.1/join?key=secret"
 
@@ -21,12 +21,12 @@ class Far:
     def __init__(self) -> None:
         self.told: list[bytes | str] = []
         self.server = ServerProtocol(logger=logging.Logger("far end", 60))
-        self.wire = Wire(URL)
+        self.websocket = ClientWebSocket(URL)
 
     def answer(self, status: int = 101) -> bytes:
         """Its answer to the request, not yet received."""
-        self.wire.ask()
-        self.server.receive_data(b"".join(self.wire.data_to_send()))
+        self.websocket.ask()
+        self.server.receive_data(b"".join(self.websocket.data_to_send()))
         (request,) = self.server.events_received()
         assert isinstance(request, Request)
         response = self.server.accept(request) if status == 101 else self.server.reject(status, "")
@@ -34,13 +34,13 @@ class Far:
         return self.said()
 
     def listen(self) -> None:
-        self.wire.listen(self.told.append, self.told.append)
+        self.websocket.listen(self.told.append, self.told.append)
 
     def said(self) -> bytes:
         return b"".join(self.server.data_to_send())
 
     def open(self) -> None:
-        self.wire.receive(self.answer())
+        self.websocket.receive(self.answer())
         self.listen()
 
 
@@ -50,8 +50,8 @@ def test_frames_that_came_with_the_response_are_told_when_somebody_listens_and_n
     far.server.send_text(b"hello")
     far.server.send_binary(b"\x01\x02")
     for byte in answer + far.said():
-        assert far.wire.receive(bytes([byte]))
-    assert (far.wire.answered, far.wire.refusal, far.told) == (True, "", [])
+        assert far.websocket.receive(bytes([byte]))
+    assert (far.websocket.answered, far.websocket.refusal, far.told) == (True, "", [])
     far.listen()
     assert far.told == ["hello", b"\x01\x02"]
 
@@ -64,20 +64,20 @@ def test_frames_that_came_with_the_response_are_told_when_somebody_listens_and_n
 def test_what_is_no_websocket_is_said(bytes_: bytes, refusal: str) -> None:
     far = Far()
     answer = far.answer(503)
-    far.wire.receive(bytes_ or answer)
-    far.wire.receive_eof()
-    assert (far.wire.answered, far.wire.open, far.wire.refusal) == (True, False, refusal)
+    far.websocket.receive(bytes_ or answer)
+    far.websocket.receive_eof()
+    assert (far.websocket.answered, far.websocket.open, far.websocket.refusal) == (True, False, refusal)
 
 
 def test_audio_alone_calls_for_no_answer_and_a_ping_does() -> None:
     far = Far()
     far.open()
     far.server.send_binary(b"\x01\x02")
-    assert not far.wire.receive(far.said())
+    assert not far.websocket.receive(far.said())
     far.server.send_binary(b"\x03\x04")
     far.server.send_ping(b"there?")
-    assert far.wire.receive(far.said())
-    far.server.receive_data(b"".join(far.wire.data_to_send()))
+    assert far.websocket.receive(far.said())
+    far.server.receive_data(b"".join(far.websocket.data_to_send()))
     (pong,) = far.server.events_received()
     assert isinstance(pong, Frame)
     assert (pong.opcode, far.told) == (Opcode.PONG, [b"\x01\x02", b"\x03\x04"])
@@ -87,30 +87,30 @@ def test_audio_alone_calls_for_no_answer_and_a_ping_does() -> None:
 def test_the_first_close_frame_is_the_one_that_counts(ours_first: bool) -> None:
     far = Far()
     far.open()
-    assert far.wire.open
+    assert far.websocket.open
     if ours_first:
-        far.wire.close()
-        far.server.receive_data(b"".join(far.wire.data_to_send()))
+        far.websocket.close()
+        far.server.receive_data(b"".join(far.websocket.data_to_send()))
     else:
         far.server.send_close(4001, "no more")
-    assert far.wire.receive(far.said())
-    assert (far.wire.open, far.wire.close_received, far.wire.close_expected) == (False, True, True)
-    far.wire.receive_eof()
+    assert far.websocket.receive(far.said())
+    assert (far.websocket.open, far.websocket.close_received, far.websocket.close_expected) == (False, True, True)
+    far.websocket.receive_eof()
     expected = (1000, "") if ours_first else (4001, "no more")
-    assert far.wire.closed() == Closed(code=expected[0], reason=expected[1], by_us=ours_first)
+    assert far.websocket.closed() == Closed(code=expected[0], reason=expected[1], by_us=ours_first)
 
 
 def test_an_end_without_a_close_frame_is_1006_and_not_clean() -> None:
     far = Far()
     far.open()
-    far.wire.receive_eof()
-    assert far.wire.closed() == Closed(code=1006, reason="", by_us=False)
-    assert not far.wire.closed().clean
+    far.websocket.receive_eof()
+    assert far.websocket.closed() == Closed(code=1006, reason="", by_us=False)
+    assert not far.websocket.closed().clean
 
 
 @pytest.mark.parametrize("url", ["https://ultravox.example", "nonsense", "ws://a\u2024b..c/"])
 def test_a_join_url_that_is_none_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(AgentUnreachable) as caught:
-        Wire(url)
+        ClientWebSocket(url)
     assert url not in str(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None

@@ -46,7 +46,7 @@ class Closed:
         return self.code in (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RCVD)
 
 
-class Wire:
+class ClientWebSocket:
     """After each method, unless ``receive`` says it need not be, send what ``data_to_send`` gives. Raises
     ``AgentUnreachable`` for a URL that is none.
     """
