@@ -15,9 +15,9 @@ from engine.records import (
     CallId,
     CallRecord,
     CallRequest,
+    CountedCall,
     Delivery,
     Environment,
-    PlacedCall,
     TranscriptTurn,
     Webhook,
 )
@@ -87,7 +87,7 @@ class CallStore(Protocol):
         """The call's history, oldest first."""
         ...
 
-    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[PlacedCall]:
+    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[CountedCall]:
         """The calls placed after ``at``, oldest first."""
         ...
 

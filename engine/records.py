@@ -181,7 +181,7 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlacedCall:
+class CountedCall:
     """What the guard counts of a call that was placed."""
 
     api_key_id: str

@@ -75,7 +75,7 @@ TESTED_ELSEWHERE = {
     "engine/sandbox/carrier.py": "tests/engine/sandbox/test_backend.py",
     "engine/sandbox/ultravox/client_effects.py": "tests/engine/sandbox/ultravox/test_conversation.py",
     "engine/pjsip/conference_bridge.py": "tests/sip/test_conference_bridge.py",
-    "engine/pjsip/demands.py": "tests/sip/test_secure_calls.py",
+    "engine/pjsip/leg_security.py": "tests/sip/test_secure_calls.py",
     "engine/pjsip/ended_legs.py": "tests/sip/test_plain_calls.py",
     "engine/pjsip/instances.py": "tests/sip/test_instances.py",
     "engine/pjsip/leg.py": "tests/sip/test_plain_calls.py",

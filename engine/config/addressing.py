@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from engine.config.values import Callers, Section
-from engine.sip.addressing import Identity, IdentityHeader, check_header
+from engine.sip.addressing import Addressing, IdentityHeader, check_header
 
 
-class IdentityConfig(Section):
-    """The part of a trunk's settings that becomes its ``Identity``."""
+class AddressingConfig(Section):
+    """The part of a trunk's settings that becomes its ``Addressing``."""
 
     number_format: Literal["+e164", "e164"] = "+e164"
     """With or without the plus; for the caller's number too."""
@@ -51,9 +51,9 @@ class IdentityConfig(Section):
             raise ValueError("a header is named twice")
         return headers
 
-    def wishes(self) -> Identity:
+    def addressing(self) -> Addressing:
         """As the SIP stack takes them."""
-        return Identity(
+        return Addressing(
             plus=self.number_format == "+e164",
             strip_prefix=self.strip_prefix,
             prefix=self.prefix,

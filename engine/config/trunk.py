@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from engine.config.addressing import IdentityConfig
+from engine.config.addressing import AddressingConfig
 from engine.config.values import (
     Duration,
     Label,
@@ -46,7 +46,7 @@ class TlsConfig(Section):
         return private_key
 
 
-class TrunkConfig(IdentityConfig):
+class TrunkConfig(AddressingConfig):
     """A way to the telephone network."""
 
     name: Label

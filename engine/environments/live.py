@@ -184,7 +184,7 @@ def _trunk(place: int, trunk: TrunkConfig) -> Trunk:
                 verify=trunk.tls.verify,
             ),
             srtp=Srtp(trunk.srtp),
-            identity=trunk.wishes(),
+            addressing=trunk.addressing(),
             reliable_provisional=trunk.reliable_provisional,
             session_timer=trunk.session_timer,
             session_expires_s=trunk.session_expires_s,

@@ -14,7 +14,7 @@ from engine.config.guard import ANYWHERE, GuardConfig
 from engine.errors import GuardRefused, QuotaReached
 from engine.guard.quota import Quota, Use
 from engine.numbering import NumberKind, look_up
-from engine.records import CallId, CallRecord, CallRequest, PlacedCall
+from engine.records import CallId, CallRecord, CallRequest, CountedCall
 from engine.sip.addressing import may_call_from
 
 log = logging.getLogger("trunkline.guard")
@@ -96,7 +96,7 @@ class Guard:
         """How old a call is when no quota counts it any more."""
         return timedelta(seconds=max((rule.quota.period_s for rule in self._rules if not rule.at_once), default=0))
 
-    def restore(self, calls: Iterable[PlacedCall], now: datetime) -> None:
+    def restore(self, calls: Iterable[CountedCall], now: datetime) -> None:
         """Count the calls of an earlier run, oldest first; all are over."""
         now_s = self._monotonic_s()
         for call in calls:
@@ -159,7 +159,7 @@ def _rules(config: GuardConfig) -> Iterator[_Rule]:
             yield _Rule(setting=f"guard.{name}", of_key=name.startswith("key_"), in_seconds=in_seconds, quota=quota)
 
 
-def _talked_s(call: CallRecord | PlacedCall) -> int:
+def _talked_s(call: CallRecord | CountedCall) -> int:
     """Every second that was begun."""
     if call.answered_at is None or call.ended_at is None:
         return 0

@@ -11,7 +11,7 @@ from typing import Literal
 
 from engine.outcome import Outcome
 from engine.records import AttemptId
-from engine.sip.addressing import PLAIN, Identity
+from engine.sip.addressing import PLAIN, Addressing
 
 Dtmf = Literal["auto", "rfc4733", "info"]
 
@@ -59,7 +59,7 @@ class TrunkAccount:
     """Set: how often the trunk is sent OPTIONS (RFC 3261 §11)."""
     tls: TlsSettings = _PUBLIC_TLS
     srtp: Srtp = Srtp.OFF
-    identity: Identity = PLAIN
+    addressing: Addressing = PLAIN
     reliable_provisional: str = "optional"
     session_timer: str = "optional"
     session_expires_s: float = 1800.0

@@ -23,14 +23,14 @@ _finished: list[EndedLeg] = []
 _lingering: list[EndedLeg] = []
 
 
-def hold(leg: EndedLeg, *, lingering: bool) -> None:
+def keep(leg: EndedLeg, *, lingering: bool) -> None:
     """The leg is over. ``lingering``: we hung up, and its transaction with the far end is not over yet."""
     _finished.append(leg)
     if lingering:
         _lingering.append(leg)
 
 
-def let_go() -> None:
+def release() -> None:
     """Drop what PJSIP is done with; to be called after each round of its events, outside its callbacks.
 
     pj.Call's destructor hangs up whatever call is in its slot, so one whose slot has a new call already waits for that

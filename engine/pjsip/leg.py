@@ -12,8 +12,8 @@ import pjsua2 as pj
 from engine.errors import SipError
 from engine.messages.commands import Dtmf
 from engine.pjsip.conference_bridge import conference_bridge
-from engine.pjsip.demands import Demands
-from engine.pjsip.ended_legs import hold
+from engine.pjsip.ended_legs import keep
+from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import accept_in_dialog
 from engine.pjsip.rtp_counters import RtpCounters, arrivals
 from engine.pjsip.rtp_stream import RtpStream
@@ -51,11 +51,11 @@ class Leg(pj.Call):
         account: pj.Account,
         listener: LegListener,
         call_id: int = pj.PJSUA_INVALID_ID,
-        demands: Demands | None = None,
+        security: LegSecurity | None = None,
         codecs: Sequence[str] = CODECS,
     ) -> None:
         super().__init__(account, call_id)
-        self._demands = demands
+        self._security = security
         self._codecs = codecs
         self._listener = listener
         self._stream: RtpStream | None = None
@@ -182,8 +182,8 @@ class Leg(pj.Call):
     @_shielded
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
-        if self._demands and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
-            self._demands.heard(_received_message(prm.e))
+        if self._security and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
+            self._security.heard(_received_message(prm.e))
         if info.state == pj.PJSIP_INV_STATE_EARLY:
             self._listener.on_progress(info.lastStatusCode, info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
@@ -194,7 +194,7 @@ class Leg(pj.Call):
                 # RFC 3261 §15.1.1: the 200 crossed our CANCEL. It is ACKed; BYE follows.
                 self.hang_up()
                 return
-            if self._demands and self._demands.unencrypted:
+            if self._security and self._security.unencrypted:
                 self.hang_up()
                 return
             self._listener.on_answered(self._codec(info))
@@ -263,7 +263,7 @@ class Leg(pj.Call):
         by_remote = bool(message) and not (message.startswith("SIP/2.0") and event.body.tsxState.tsx.method == "BYE")
         # PJSIP tells the end of a leg from inside `hangup`, though CANCEL or BYE still wait for their answers; before
         # any response CANCEL itself waits (RFC 3261 §9.1), for up to 32 s.
-        hold(self, lingering=self._hanging_up)
+        keep(self, lingering=self._hanging_up)
         self._listener.on_ended(
             LegEnd(
                 sip_code=info.lastStatusCode,
@@ -274,7 +274,7 @@ class Leg(pj.Call):
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
                 rtp=self._rtp.total,
-                refused=self._demands.refusal(info.lastReason) if self._demands else None,
+                refused=self._security.refusal(info.lastReason) if self._security else None,
             )
         )
 

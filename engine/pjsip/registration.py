@@ -11,7 +11,7 @@ import pjsua2 as pj
 from engine.messages.commands import TrunkAccount
 from engine.messages.events import Probed, Registration
 from engine.pjsip.stack import IncomingAccount, SipStack
-from engine.sip.registration_timer import Renewal
+from engine.sip.registration_timer import RegistrationTimer
 from engine.sip.uri import SipUri, retry_after_s
 
 log = logging.getLogger("trunkline.sip")
@@ -32,7 +32,7 @@ class _Watched(IncomingAccount):
         self._tell = tell
         self._now_s = 0.0
         # the registration
-        self._renewal = Renewal(random.random)
+        self._timer = RegistrationTimer(random.random)
         self._register_at_s: float | None = 0.0 if trunk.registrar else None
         self._registering = False
         self._expires_at_s: float | None = None
@@ -92,14 +92,14 @@ class _Watched(IncomingAccount):
             self._expires_at_s = self._now_s + expires_s
             self._tell_registration(code, reason, expires_s)
             if self._register_at_s is not None:
-                self._register_at_s = self._now_s + self._renewal.after_success(expires_s)
+                self._register_at_s = self._now_s + self._timer.after_success(expires_s)
         else:
             if code != _NO_ANSWER:
                 self._expires_at_s = None
             if self._expires_at_s is None:
                 self._tell_registration(code, reason)
             if self._register_at_s is not None:
-                self._register_at_s = self._now_s + self._renewal.after_failure(code, retry_after)
+                self._register_at_s = self._now_s + self._timer.after_failure(code, retry_after)
 
     def _tell_registration(self, code: int, reason: str, expires_s: int = 0) -> None:
         self._tell(

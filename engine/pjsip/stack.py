@@ -16,13 +16,13 @@ from engine.messages.commands import Srtp, TrunkAccount
 from engine.messages.settings import StackSettings
 from engine.outcome import Outcome
 from engine.pjsip.conference_bridge import conference_bridge
-from engine.pjsip.demands import Demands
-from engine.pjsip.ended_legs import let_go
+from engine.pjsip.ended_legs import release
 from engine.pjsip.inspection import Budget, Inspection
 from engine.pjsip.leg import Leg
+from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import line_limit, lines_in_use, set_log_level
 from engine.pjsip.name_cache import remember
-from engine.pjsip.transports import Endpoint, Transports, mark
+from engine.pjsip.transports import SipEndpoint, Transports, mark
 from engine.pjsip_limits import MAX_ACCOUNTS
 from engine.sip.addressing import addresses
 from engine.sip.leg_port import LegListener
@@ -68,21 +68,21 @@ class IncomingAccount(pj.Account):
         leg = Leg(self, listener, prm.callId)
         if self._on_incoming is None:
             # A worker dials; what comes in on its port is a mistake or a scan.
-            listener.hold(leg)
+            listener.keep(leg)
             leg.hang_up(403)
             return
         try:
             leg.attach(self._on_incoming(leg, leg.getInfo().localUri))
         except Exception:  # a called URI that we do not read; raised out of here it would abort the process
             log.info("an incoming call is refused", exc_info=True)
-            listener.hold(leg)
+            listener.keep(leg)
             leg.hang_up(400)
 
 
 class _Refused:
     """The listener of a refused call: keeps the leg until PJSIP is through with it."""
 
-    def hold(self, leg: Leg) -> None:
+    def keep(self, leg: Leg) -> None:
         self._leg: Leg | None = leg
 
     def on_progress(self, code: int, reason: str) -> None: ...
@@ -117,7 +117,7 @@ class SipStack:
         self._accounts: dict[str, IncomingAccount] = {}
         self._on_incoming = on_incoming
         set_log_level(_LOG_LEVEL)
-        self._endpoint = Endpoint()
+        self._endpoint = SipEndpoint()
         self._endpoint.libCreate()
         self._endpoint.libInit(self._endpoint_config(min(lines, _MAX_LINES)))
         self.lines = line_limit()
@@ -139,7 +139,7 @@ class SipStack:
         for _ in range(_MAX_POLLS):
             if handle(0) < 16:
                 break
-        let_go()
+        release()
         self._bridge.settle()
 
     def use_rtp_ports(self, first: int, last: int) -> None:
@@ -154,17 +154,17 @@ class SipStack:
     def dial(
         self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str
     ) -> Leg:
-        """Send an INVITE through ``trunk``, as its ``identity`` has it; raises ``SipError``."""
+        """Send an INVITE through ``trunk``, as its ``addressing`` says; raises ``SipError``."""
         target = self.reachable(SipUri.parse(trunk.uri))
         home = SipUri.parse(trunk.registrar) if trunk.registrar else target
-        said = addresses(trunk.identity, target=target, home=home, from_number=from_number, to_number=to_number)
-        demands = Demands(
+        said = addresses(trunk.addressing, target=target, home=home, from_number=from_number, to_number=to_number)
+        security = LegSecurity(
             self.reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0])),
             srtp_required=trunk.srtp is Srtp.REQUIRED,
             refusal_of=self.refusal,
         )
         account = self._account(trunk)
-        leg = Leg(account, listener, demands=demands, codecs=trunk.codecs)
+        leg = Leg(account, listener, security=security, codecs=trunk.codecs)
         account.legs.add(leg)
         leg.dial(
             said.to,

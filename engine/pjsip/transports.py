@@ -33,7 +33,7 @@ _REFUSALS = (
 """Bits of ``pj_ssl_cert_verify_flag_t``, the first that is set counts: what is wrong, and what to do."""
 
 
-class Endpoint(pj.Endpoint):
+class SipEndpoint(pj.Endpoint):
     """The endpoint, which keeps connections to trunks open and remembers why it last refused a server's certificate.
 
     PJSIP closes a connection after 33 s without a transaction, in the midst of a call: then the far end's BYE has no

@@ -28,9 +28,12 @@ class IdentityHeader(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """A trunk's wishes. ``strip_prefix`` and ``prefix`` are for the dialled number, in that order; ``headers`` are
-    added to the INVITE; ``from_domain`` is the trunk's own host when empty."""
+class Addressing:
+    """How a trunk wants numbers and callers written.
+
+    ``strip_prefix`` and ``prefix`` are for the dialled number, in that order; ``headers`` are added to the INVITE;
+    ``from_domain`` is the trunk's own host when empty.
+    """
 
     plus: bool = True
     strip_prefix: str = ""
@@ -44,7 +47,7 @@ class Identity:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # one may be a token
 
 
-PLAIN = Identity()
+PLAIN = Addressing()
 """E.164 as it is, and P-Asserted-Identity."""
 
 
@@ -58,36 +61,36 @@ class Addresses:
     headers: tuple[tuple[str, str], ...]
 
 
-def dialled(identity: Identity, number: str) -> str:
+def dialled(addressing: Addressing, number: str) -> str:
     """The user part that reaches ``number`` (E.164 with its plus) through the trunk."""
-    rest = number.removeprefix(identity.strip_prefix)
-    written = f"{identity.prefix}{rest if identity.plus else rest.removeprefix('+')}"
+    rest = number.removeprefix(addressing.strip_prefix)
+    written = f"{addressing.prefix}{rest if addressing.plus else rest.removeprefix('+')}"
     return written.replace("#", "%23")  # RFC 3261 §25.1: not among a user part's characters
 
 
-def addresses(identity: Identity, *, target: SipUri, home: SipUri, from_number: str, to_number: str) -> Addresses:
+def addresses(addressing: Addressing, *, target: SipUri, home: SipUri, from_number: str, to_number: str) -> Addresses:
     """Who calls whom, for an INVITE to ``target``; ``home`` is where the caller's own number lives."""
-    phone = ("user=phone",) if identity.user_phone else ()
-    callee = target.with_user(dialled(identity, to_number))
+    phone = ("user=phone",) if addressing.user_phone else ()
+    callee = target.with_user(dialled(addressing, to_number))
     caller = replace(
         home.identity,
-        user=from_number if identity.plus else from_number.removeprefix("+"),
-        host=identity.from_domain or home.host,
+        user=from_number if addressing.plus else from_number.removeprefix("+"),
+        host=addressing.from_domain or home.host,
         params=phone,
     )
-    sender = replace(caller, user=identity.from_user, params=()) if identity.from_user else caller
+    sender = replace(caller, user=addressing.from_user, params=()) if addressing.from_user else caller
     headers: list[tuple[str, str]] = []
-    if identity.header is not IdentityHeader.NONE:
-        name = "P-Asserted-Identity" if identity.header is IdentityHeader.ASSERTED else "P-Preferred-Identity"
-        headers.append((name, name_addr(caller, identity.display_name)))
-    if identity.privacy:
+    if addressing.header is not IdentityHeader.NONE:
+        name = "P-Asserted-Identity" if addressing.header is IdentityHeader.ASSERTED else "P-Preferred-Identity"
+        headers.append((name, name_addr(caller, addressing.display_name)))
+    if addressing.privacy:
         headers.append(("Privacy", "id"))  # RFC 3325 §9.3: the number stays with those who are trusted
-    from_ = name_addr(_ANONYMOUS, "Anonymous") if identity.privacy else name_addr(sender, identity.display_name)
+    from_ = name_addr(_ANONYMOUS, "Anonymous") if addressing.privacy else name_addr(sender, addressing.display_name)
     return Addresses(
         request_uri=replace(callee, params=(*callee.params, *phone)),
         to=name_addr(replace(callee.identity, params=phone)),
         from_=from_,
-        headers=(*headers, *identity.headers),
+        headers=(*headers, *addressing.headers),
     )
 
 

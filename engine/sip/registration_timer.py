@@ -13,7 +13,7 @@ _REFUSED_FIRST_S, _REFUSED_LONGEST_S = 30.0, 600.0
 _RETRY_AFTER_MAX_S = 3600
 
 
-class Renewal:
+class RegistrationTimer:
     """One registration's. ``rng`` spreads the times, so that many engines do not return to a registrar in step."""
 
     def __init__(self, rng: Callable[[], float]) -> None:

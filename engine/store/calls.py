@@ -33,8 +33,8 @@ from engine.records import (
     CallId,
     CallRecord,
     CallRequest,
+    CountedCall,
     Environment,
-    PlacedCall,
     SipCallId,
     Speaker,
     Status,
@@ -158,13 +158,13 @@ def read_conversations(conn: Connection, before: datetime, limit: int) -> Sequen
     return [CallId(call_id) for call_id in conn.execute(query).scalars()]
 
 
-def read_placed(conn: Connection, after: datetime, environment: Environment) -> Sequence[PlacedCall]:
+def read_placed(conn: Connection, after: datetime, environment: Environment) -> Sequence[CountedCall]:
     """What is counted of the calls that were placed after then, oldest first."""
     calls = schema.calls
-    columns = (calls.c[field.name] for field in fields(PlacedCall))
+    columns = (calls.c[field.name] for field in fields(CountedCall))
     which = calls.c.environment == environment.value, calls.c.created_at > after
     rows = conn.execute(select(*columns).where(*which).order_by(calls.c.created_at)).mappings()
-    return [PlacedCall(**{**row, "api_key_id": row["api_key_id"] or ""}) for row in rows]
+    return [CountedCall(**{**row, "api_key_id": row["api_key_id"] or ""}) for row in rows]
 
 
 def _append(conn: Connection, change: CallChange) -> None:

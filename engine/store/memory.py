@@ -15,10 +15,10 @@ from engine.records import (
     CallFilter,
     CallId,
     CallRecord,
+    CountedCall,
     Delivery,
     DeliveryStatus,
     Environment,
-    PlacedCall,
     TranscriptTurn,
     Webhook,
 )
@@ -142,9 +142,9 @@ class MemoryStore:
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:
         return list(self._changes.get(call_id, ()))
 
-    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[PlacedCall]:
+    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[CountedCall]:
         return [
-            PlacedCall(
+            CountedCall(
                 api_key_id=call.api_key_id or "",
                 to_number=call.request.to_number,
                 created_at=call.created_at,

@@ -22,9 +22,9 @@ from engine.records import (
     CallFilter,
     CallId,
     CallRecord,
+    CountedCall,
     Delivery,
     Environment,
-    PlacedCall,
     TranscriptTurn,
     Webhook,
 )
@@ -129,7 +129,7 @@ class Store:
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:
         return await self._read(lambda conn: calls.read_changes(conn, call_id))
 
-    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[PlacedCall]:
+    async def placed_since(self, at: datetime, environment: Environment) -> Sequence[CountedCall]:
         return await self._read(lambda conn: calls.read_placed(conn, at, environment))
 
     async def add_key(self, key: ApiKey) -> None:

@@ -18,7 +18,7 @@ _TAIL_FRAMES = 10
 """Frames sent after the agent's last word, so that the far end's jitter buffer plays it before our BYE."""
 
 
-class Agent(Protocol):
+class AudioSink(Protocol):
     """What the path needs of a joined agent."""
 
     @property
@@ -46,7 +46,7 @@ class AudioPath:
         self._owed_capture = 0
         # the agent's end
         self._bridge: Bridge | None = None
-        self._agent: Agent | None = None
+        self._agent: AudioSink | None = None
         self._dropped_frames = 0
         self._early: deque[bytes] | None = None
         self._spoke = False
@@ -85,7 +85,7 @@ class AudioPath:
         self._bridge = Bridge(self._rate_hz, agent_hz)
         return self._bridge.agent_audio
 
-    def join(self, agent: Agent) -> None:
+    def join(self, agent: AudioSink) -> None:
         """The agent has joined: it hears what was said since the answer, and what is said from now on."""
         assert self._bridge is not None
         for heard in self._early or ():

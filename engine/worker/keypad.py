@@ -22,7 +22,7 @@ Reaction = Literal["speaks", "listens"]
 """What the agent does with a result: a menu is to be listened to, a mistake to be made good."""
 
 
-class Agent(Protocol):
+class MessageSink(Protocol):
     """What the keypad needs of a joined agent."""
 
     def send_text(self, text: str) -> None: ...
@@ -49,14 +49,14 @@ class Keypad:
         self._told = told
         self._voice = voice
         self._with_agent = with_agent
-        self._agent: Agent | None = None
+        self._agent: MessageSink | None = None
         self._loop = asyncio.get_running_loop()
         self._burst = Burst()
         self._pause: asyncio.TimerHandle | None = None
         self._free = asyncio.Lock()
         self._presses: dict[str, asyncio.Task[None]] = {}
 
-    def attach(self, agent: Agent) -> None:
+    def attach(self, agent: MessageSink) -> None:
         """The agent's session runs: what was pressed before and what will be is for it."""
         self._agent = agent
 

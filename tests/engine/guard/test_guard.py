@@ -10,7 +10,7 @@ import pytest
 from engine.config.guard import GuardConfig
 from engine.errors import GuardRefused, QuotaReached
 from engine.guard.guard import Guard
-from engine.records import CallId, CallRecord, CallRequest, Environment, PlacedCall, SipCallId, Status
+from engine.records import CallId, CallRecord, CallRequest, CountedCall, Environment, SipCallId, Status
 
 US, CANADA, GERMANY = "+14155550100", "+16135550123", "+493012345678"
 NOON = datetime(2026, 3, 9, 12, tzinfo=UTC)
@@ -162,7 +162,7 @@ def test_calls_of_an_earlier_run_count_as_they_did() -> None:
     assert rig.guard.remembers == timedelta(days=1)
     rig.guard.restore(
         [
-            PlacedCall(api_key_id="k", to_number=US, created_at=at, answered_at=at, ended_at=at + timedelta(hours=1))
+            CountedCall(api_key_id="k", to_number=US, created_at=at, answered_at=at, ended_at=at + timedelta(hours=1))
             for at in (NOON - timedelta(hours=23), NOON - timedelta(hours=1))
         ],
         NOON,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from engine.sip.registration_timer import Renewal
+from engine.sip.registration_timer import RegistrationTimer
 
 
 @pytest.mark.parametrize(("chance", "due_s"), [(0.0, 150), (1.0, 180)])
 def test_a_registration_is_renewed_while_half_of_its_time_is_left(chance: float, due_s: float) -> None:
-    assert Renewal(lambda: chance).after_success(300) == due_s
+    assert RegistrationTimer(lambda: chance).after_success(300) == due_s
 
 
 @pytest.mark.parametrize(
@@ -17,13 +17,13 @@ def test_a_registration_is_renewed_while_half_of_its_time_is_left(chance: float,
     [(408, [1, 2, 4, 8, 16, 32, 60, 60]), (503, [1, 2, 4]), (401, [30, 60, 120, 240, 480, 600]), (403, [30, 60])],
 )
 def test_failures_are_tried_again_ever_more_slowly_and_refusals_slower_still(code: int, delays_s: list[float]) -> None:
-    renewal, soonest = Renewal(lambda: 1.0), Renewal(lambda: 0.0)
+    renewal, soonest = RegistrationTimer(lambda: 1.0), RegistrationTimer(lambda: 0.0)
     assert [renewal.after_failure(code) for _ in delays_s] == delays_s
     assert [soonest.after_failure(code) for _ in delays_s] == [delay_s / 2 for delay_s in delays_s]
 
 
 def test_a_success_ends_the_slowness() -> None:
-    renewal = Renewal(lambda: 1.0)
+    renewal = RegistrationTimer(lambda: 1.0)
     for _ in range(5):
         renewal.after_failure(503)
     renewal.after_success(300)
@@ -32,4 +32,4 @@ def test_a_success_ends_the_slowness() -> None:
 
 @pytest.mark.parametrize(("asked_s", "delay_s"), [(20, 20), (999_999, 3600), (None, 1)])
 def test_the_registrars_retry_after_is_kept_for_an_hour_at_most(asked_s: int | None, delay_s: float) -> None:
-    assert Renewal(lambda: 1.0).after_failure(503, asked_s) == delay_s
+    assert RegistrationTimer(lambda: 1.0).after_failure(503, asked_s) == delay_s

@@ -21,8 +21,8 @@ from engine.records import (
     CallId,
     CallRecord,
     CallRequest,
+    CountedCall,
     Environment,
-    PlacedCall,
     Status,
 )
 from engine.sip.causes import refusal
@@ -206,7 +206,7 @@ async def test_placed_calls_are_told_with_what_a_guard_counts_oldest_first(store
     for call in (late, early, too_early, other):
         await store.add(call, None, a_change(call))
     assert await store.placed_since(NOON - timedelta(days=1), Environment.LIVE) == [
-        PlacedCall(
+        CountedCall(
             api_key_id="k",
             to_number=call.request.to_number,
             created_at=call.created_at,

@@ -21,7 +21,7 @@ _TRANSPORT = re.compile(r";\s*transport\s*=\s*([^;?\s]+)")
 _TAG = re.compile(r";\s*tag\s*=\s*([^;\s]+)", re.IGNORECASE)
 
 
-class Demands:
+class LegSecurity:
     """Made for one leg. ``refusal_of`` tells what PJSIP's reason for a transport's failure means."""
 
     def __init__(self, first_hop: SipUri, *, srtp_required: bool, refusal_of: Callable[[str], Outcome | None]) -> None:
