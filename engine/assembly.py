@@ -22,7 +22,7 @@ from engine.records import Environment
 from engine.retention import keep_for
 from engine.sandbox.backend import SandboxBackend
 from engine.store import Store, only_the_id, open_store
-from engine.ultravox_service import UltravoxAgents
+from engine.ultravox_service import UltravoxService
 from engine.watchdog import watch_over
 from engine.webhooks.dispatcher import Dispatcher
 from engine.webhooks.registry import WebhookRegistry
@@ -111,12 +111,12 @@ async def _keep(retention: RetentionConfig, store: Store) -> None:
     await keep_for(store, conversations=conversations, deliveries=timedelta(days=retention.deliveries_days))
 
 
-def _agents(config: Config) -> UltravoxAgents | None:
+def _agents(config: Config) -> UltravoxService | None:
     key = config.ultravox.api_key.reveal()
     if not key:
         return None
     rate = config.ultravox.sample_rate
-    return UltravoxAgents(
+    return UltravoxService(
         UltravoxApi(config.ultravox.base_url, key),
         sample_rate_hz=None if rate == "auto" else rate,
         press_keys=config.ultravox.press_keys,

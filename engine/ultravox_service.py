@@ -19,7 +19,7 @@ _JOIN_SLACK_S = 10.0
 _END_REASON_POLL_S = 0.1
 
 
-class UltravoxAgents:
+class UltravoxService:
     """An ``AgentService`` (``engine.ports``). ``sample_rate_hz`` None: whatever rate the call's codec has.
 
     ``press_keys``: every agent may press telephone keys. ``hang_up_unjoined``: a session that is given back is joined

@@ -27,7 +27,7 @@ class AttemptQueue(Protocol):
     def invite_sent(self, attempt_id: AttemptId, at_s: float) -> None: ...
 
 
-class Dialing:
+class Attempts:
     """Each attempt is a new INVITE with a line and a SIP Call-ID of its own.
 
     An attempt that was given up keeps its line until its SIP leg is over: a late 2xx is ACKed and followed by BYE

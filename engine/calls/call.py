@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from engine.calls.agent import AgentSide
-from engine.calls.attempts import AttemptQueue, Dialing
+from engine.calls.attempts import AttemptQueue, Attempts
 from engine.calls.ledger import Ledger, final_kinds
 from engine.calls.pacer import DialGrant
 from engine.calls.state import CallState, Trigger, next_state, status_of, trigger_of
@@ -109,7 +109,7 @@ class Call:
         self._ledger = Ledger(record, store=store, publish=publish)
         self._loop = asyncio.get_running_loop()
         self._inputs: asyncio.Queue[_Input] = asyncio.Queue()
-        self._dialing = Dialing(record, route, queue=queue, trunks=trunks, granted=self._inputs.put_nowait)
+        self._attempts = Attempts(record, route, queue=queue, trunks=trunks, granted=self._inputs.put_nowait)
         self._agent: AgentSide | None = None
         if agents is not None and record.ai is not None:
             self._agent = AgentSide(
@@ -154,7 +154,7 @@ class Call:
     @property
     def attempt_id(self) -> AttemptId | None:
         """The attempt that a worker carries; None while the call waits for a line."""
-        return None if self._dialing.waiting else self._dialing.attempt_id
+        return None if self._attempts.waiting else self._attempts.attempt_id
 
     def check(self) -> None:
         """End the call from outside when it is past a limit of its own and has done nothing about it; hang up while its
@@ -187,7 +187,7 @@ class Call:
         finally:
             if self._agent is not None:
                 self._agent.close(joined=self._ai.joined_at is not None)
-            self._dialing.close(self._outcome or CANCELED)
+            self._attempts.close(self._outcome or CANCELED)
         await self._finalise(self._outcome)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
@@ -210,15 +210,15 @@ class Call:
             case _End():
                 self._hang_up(happened.outcome or self._deleted)
             case _Lost():
-                if self._dialing.current(happened.attempt_id) and not self._dialing.waiting:
+                if self._attempts.current(happened.attempt_id) and not self._attempts.waiting:
                     self._outcome = WORKER_LOST
-            case _ if self._dialing.current(happened.attempt_id):
+            case _ if self._attempts.current(happened.attempt_id):
                 await self._hear(happened)
 
     async def _hear(self, event: CallEvent) -> None:
         match event:
             case InviteSent():
-                self._dialing.invite_sent(event.at_s)
+                self._attempts.invite_sent(event.at_s)
             case Progress():
                 await self._progress(event)
             case Answered():
@@ -243,10 +243,10 @@ class Call:
         self._hung_up = True
         if self._agent is not None:
             self._agent.wait_no_more()
-        if self._dialing.waiting:
+        if self._attempts.waiting:
             self._outcome = outcome
             return
-        self._dialing.send(HangUp(attempt_id=self._dialing.attempt_id, outcome=outcome))
+        self._attempts.send(HangUp(attempt_id=self._attempts.attempt_id, outcome=outcome))
         self._after(_GRACE_S, partial(self._end_with, outcome))
         self._bound(_GRACE_S, outcome)
 
@@ -273,30 +273,30 @@ class Call:
         self._state = CallState.TRYING
         self._after(self._limits.queue_timeout_s, self._waited_too_long)
         self._bound(self._limits.queue_timeout_s, engine_error("The call waited too long for its turn."))
-        self._dialing.queue_up()
+        self._attempts.queue_up()
 
     async def _waited_too_long(self) -> None:
-        self._outcome = self._dialing.give_up_waiting(self._limits.queue_timeout_s)
+        self._outcome = self._attempts.give_up_waiting(self._limits.queue_timeout_s)
 
     def _dial(self, granted: DialGrant) -> None:
         trunk = self._trunks.get(granted.trunk)
         try:
-            if not self._dialing.send_invite(granted):
+            if not self._attempts.send_invite(granted):
                 self._queue_up()  # nobody's phone has rung: another worker may dial
                 return
         except TrunkUnavailable as error:
             self._outcome = replace(engine_error(str(error)), cause=Cause.TRUNK_UNAVAILABLE)
             return
         provider = trunk.provider if self.record.request.agent is None else self.record.provider
-        self._dialled = {"trunk": trunk.name, "provider": provider, "attempts": self._dialing.attempts}
+        self._dialled = {"trunk": trunk.name, "provider": provider, "attempts": self._attempts.attempts}
         self._rings_until_s = self._loop.time() + self._limits.ring_timeout_s
         self._bound(self._limits.ring_timeout_s, RING_TIMEOUT)
         self._after(min(trunk.response_timeout_s, self._limits.ring_timeout_s), self._no_response)
 
     async def _no_response(self) -> None:
         """The trunk is silent. The last one that can be tried may go on to be, until the phone would have rung."""
-        if self._state is CallState.TRYING and self._dialing.fails_over(TRUNK_SILENT):
-            self._dialing.close(TRUNK_SILENT)
+        if self._state is CallState.TRYING and self._attempts.fails_over(TRUNK_SILENT):
+            self._attempts.close(TRUNK_SILENT)
             await self._fail_over(TRUNK_SILENT)
         else:
             self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
@@ -307,17 +307,17 @@ class Call:
     async def _attempt_ended(self, event: AttemptEnded) -> None:
         # Once the phone has rung a second INVITE would ring it again.
         unheard = self._state in (CallState.TRYING, CallState.PROCEEDING) and not self._hung_up
-        if unheard and self._dialing.fails_over(event.outcome):
+        if unheard and self._attempts.fails_over(event.outcome):
             await self._fail_over(event.outcome)
             return
         self._media = dict(event.media)
         self._outcome = event.outcome
 
     async def _fail_over(self, outcome: Outcome) -> None:
-        self._dialing.note_end(outcome)
+        self._attempts.note_end(outcome)
         self._queue_up()
         failed: dict[str, Any] = {"trunk": self._dialled["trunk"], "cause": outcome.cause, "sipCode": outcome.sip_code}
-        await self._change("voice.trunk.failed", data=failed, attempts=self._dialing.attempts)
+        await self._change("voice.trunk.failed", data=failed, attempts=self._attempts.attempts)
 
     # -- the phone -----------------------------------------------------------------------------------------------------
 
@@ -371,8 +371,8 @@ class Call:
         """Let the worker join the agent now: what is said to the callee does not wait for the record."""
         if self._hung_up:
             return
-        attempt_id, rate_hz = self._dialing.attempt_id, session.sample_rate_hz
-        self._dialing.send(JoinAgent(attempt_id=attempt_id, join_url=session.join_url, sample_rate_hz=rate_hz))
+        attempt_id, rate_hz = self._attempts.attempt_id, session.sample_rate_hz
+        self._attempts.send(JoinAgent(attempt_id=attempt_id, join_url=session.join_url, sample_rate_hz=rate_hz))
         self._inputs.put_nowait(_AgentReady(ultravox_call_id=session.ultravox_call_id))
 
     # -- the record ----------------------------------------------------------------------------------------------------
@@ -389,10 +389,10 @@ class Call:
         assert outcome is not None
         ended_at = self._ledger.now()
         self._state = CallState.TERMINATED
-        self._dialing.note_end(outcome)
-        outcome = self._dialing.sum_up(outcome)
+        self._attempts.note_end(outcome)
+        outcome = self._attempts.sum_up(outcome)
         fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}
-        fields["attempts"] = self._dialing.attempts
+        fields["attempts"] = self._attempts.attempts
         if self._agent is not None:
             reason = await self._agent.end_reason(self._ai, outcome.cause)
             outcome = self._agent.judge(outcome, reason, self._limit_s)

@@ -21,12 +21,12 @@ from engine.messages.commands import Srtp, TlsSettings, TrunkAccount
 from engine.messages.events import CallEvent, Event, Probed, Registration
 from engine.messages.settings import StackSettings, WorkerSettings
 from engine.processes.pool import SPARE_LINES, WorkerPool
-from engine.processes.registrar_handle import RegistrarProcess
+from engine.processes.registrar_handle import RegistrarHandle
 from engine.processes.supervisor import Supervisor
 from engine.processes.worker_handle import Child
 from engine.records import AttemptId
 from engine.trunks.trunks import ConfiguredTrunks, Trunk, TrunkLimits
-from engine.ultravox_service import UltravoxAgents
+from engine.ultravox_service import UltravoxService
 
 log = logging.getLogger("trunkline.trunks")
 
@@ -44,7 +44,7 @@ class LiveBackend:
         supervisor: Supervisor,
         *,
         config: Config,
-        agents: UltravoxAgents | None,
+        agents: UltravoxService | None,
         log: LogSettings,
         on_event: Callable[[CallEvent], None],
         on_lost: Callable[[AttemptId], None],
@@ -54,7 +54,7 @@ class LiveBackend:
         self._agents = agents
         self._log = log
         self._trunks = ConfiguredTrunks(_trunk(place, trunk) for place, trunk in enumerate(config.trunks))
-        self._registrar = RegistrarProcess(
+        self._registrar = RegistrarHandle(
             supervisor,
             lambda: WorkerSettings(stack=self._stack(config.sip.port), log=log),
             self._trunks.watched(),

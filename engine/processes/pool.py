@@ -22,7 +22,7 @@ from engine.messages.events import (
 )
 from engine.outcome import WORKER_LOST
 from engine.pjsip_limits import LINES_PER_INSTANCE
-from engine.processes.worker_handle import COOLING_S, PooledWorker, StartChild
+from engine.processes.worker_handle import COOLING_S, StartChild, WorkerHandle
 from engine.records import AttemptId, call_of
 
 log = logging.getLogger("trunkline.pool")
@@ -60,8 +60,8 @@ class WorkerPool:
         self._spare_lines = spare_lines
         self._on_event = on_event
         self._on_lost = on_lost
-        self._workers: dict[int, PooledWorker] = {}
-        self._by_call: dict[AttemptId, PooledWorker] = {}
+        self._workers: dict[int, WorkerHandle] = {}
+        self._by_call: dict[AttemptId, WorkerHandle] = {}
         self._starting = 0
         self._failures = 0
         self._failed_slots: set[int] = set()
@@ -145,7 +145,7 @@ class WorkerPool:
 
     # -- the workers ---------------------------------------------------------------------------------------------------
 
-    def _fullest_with_room(self) -> PooledWorker | None:
+    def _fullest_with_room(self) -> WorkerHandle | None:
         # Packed, so that others stay idle and can go; but few in each while there are few, for they are lost together.
         return max(
             (w for w in self._workers.values() if w.free > 0),
@@ -166,7 +166,7 @@ class WorkerPool:
             slot = self._next_slot()
             if slot is None:
                 return
-            self._workers[slot] = worker = PooledWorker(slot=slot)
+            self._workers[slot] = worker = WorkerHandle(slot=slot)
             self._starting += 1
             self._spawn(self._start(worker))
         self._shrink(free - target, known)
@@ -185,7 +185,7 @@ class WorkerPool:
                 worker.retire()
                 surplus -= known
 
-    async def _start(self, worker: PooledWorker) -> None:
+    async def _start(self, worker: WorkerHandle) -> None:
         if self._failures:
             await asyncio.sleep(min(10.0, _RESTART_PAUSE_S * 2**self._failures))
         try:
@@ -196,7 +196,7 @@ class WorkerPool:
             log.error("%s", error)
             self._exited(worker)
 
-    def _receive(self, worker: PooledWorker, event: Event) -> None:
+    def _receive(self, worker: WorkerHandle, event: Event) -> None:
         worker.heard()
         match event:
             case Ready():
@@ -226,7 +226,7 @@ class WorkerPool:
             case _:
                 self._on_event(event)
 
-    def _reconcile(self, worker: PooledWorker, told: Heartbeat) -> None:
+    def _reconcile(self, worker: WorkerHandle, told: Heartbeat) -> None:
         """Compare our table with the worker's own: what only one side knows of is a call that nobody would end."""
         for attempt_id in worker.strays(told):
             log.error("orphaned call in a worker; hanging it up", extra={"call": call_of(attempt_id)})
@@ -247,11 +247,11 @@ class WorkerPool:
             self._on_free(attempt_id)
             self._notify()
 
-    def _cooled(self, worker: PooledWorker) -> None:
+    def _cooled(self, worker: WorkerHandle) -> None:
         if worker.cooled():
             self._notify()
 
-    def _exited(self, worker: PooledWorker) -> None:
+    def _exited(self, worker: WorkerHandle) -> None:
         if not worker.lines:
             self._starting -= 1
             self._failures += 1

@@ -21,7 +21,7 @@ _SWEEP_S = 1.0
 _UNREGISTER_S = 6.0
 
 
-class RegistrarProcess:
+class RegistrarHandle:
     """One registrar at a time, which registers and probes ``trunks``. ``on_event`` gets what it tells.
 
     Each is started with what ``settings`` gives then, as each worker is: the machine's name servers may have changed.

@@ -45,7 +45,7 @@ class StartChild(Protocol):
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class PooledWorker:
+class WorkerHandle:
     """From the decision to start it to the end of its process. Without ``child`` it is being started."""
 
     slot: int

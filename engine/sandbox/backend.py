@@ -33,7 +33,7 @@ from engine.sandbox.dialogue import APPOINTMENT
 from engine.sandbox.speech import speech
 from engine.trunks.health import TrunkHealth
 from engine.trunks.trunks import Trunk, TrunkLimits
-from engine.ultravox_service import UltravoxAgents
+from engine.ultravox_service import UltravoxService
 from media.ultravox.rest import UltravoxApi
 
 _TRUNK = TrunkAccount(name="sandbox", uri="sip:127.0.0.1", codecs=("PCMU", "PCMA"))
@@ -145,7 +145,7 @@ class SandboxBackend:
             on_exit=self._simulator_died,
         )
         assert isinstance(ready, SimulatorReady)
-        self._agents.use(UltravoxAgents(UltravoxApi(ready.base_url, key)))
+        self._agents.use(UltravoxService(UltravoxApi(ready.base_url, key)))
         self._pool.warm_up()
 
     def _simulator_died(self) -> None:
@@ -193,9 +193,9 @@ class LateAgents:
     """The agent service of an environment whose simulator starts with the first call."""
 
     def __init__(self) -> None:
-        self._agents: UltravoxAgents | None = None
+        self._agents: UltravoxService | None = None
 
-    def use(self, agents: UltravoxAgents) -> None:
+    def use(self, agents: UltravoxService) -> None:
         """Ask this one from now on."""
         self._agents = agents
 

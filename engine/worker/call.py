@@ -119,7 +119,7 @@ class WorkerCall:
     def watch(self, limit_s: float) -> None:
         """Hang up when nothing came from the far end for ``limit_s``; to be called each second or so."""
         if self._agent is not None:
-            self._agent.heed_backlog()
+            self._agent.check_backlog()
         received = self._leg.received if self._leg is not None and self._answered_at_s is not None else None
         now_s = self._loop.time()
         if received is None or received != self._received:

@@ -129,12 +129,12 @@ class AgentConnection(asyncio.BufferedProtocol):
         if self._paused or self._stalled:
             self._uplink.put(pcm)
             if self._stalled:
-                self.heed_backlog()
+                self.check_backlog()
             return
         assert self._transport is not None
         self._transport.write(_audio_frames.frame(pcm))
 
-    def heed_backlog(self) -> None:
+    def check_backlog(self) -> None:
         """Notice a far end, or a network, that takes too little; to be called each second or so."""
         if self._websocket.open:
             (unsent,) = struct.unpack("i", fcntl.ioctl(self._tcp.fileno(), _SIOCOUTQNSD, bytes(4)))

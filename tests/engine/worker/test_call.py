@@ -84,7 +84,7 @@ class FakeAgent:
     def send_audio(self, pcm: bytes) -> None:
         self.heard.append(pcm)
 
-    def heed_backlog(self) -> None:
+    def check_backlog(self) -> None:
         self.backlog_heeded += 1
 
     def send_text(self, text: str) -> None:

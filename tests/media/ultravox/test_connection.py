@@ -321,7 +321,7 @@ async def test_far_end_that_reads_nothing_leaves_a_second_of_audio_waiting_at_mo
         for _ in range(20):
             connection.send_audio(FRAME)
         sent += 20
-        connection.heed_backlog()
+        connection.check_backlog()
         return connection.dropped_frames > 100 and waiting_bytes() < 16_000  # a second at 8 kHz
 
     near, far = both_ends_tls(tmp_path)
