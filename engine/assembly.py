@@ -64,7 +64,7 @@ async def running_engine(
             log=log,
             max_calls=config.sip.max_calls,
             recordings=recordings,
-            on_event=lambda event: engine.tell(event),
+            on_event=lambda event: engine.deliver(event),
             on_lost=lambda call_id: engine.lost(call_id),
         )
         live = LiveBackend(
@@ -72,7 +72,7 @@ async def running_engine(
             config=config,
             agents=_agents(config),
             log=log,
-            on_event=lambda event: engine.tell(event),
+            on_event=lambda event: engine.deliver(event),
             on_lost=lambda call_id: engine.lost(call_id),
         )
         backends = {Environment.LIVE: live.backend(), Environment.TEST: sandbox.backend()}

@@ -243,10 +243,10 @@ class Engine:
 
     # -- the backends' events ------------------------------------------------------------------------------------------
 
-    def tell(self, event: CallEvent) -> None:
+    def deliver(self, event: CallEvent) -> None:
         """An event of a worker for one of the calls; one for a call whose record is final already is dropped."""
         if (call := self._calls.get(call_of(event.attempt_id))) is not None:
-            call.tell(event)
+            call.deliver(event)
 
     def lost(self, attempt_id: AttemptId) -> None:
         """The worker that carried the attempt died."""

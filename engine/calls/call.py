@@ -136,7 +136,7 @@ class Call:
         """The record as it is committed."""
         return self._ledger.record
 
-    def tell(self, event: CallEvent) -> None:
+    def deliver(self, event: CallEvent) -> None:
         """Something happened to the call."""
         self._inputs.put_nowait(event)
 

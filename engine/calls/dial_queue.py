@@ -25,13 +25,13 @@ class DialQueue:
         self._pacer = pacer
         self._granted: dict[AttemptId, Callable[[DialGrant], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        pool.watch(on_room=self.serve, on_free=pacer.over)
+        pool.watch(on_room=self.grant_turns, on_free=pacer.mark_ended)
 
     def ask(self, ticket: Ticket, granted: Callable[[DialGrant], None]) -> None:
         """Wait; ``granted`` is called once, perhaps before this returns. From then on the line is the attempt's."""
         self._granted[ticket.attempt_id] = granted
         self._pacer.join(ticket)
-        self.serve()
+        self.grant_turns()
 
     def withdraw(self, attempt_id: AttemptId) -> str:
         """Wait no more; returns the settings that held the attempt. One let through already gives its line back."""
@@ -47,7 +47,7 @@ class DialQueue:
     def invite_sent(self, attempt_id: AttemptId, at_s: float) -> None:
         """The attempt's INVITE left, by the monotonic clock."""
         self._pacer.sent(attempt_id, at_s)
-        self.serve()
+        self.grant_turns()
 
     def check_wait(self, route: tuple[str, ...], timeout_s: float, *, new_session: bool) -> None:
         """Raises ``NoCapacity`` when the queue for these trunks is longer than can be served in time."""
@@ -67,7 +67,7 @@ class DialQueue:
         """The attempts and calls that the trunk has now."""
         return self._pacer.calls(trunk)
 
-    def serve(self) -> None:
+    def grant_turns(self) -> None:
         """Let through who may; to be called when a trunk or a line has become free."""
         loop = asyncio.get_running_loop()
         for granted in self._pacer.grants(loop.time(), self._trunks.up, self._pool.lease):
@@ -75,4 +75,4 @@ class DialQueue:
         if self._timer is not None:
             self._timer.cancel()
         wake_at_s = self._pacer.wake_at_s()
-        self._timer = None if wake_at_s is None else loop.call_at(wake_at_s, self.serve)
+        self._timer = None if wake_at_s is None else loop.call_at(wake_at_s, self.grant_turns)

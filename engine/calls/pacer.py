@@ -126,7 +126,7 @@ class Pacer:
         for rate in self._invites.values():
             rate.happened(attempt_id, at_s)
 
-    def over(self, attempt_id: AttemptId) -> None:
+    def mark_ended(self, attempt_id: AttemptId) -> None:
         """The attempt is over and its line is free."""
         for calls in self._calls.values():
             calls.discard(attempt_id)

@@ -119,13 +119,13 @@ class LiveBackend:
             await self._agents.aclose()
 
     def _hear_of_trunk(self, event: Event) -> None:
-        if not isinstance(event, Registration | Probed) or not self._trunks.heard(event):
+        if not isinstance(event, Registration | Probed) or not self._trunks.note(event):
             return
         health = self._trunks.health()[event.trunk]
         level = logging.INFO if health.up else logging.WARNING
         log.log(level, "trunk %s", health, extra={"trunk": event.trunk, "code": event.code, "reason": event.reason})
         if health.up:
-            self._dial_queue.serve()
+            self._dial_queue.grant_turns()
 
     async def _start_worker(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
         ports, rtp = self._config.sip.worker_ports, self._config.sip.rtp_ports

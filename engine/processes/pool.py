@@ -197,7 +197,7 @@ class WorkerPool:
             self._exited(worker)
 
     def _receive(self, worker: WorkerHandle, event: Event) -> None:
-        worker.heard()
+        worker.note_sign_of_life()
         match event:
             case Ready():
                 worker.lines = event.lines
@@ -218,7 +218,7 @@ class WorkerPool:
                 if not event.line_held:
                     self._release(event.attempt_id)
                 else:
-                    worker.over(event.attempt_id)
+                    worker.mark_ended(event.attempt_id)
             case LineFree():
                 self._release(event.attempt_id)
             case Alive() | Registration() | Probed():

@@ -87,7 +87,7 @@ class WorkerHandle:
         self.stopping = True
         self.send(Stop())
 
-    def heard(self) -> None:
+    def note_sign_of_life(self) -> None:
         """It told something."""
         self._silent = 0
 
@@ -99,7 +99,7 @@ class WorkerHandle:
             self.child.kill()
             self._silent = 0
 
-    def over(self, attempt_id: AttemptId) -> None:
+    def mark_ended(self, attempt_id: AttemptId) -> None:
         """The call is over for the worker, and no longer in its table, but its line is not free yet."""
         if attempt_id in self.calls:
             self.calls[attempt_id] = None

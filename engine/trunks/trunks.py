@@ -130,7 +130,7 @@ class ConfiguredTrunks:
         """What each trunk allows."""
         return {name: trunk.limits for name, trunk in self._trunks.items()}
 
-    def heard(self, event: Registration | Probed) -> bool:
+    def note(self, event: Registration | Probed) -> bool:
         """Note what the registrar process told; True when it is worth a line in the log."""
         health = self._health[event.trunk]
         return health.registration_changed(event) if isinstance(event, Registration) else health.probed(event)

@@ -14,8 +14,8 @@ def states() -> list[TrunkState]:
     account = TrunkAccount(name="main", uri="sip:a", codecs=(), registrar="sip:a", password="hush")
     main = Trunk(account=account, limits=TrunkLimits(max_calls=3), probe_failures=1)
     trunks = ConfiguredTrunks([main], now=lambda: NOW)
-    trunks.heard(Registration(trunk="main", registered=True, code=200, reason="OK", expires_s=60))
-    trunks.heard(Probed(trunk="main", code=408, reason="no answer"))
+    trunks.note(Registration(trunk="main", registered=True, code=200, reason="OK", expires_s=60))
+    trunks.note(Probed(trunk="main", code=408, reason="no answer"))
     trunks.failed("main", refusal(503, "", retry_after_s=30))
     return [TrunkState(trunk=main, health=trunks.health()["main"], calls=2)]
 

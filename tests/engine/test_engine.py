@@ -86,7 +86,7 @@ class FakePool:
         if isinstance(command, Dial):
             self.dialled.append(attempt_id)
         elif isinstance(command, HangUp):
-            self.engine.tell(AttemptEnded(attempt_id=attempt_id, outcome=command.outcome, media={}))
+            self.engine.deliver(AttemptEnded(attempt_id=attempt_id, outcome=command.outcome, media={}))
         return True
 
 
@@ -283,7 +283,7 @@ async def test_a_watcher_sees_every_status_and_the_watch_ends_with_the_call() ->
         Answered(attempt_id=attempt_id_of(record.id, 1), codec="PCMU", codec_rate_hz=8000),
         AttemptEnded(attempt_id=attempt_id_of(record.id, 1), outcome=CALLEE_HANGUP, media={}),
     ):
-        rig.engine.tell(event)
+        rig.engine.deliver(event)
     async with asyncio.timeout(30):
         await watching
     assert seen == [Status.INITIATED, Status.RINGING, Status.ANSWERED, Status.COMPLETED]

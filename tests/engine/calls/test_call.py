@@ -216,7 +216,7 @@ async def test_a_plain_call_rings_is_answered_and_ends_by_the_callee() -> None:
     rig = Rig()
     async with rig.dialled() as call:
         for event in (progress(100), progress(180), progress(180), answered(), ended(CALLEE_HANGUP)):
-            call.tell(event)
+            call.deliver(event)
     rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP)
     assert rig.told == [Status.RINGING, Status.ANSWERED, Status.COMPLETED]
     kinds = [change.kind for change in await rig.store.changes(ID)]
@@ -227,7 +227,7 @@ async def test_a_plain_call_rings_is_answered_and_ends_by_the_callee() -> None:
 async def test_a_refused_call_fails_with_the_far_ends_reason_and_costs_no_agent() -> None:
     rig = Rig(ai=True)
     async with rig.dialled() as call:
-        call.tell(ended(refusal(486, "Busy Here", 17)))
+        call.deliver(ended(refusal(486, "Busy Here", 17)))
     record = rig.assert_outcome(Status.FAILED, Cause.BUSY)
     assert record.outcome is not None and record.outcome.q850 == 17
     assert rig.agents.created == 0
@@ -239,9 +239,9 @@ async def test_the_agents_session_waits_for_us_as_long_as_the_phone_may_still_ri
 ) -> None:
     rig = Rig(ai=True)
     async with rig.dialled() as call:
-        call.tell(first)
+        call.deliver(first)
         await rig.queue.sent(JoinAgent)
-        call.tell(ended(CALLEE_HANGUP))
+        call.deliver(ended(CALLEE_HANGUP))
     assert least_s <= rig.agents.rings_for_s <= most_s
 
 
@@ -249,13 +249,13 @@ async def test_the_agents_session_is_made_at_the_first_ring_and_only_once() -> N
     rig = Rig(ai=True)
     async with rig.dialled() as call:
         for event in (progress(180), progress(183)):
-            call.tell(event)
+            call.deliver(event)
         join = await rig.queue.sent(JoinAgent)
         assert isinstance(join, JoinAgent) and join.sample_rate_hz == 8000
-        call.tell(answered())
-        call.tell(AgentJoined(attempt_id=FIRST))
-        call.tell(AgentLeft(attempt_id=FIRST, code=1000, by_agent=True))
-        call.tell(ended(AGENT_HANGUP))
+        call.deliver(answered())
+        call.deliver(AgentJoined(attempt_id=FIRST))
+        call.deliver(AgentLeft(attempt_id=FIRST, code=1000, by_agent=True))
+        call.deliver(ended(AGENT_HANGUP))
     record = rig.assert_outcome(Status.COMPLETED, Cause.AGENT_HANGUP)
     assert rig.agents.created == 1
     assert record.ai is not None
@@ -265,9 +265,9 @@ async def test_the_agents_session_is_made_at_the_first_ring_and_only_once() -> N
 async def test_an_answer_without_any_ring_makes_the_agents_session_too() -> None:
     rig = Rig(ai=True)
     async with rig.dialled() as call:
-        call.tell(answered())
+        call.deliver(answered())
         await rig.queue.sent(JoinAgent)
-        call.tell(ended(CALLEE_HANGUP))
+        call.deliver(ended(CALLEE_HANGUP))
     assert rig.agents.created == 1
 
 
@@ -276,12 +276,12 @@ async def test_the_agent_is_joined_while_a_slow_store_still_writes_the_answer() 
     rig = Rig(ai=True, store=store)
     async with rig.dialled() as call:
         store.free.clear()
-        call.tell(answered())
+        call.deliver(answered())
         await rig.queue.sent(JoinAgent)
         assert (call.record.status, rig.told) == (Status.INITIATED, []), "nothing is told before it is written"
         store.free.set()
-        call.tell(AgentJoined(attempt_id=FIRST))
-        call.tell(ended(CALLEE_HANGUP))
+        call.deliver(AgentJoined(attempt_id=FIRST))
+        call.deliver(ended(CALLEE_HANGUP))
     kinds = [change.kind for change in await rig.store.changes(ID)]
     assert kinds[2:5] == ["voice.answered", "voice.ai.created", "voice.ai.joined"]
 
@@ -289,11 +289,11 @@ async def test_the_agent_is_joined_while_a_slow_store_still_writes_the_answer() 
 async def test_a_refusing_agent_service_cancels_the_ringing_phone() -> None:
     rig = Rig(ai=True, agents=FakeAgents(error=AgentUnreachable("Ultravox did not answer.")))
     async with rig.dialled() as call:
-        call.tell(progress(180))
+        call.deliver(progress(180))
         hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         assert hang_up.outcome.cause is Cause.AGENT_UNREACHABLE
-        call.tell(ended(hang_up.outcome))
+        call.deliver(ended(hang_up.outcome))
     record = rig.assert_outcome(Status.FAILED, Cause.AGENT_UNREACHABLE)
     assert record.outcome is not None and record.outcome.detail == "Ultravox did not answer."
 
@@ -301,25 +301,25 @@ async def test_a_refusing_agent_service_cancels_the_ringing_phone() -> None:
 async def test_delete_while_ringing_cancels_and_fails() -> None:
     rig = Rig()
     async with rig.dialled() as call:
-        call.tell(progress(180))
+        call.deliver(progress(180))
         await asyncio.sleep(0.01)
         call.end()
         call.end()
         hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
-        call.tell(ended(hang_up.outcome))
+        call.deliver(ended(hang_up.outcome))
     rig.assert_outcome(Status.FAILED, Cause.CANCELED)
 
 
 async def test_delete_after_the_answer_hangs_up_and_completes() -> None:
     rig = Rig()
     async with rig.dialled() as call:
-        call.tell(answered())
+        call.deliver(answered())
         await asyncio.sleep(0.01)
         call.end()
         hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
-        call.tell(ended(hang_up.outcome))
+        call.deliver(ended(hang_up.outcome))
     rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
 
 
@@ -328,12 +328,12 @@ async def test_delete_hangs_up_while_a_slow_store_still_writes_the_answer() -> N
     rig = Rig(store=store)
     async with rig.dialled() as call:
         store.free.clear()
-        call.tell(answered())
+        call.deliver(answered())
         await store.asked.wait()
         call.end()
         assert isinstance(rig.queue.commands[-1], HangUp)
         store.free.set()
-        call.tell(ended(CALLER_HANGUP))
+        call.deliver(ended(CALLER_HANGUP))
     rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
     assert rig.told == [Status.ANSWERED, Status.COMPLETED]
     assert sum(isinstance(command, HangUp) for command in rig.queue.commands) == 2, "one to end it, one to leave"
@@ -344,14 +344,14 @@ async def test_delete_after_an_answer_that_a_slow_store_kept_waiting_is_the_call
     rig = Rig(store=store)
     async with rig.dialled() as call:
         store.free.clear()
-        call.tell(progress(180))
+        call.deliver(progress(180))
         await store.asked.wait()
-        call.tell(answered())
+        call.deliver(answered())
         call.end()
         store.free.set()
         hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
-        call.tell(ended(hang_up.outcome))
+        call.deliver(ended(hang_up.outcome))
     assert rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP).answered_at is not None
 
 
@@ -360,13 +360,13 @@ async def test_a_session_made_after_the_hangup_is_not_joined_and_is_given_back()
     rig = Rig(ai=True, agents=agents, store=store)
     async with rig.dialled() as call:
         store.free.clear()
-        call.tell(answered())
+        call.deliver(answered())
         await store.asked.wait()
         call.end()
         agents.free.set()
         await until(lambda: agents.created == 1)
         store.free.set()
-        call.tell(ended(CALLER_HANGUP))
+        call.deliver(ended(CALLER_HANGUP))
     assert not any(isinstance(command, JoinAgent) for command in rig.queue.commands)
     assert (rig.agents.created, rig.agents.given_back) == (1, 1)
 
@@ -374,7 +374,7 @@ async def test_a_session_made_after_the_hangup_is_not_joined_and_is_given_back()
 async def test_a_dead_worker_ends_its_call_with_its_own_cause() -> None:
     rig = Rig()
     async with rig.dialled() as call:
-        call.tell(answered())
+        call.deliver(answered())
         call.lost(FIRST)
     rig.assert_outcome(Status.COMPLETED, Cause.WORKER_LOST)
 
@@ -385,8 +385,8 @@ async def test_a_worker_that_died_before_it_was_told_to_dial_is_replaced_by_anot
     async with rig.dialled() as call:
         assert [ticket.attempt_id for ticket in rig.queue.asked] == [FIRST, FIRST]
         assert [dial.attempt_id for dial in rig.queue.dials()] == [FIRST]
-        call.tell(answered())
-        call.tell(ended(CALLEE_HANGUP))
+        call.deliver(answered())
+        call.deliver(ended(CALLEE_HANGUP))
     assert len(rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP).attempts) == 1
 
 
@@ -422,21 +422,21 @@ async def test_a_limit_that_passes_hangs_up_with_its_own_cause(event: CallEvent 
     rig.call._limits = CallLimits(ring_timeout_s=0.05, queue_timeout_s=1, default_max_duration_s=0.05)
     async with rig.dialled() as call:
         if event is not None:
-            call.tell(event)
+            call.deliver(event)
         hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
-        call.tell(ended(hang_up.outcome))
+        call.deliver(ended(hang_up.outcome))
     rig.assert_outcome(Status.COMPLETED if cause is Cause.MAX_DURATION else Status.FAILED, cause)
 
 
 async def test_transcript_lines_are_stored_as_they_come_in_order_of_their_ordinals() -> None:
     rig = Rig(ai=True)
     async with rig.dialled() as call:
-        call.tell(answered())
+        call.deliver(answered())
         for ordinal, text in ((1, "Hi"), (0, "Hello"), (1, "Hi there")):
             turn = TranscriptTurn(ordinal=ordinal, speaker=Speaker.USER, text=text)
-            call.tell(Transcribed(attempt_id=FIRST, turn=turn))
-        call.tell(ended(CALLEE_HANGUP))
+            call.deliver(Transcribed(attempt_id=FIRST, turn=turn))
+        call.deliver(ended(CALLEE_HANGUP))
     ai = rig.call.record.ai
     assert ai is not None
     assert [line.text for line in ai.transcript] == ["Hello", "Hi there"]
@@ -446,7 +446,7 @@ async def test_a_late_ring_after_the_answer_changes_nothing() -> None:
     rig = Rig()
     async with rig.dialled() as call:
         for event in (answered(), progress(180), ended(CALLEE_HANGUP)):
-            call.tell(event)
+            call.deliver(event)
     assert rig.told == [Status.ANSWERED, Status.COMPLETED]
 
 
@@ -456,7 +456,7 @@ async def test_an_ai_calls_last_changes_tell_of_the_agents_end_and_then_of_the_c
     await rig.store.add_webhook(webhook)
     async with rig.dialled() as call:
         for event in (progress(180), answered(), ended(CALLEE_HANGUP)):
-            call.tell(event)
+            call.deliver(event)
     kinds = [change.kind for change in await rig.store.changes(ID)]
     assert kinds[-2:] == ["voice.ai.ended", "voice.completed"]
     assert kinds.count("voice.ai.ended") == 1
@@ -502,10 +502,10 @@ async def test_a_trunk_that_failed_is_followed_by_the_next_one(before: tuple[Cal
     rig = Rig(trunks=BOTH)
     async with rig.dialled() as call:
         for event in (*before, ended(outcome)):
-            call.tell(event)
+            call.deliver(event)
         await until(lambda: len(rig.queue.dials()) == 2)
         for event in (second(progress(180)), second(answered()), second(ended(CALLEE_HANGUP))):
-            call.tell(event)
+            call.deliver(event)
     record = rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP)
     dials = rig.queue.dials()
     assert [dial.trunk.name for dial in dials] == ["main", "backup"]
@@ -538,7 +538,7 @@ async def test_what_concerns_the_callee_or_came_after_the_ring_ends_the_call(
     rig = Rig(trunks=BOTH)
     async with rig.dialled() as call:
         for event in (*before, ended(outcome)):
-            call.tell(event)
+            call.deliver(event)
     record = rig.assert_outcome(Status.FAILED, outcome.cause)
     assert len(rig.queue.dials()) == 1
     assert [attempt.trunk for attempt in record.attempts] == ["main"]
@@ -548,9 +548,9 @@ async def test_what_concerns_the_callee_or_came_after_the_ring_ends_the_call(
 async def test_when_every_trunk_failed_the_last_ones_cause_stands_and_their_number_is_told() -> None:
     rig = Rig(trunks=BOTH)
     async with rig.dialled() as call:
-        call.tell(ended(refusal(500, "First")))
+        call.deliver(ended(refusal(500, "First")))
         await until(lambda: len(rig.queue.dials()) == 2)
-        call.tell(second(ended(refusal(503, "Second"))))
+        call.deliver(second(ended(refusal(503, "Second"))))
     record = rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
     assert record.outcome is not None
     assert (record.outcome.sip_code, record.outcome.detail) == (
@@ -566,10 +566,10 @@ async def test_a_silent_trunk_is_given_up_and_what_it_says_later_changes_nothing
         hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
         assert (hang_up.attempt_id, hang_up.outcome) == (FIRST, TRUNK_SILENT)
-        call.tell(answered())
-        call.tell(ended(CALLEE_HANGUP))
+        call.deliver(answered())
+        call.deliver(ended(CALLEE_HANGUP))
         call.lost(FIRST)
-        call.tell(second(ended(refusal(486, ""))))
+        call.deliver(second(ended(refusal(486, ""))))
     record = rig.assert_outcome(Status.FAILED, Cause.BUSY)
     assert record.answered_at is None
     assert [attempt.outcome and attempt.outcome.cause for attempt in record.attempts] == [
@@ -581,17 +581,17 @@ async def test_a_silent_trunk_is_given_up_and_what_it_says_later_changes_nothing
 async def test_a_100_stops_the_wait_for_a_response() -> None:
     rig = Rig(trunks=(replace(TRUNK, response_timeout_s=0.05), BACKUP))
     async with rig.dialled() as call:
-        call.tell(progress(100))
+        call.deliver(progress(100))
         await asyncio.sleep(0.1)
         assert len(rig.queue.dials()) == 1
-        call.tell(ended(refusal(486, "")))
+        call.deliver(ended(refusal(486, "")))
 
 
 async def test_delete_between_two_trunks_dials_no_more() -> None:
     rig = Rig(trunks=BOTH)
     async with rig.dialled() as call:
         rig.queue.full = True
-        call.tell(ended(refusal(503, "")))
+        call.deliver(ended(refusal(503, "")))
         await until(lambda: len(rig.queue.asked) == 2)
         call.end()
     record = rig.assert_outcome(Status.FAILED, Cause.CANCELED)
@@ -604,16 +604,16 @@ async def test_the_next_trunks_line_that_does_not_come_leaves_the_first_ones_wor
     rig.call._limits = CallLimits(ring_timeout_s=1, queue_timeout_s=0.01, default_max_duration_s=1)
     async with rig.dialled() as call:
         rig.queue.full = True
-        call.tell(ended(refusal(503, "Busy")))
+        call.deliver(ended(refusal(503, "Busy")))
     rig.assert_outcome(Status.FAILED, Cause.TRUNK_UNAVAILABLE)
 
 
 async def test_only_the_first_attempt_of_an_ai_call_counts_for_the_agent_services_rate() -> None:
     rig = Rig(ai=True, trunks=BOTH)
     async with rig.dialled() as call:
-        call.tell(ended(refusal(503, "")))
+        call.deliver(ended(refusal(503, "")))
         await until(lambda: len(rig.queue.dials()) == 2)
-        call.tell(second(ended(refusal(486, ""))))
+        call.deliver(second(ended(refusal(486, ""))))
     assert [ticket.new_session for ticket in rig.queue.asked] == [True, False]
 
 
@@ -646,13 +646,13 @@ async def test_a_store_that_fails_keeps_a_change_untold_until_it_can_be_written(
     rig = Rig(store=store)
     async with rig.dialled() as call:
         store.failing = True
-        call.tell(progress(180))
+        call.deliver(progress(180))
         await store.tried.wait()
         await asyncio.sleep(0.03)
         assert (call.record.status, rig.told) == (Status.INITIATED, [])
         store.failing = False
         for event in (answered(), ended(CALLEE_HANGUP)):
-            call.tell(event)
+            call.deliver(event)
     rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP)
     assert rig.told == [Status.RINGING, Status.ANSWERED, Status.COMPLETED]
 
@@ -663,13 +663,13 @@ async def test_a_call_is_hung_up_also_while_the_store_fails(monkeypatch: pytest.
     rig = Rig(store=store)
     async with rig.dialled() as call:
         store.failing = True
-        call.tell(answered())
+        call.deliver(answered())
         await store.tried.wait()
         await asyncio.sleep(0.03)
         call.end()
         hang_up = await rig.queue.sent(HangUp)
         assert isinstance(hang_up, HangUp)
-        call.tell(ended(hang_up.outcome))
+        call.deliver(ended(hang_up.outcome))
         store.failing = False
     rig.assert_outcome(Status.COMPLETED, Cause.CALLER_HANGUP)
 
@@ -683,7 +683,7 @@ async def test_a_call_past_its_limit_is_hung_up_while_a_store_stands_still_and_i
     rig.call._ledger.record = replace(rig.first, request=replace(rig.first.request, max_duration_s=0.02))
     async with rig.dialled() as call:
         store.free.clear()
-        call.tell(answered())
+        call.deliver(answered())
         await store.asked.wait()
         await asyncio.sleep(0.05)
         call.check()
@@ -692,7 +692,7 @@ async def test_a_call_past_its_limit_is_hung_up_while_a_store_stands_still_and_i
         call.check()
         assert rig.told == []
         store.free.set()
-        call.tell(ended(hang_up.outcome))
+        call.deliver(ended(hang_up.outcome))
     record = rig.assert_outcome(Status.COMPLETED, Cause.MAX_DURATION)
     assert record.answered_at is not None
     assert rig.told == [Status.ANSWERED, Status.COMPLETED]
@@ -710,8 +710,8 @@ async def test_a_call_that_is_stuck_past_its_limit_is_ended_from_outside(monkeyp
     monkeypatch.setattr(Ledger, "add_turn", never)
     rig.call._ledger.record = replace(rig.first, request=replace(rig.first.request, max_duration_s=0.02))
     async with rig.dialled() as call:
-        call.tell(answered())
-        call.tell(Transcribed(attempt_id=FIRST, turn=TranscriptTurn(ordinal=1, speaker=Speaker.USER, text="Hm")))
+        call.deliver(answered())
+        call.deliver(Transcribed(attempt_id=FIRST, turn=TranscriptTurn(ordinal=1, speaker=Speaker.USER, text="Hm")))
         await stuck.wait()
         call.check()
         assert call.record.status is Status.ANSWERED

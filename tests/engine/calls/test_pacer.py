@@ -36,7 +36,7 @@ class Rig:
         return [(each.attempt_id, each.trunk) for each in fresh]
 
     def over(self, attempt_id: str) -> None:
-        self.pacer.over(AttemptId(attempt_id))
+        self.pacer.mark_ended(AttemptId(attempt_id))
         self.free += 1
 
 

@@ -31,10 +31,10 @@ def test_a_registering_trunk_takes_calls_only_while_it_is_registered() -> None:
     trunks = ConfiguredTrunks([trunk("main", "sip:main.example")])
     with pytest.raises(TrunkUnavailable, match="main: registering"):
         trunks.route("+14155550100")
-    assert trunks.heard(registration("main", 200))
+    assert trunks.note(registration("main", 200))
     assert trunks.route("+14155550100") == ("main",)
-    assert not trunks.heard(registration("main", 200)), "a refresh is no change"
-    assert trunks.heard(registration("main", 403))
+    assert not trunks.note(registration("main", 200)), "a refresh is no change"
+    assert trunks.note(registration("main", 403))
     with pytest.raises(TrunkUnavailable, match="main: registration failed: 403 why"):
         trunks.route("+14155550100")
 
@@ -44,7 +44,7 @@ def test_trunks_that_are_up_are_tried_by_priority() -> None:
         [trunk("first", "sip:first.example"), trunk("third", priority=2), trunk("second", priority=1)]
     )
     assert trunks.route("+14155550100") == ("second", "third")
-    trunks.heard(registration("first", 200))
+    trunks.note(registration("first", 200))
     assert trunks.route("+14155550100") == ("first", "second", "third")
     trunks.registrations_lost()
     assert trunks.route("+14155550100") == ("second", "third")
