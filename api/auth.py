@@ -21,7 +21,7 @@ from api.ports import Keys
 from api.problems import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED, Refusal
 from engine.errors import EngineError
 from engine.keys import keys
-from engine.records import ApiKey
+from engine.keys.key import ApiKey
 
 Handler = Callable[[Request, ApiKey], Awaitable[Response]]
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from api.ports import Engine
 from api.views import Alive, ReadinessView, answer
-from engine.records import ApiKey
+from engine.keys.key import ApiKey
 
 
 class Health:

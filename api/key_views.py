@@ -8,7 +8,8 @@ from typing import Literal, Self
 from pydantic import Field
 
 from api.views import Timestamp, View
-from engine.records import ApiKey, Environment
+from engine.keys.key import ApiKey
+from engine.records import Environment
 
 
 class KeyView(View):

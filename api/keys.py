@@ -13,7 +13,7 @@ from api.key_views import KeyCreated, KeyList, KeyRevoked
 from api.ports import KeyManagement
 from api.views import answer
 from engine.errors import UnknownKey
-from engine.records import ApiKey
+from engine.keys.key import ApiKey
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 

@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from engine.ports import IdempotencyClaim
+from engine.keys.key import ApiKey
 from engine.readiness import Readiness
-from engine.records import ApiKey, CallFilter, CallRecord, CallRequest, Delivery, Environment, Webhook
+from engine.records import CallFilter, CallRecord, CallRequest, Environment, IdempotencyClaim
 from engine.trunks.trunks import TrunkState
+from engine.webhooks.delivery import Delivery, Webhook
 
 
 class Keys(Protocol):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.ports import Engine
 from api.views import SipView, Timestamp, View, answer
-from engine.records import ApiKey
+from engine.keys.key import ApiKey
 from engine.trunks.health import ProbeState, RegistrationState
 from engine.trunks.trunks import TrunkState
 

@@ -18,8 +18,8 @@ from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Refusal
 from api.schemas import read_call, refused
 from api.views import CallAccepted, CallEnded, CallView, TranscriptDeleted, TurnView, answer
 from engine.errors import CallerNotAllowed, UnknownCall
-from engine.ports import IdempotencyClaim
-from engine.records import ApiKey, CallRecord
+from engine.keys.key import ApiKey
+from engine.records import CallRecord, IdempotencyClaim
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")

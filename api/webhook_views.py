@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema
 
 from api.views import Timestamp, View
-from engine.records import Delivery, DeliveryStatus, Webhook
+from engine.webhooks.delivery import Delivery, DeliveryStatus, Webhook
 
 
 class WebhookCreated(View):

@@ -15,7 +15,7 @@ from api.views import answer
 from api.webhook_schemas import read_limit, read_webhook
 from api.webhook_views import DeliveryList, WebhookCreated, WebhookDeleted, WebhookList
 from engine.errors import TargetRefused, UnknownWebhook
-from engine.records import ApiKey
+from engine.keys.key import ApiKey
 
 _ID = re.compile(r"whk_[0-9a-f]{32}")
 

@@ -16,7 +16,6 @@ from engine.engine import Engine
 from engine.environments.live import LiveBackend
 from engine.guard.guard import Guard
 from engine.log import LogSettings
-from engine.ports import ShowCall
 from engine.processes.supervisor import Supervisor
 from engine.records import Environment
 from engine.retention import keep_for
@@ -27,6 +26,7 @@ from engine.watchdog import watch_over
 from engine.webhooks.dispatcher import Dispatcher
 from engine.webhooks.registry import WebhookRegistry
 from engine.webhooks.sender import Sender
+from engine.webhooks.subscriptions import ShowCall
 from engine.webhooks.targets import Resolver
 from media.ultravox.rest import UltravoxApi
 

@@ -12,20 +12,20 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from engine.calls.call import Call, CallLimits
+from engine.calls.call_store import CallStore
 from engine.calls.ledger import first_kinds
 from engine.calls.recovery import Recovery
 from engine.environments.backend import Backend
 from engine.errors import CallIsLive, NoCapacity, ShuttingDown, StoreUnavailable, TrunkUnavailable, UnknownCall
 from engine.guard.guard import Clearance, Guard
-from engine.keys.registry import KeyRegistry
+from engine.keys.key import ApiKey
+from engine.keys.registry import KeyRegistry, KeyStore
 from engine.messages.events import CallEvent
 from engine.metrics import Metrics, Standing
 from engine.outcome import ENGINE_SHUTDOWN
-from engine.ports import CallStore, IdempotencyClaim, KeyStore
 from engine.readiness import Readiness, judge
 from engine.records import (
     AiRecord,
-    ApiKey,
     AttemptId,
     CallChange,
     CallFilter,
@@ -33,6 +33,7 @@ from engine.records import (
     CallRecord,
     CallRequest,
     Environment,
+    IdempotencyClaim,
     SipCallId,
     Status,
     call_of,

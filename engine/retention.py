@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from engine.errors import EngineError
-from engine.ports import Archive
 
 log = logging.getLogger("trunkline.retention")
 
@@ -16,6 +16,18 @@ _EVERY_S = 3600.0
 _BATCH = 50
 _REST_S = 0.05
 """Between two batches, each of which holds the database's write lock: calls are written meanwhile."""
+
+
+class Archive(Protocol):
+    """What is kept for a time only. Each method does ``limit`` at most and returns how many it did."""
+
+    async def erase_conversations(self, before: datetime, limit: int) -> int:
+        """``erase_conversation`` of calls that ended before then."""
+        ...
+
+    async def forget_deliveries(self, before: datetime, limit: int) -> int:
+        """Delete what became of deliveries that were queued before then and are over."""
+        ...
 
 
 async def keep_for(

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 from collections.abc import Callable
 
-from engine.ports import AgentSession, SessionTerms
+from engine.agent_service import AgentSession, SessionTerms
 from engine.records import CallRequest
 from engine.sip.dtmf import PRESS_KEYS_TOOL
 from media.errors import AgentError

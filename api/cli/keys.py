@@ -19,7 +19,8 @@ from api.cli.screen import console
 from engine.config.file import load_config
 from engine.config.settings import Config
 from engine.keys import keys
-from engine.records import ApiKey, Environment
+from engine.keys.key import ApiKey
+from engine.records import Environment
 from engine.store import Store, open_store
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -16,8 +16,9 @@ from rich.table import Table
 from api.cli.failure import CommandFailed
 from api.cli.screen import console
 from engine.config.file import load_config
-from engine.records import Environment, Webhook
+from engine.records import Environment
 from engine.store import open_store
+from engine.webhooks.delivery import Webhook
 from engine.webhooks.sender import Sender, Undelivered
 from engine.webhooks.subscriptions import trial_event
 

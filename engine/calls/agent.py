@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from engine.agent_service import AgentService, AgentSession, SessionTerms
 from engine.outcome import AGENT_LOST, Cause, Outcome, agent_failure, engine_error, max_duration
-from engine.ports import AgentService, AgentSession, SessionTerms
 from engine.records import AiRecord, CallRequest
 from media.errors import AgentBusy, AgentError, AgentRefused
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from engine.agent_service import AgentService, AgentSession, SessionTerms
 from engine.calls.agent import AgentSide
 from engine.calls.attempts import AttemptQueue, Attempts
+from engine.calls.call_store import CallStore
 from engine.calls.ledger import Ledger, final_kinds
 from engine.calls.pacer import DialGrant
 from engine.calls.state import CallState, Trigger, next_state, status_of, trigger_of
@@ -41,7 +43,6 @@ from engine.outcome import (
     engine_error,
     max_duration,
 )
-from engine.ports import AgentService, AgentSession, CallStore, SessionTerms
 from engine.records import AiRecord, AttemptId, CallRecord
 from engine.trunks.trunks import Trunks, offered_rate_hz
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from engine.calls.call_store import CallStore
 from engine.errors import StoreUnavailable
-from engine.ports import CallStore
 from engine.records import CallChange, CallRecord, TranscriptTurn
 
 log = logging.getLogger("trunkline.call")

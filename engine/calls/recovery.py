@@ -6,10 +6,10 @@ import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from engine.calls.call_store import CallStore
 from engine.calls.ledger import final_kinds
 from engine.errors import StoreUnavailable
 from engine.outcome import ENGINE_RESTARTED, Outcome, engine_error
-from engine.ports import CallStore
 from engine.records import CallChange, CallId, CallRecord, Status
 
 log = logging.getLogger("trunkline.engine")

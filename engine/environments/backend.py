@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from engine.agent_service import AgentService
 from engine.calls.dial_queue import DialQueue
-from engine.ports import AgentService
 from engine.processes.pool import WorkerPool
 from engine.trunks.trunks import Trunks
 

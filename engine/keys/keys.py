@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import uuid4
 
-from engine.records import ApiKey, Environment
+from engine.keys.key import ApiKey
+from engine.records import Environment
 
 VOICE_CALL = "voice:call"
 VOICE_READ = "voice:read"

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from engine.errors import GrantRefused, UnknownKey
 from engine.keys import keys
-from engine.ports import KeyStore
-from engine.records import ApiKey, Environment
+from engine.keys.key import ApiKey
+from engine.records import Environment
+
+
+class KeyStore(Protocol):
+    """Where API keys are kept (their digests only)."""
+
+    async def add_key(self, key: ApiKey) -> None: ...
+
+    async def find_key(self, digest: str) -> ApiKey | None:
+        """The key with this SHA-256, revoked and expired ones included, or None. Always reads the store, so that a
+        revocation by another process is in force at once."""
+        ...
+
+    async def list_keys(self) -> Sequence[ApiKey]: ...
+
+    async def revoke_key(self, id_or_prefix: str, at: datetime) -> ApiKey | None:
+        """Revoke by id or by a prefix that names exactly one key; None when there is no such key."""
+        ...
+
+    async def touch_key(self, key_id: str, at: datetime) -> None:
+        """Note that the key was used; may be delayed and coalesced."""
+        ...
+
+    async def environments(self) -> frozenset[Environment]:
+        """The environments that have a usable key."""
+        ...
 
 
 class KeyRegistry:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from engine.agent_service import AgentSession, SessionTerms
 from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS
@@ -24,7 +25,6 @@ from engine.messages.settings import (
     WorkerSettings,
 )
 from engine.outcome import Outcome
-from engine.ports import AgentSession, SessionTerms
 from engine.processes.pool import WorkerPool
 from engine.processes.supervisor import ChildProcess, Supervisor
 from engine.processes.worker_handle import Child

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, insert, select
 
 from engine.errors import IdempotencyConflict
-from engine.ports import IdempotencyClaim
-from engine.records import CallId
+from engine.records import CallId, IdempotencyClaim
 from engine.store import schema
 
 LIFETIME = timedelta(hours=24)

@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
-from engine.records import ApiKey, Environment
+from engine.keys.key import ApiKey
+from engine.records import Environment
 from engine.store import schema
 
 _keys = schema.api_keys

@@ -7,24 +7,22 @@ from dataclasses import replace
 from datetime import datetime
 
 from engine.errors import EngineError, IdempotencyConflict, TooManyWebhooks
+from engine.keys.key import ApiKey
 from engine.keys.keys import usable
-from engine.ports import IdempotencyClaim, ShowCall
 from engine.records import (
-    ApiKey,
     CallChange,
     CallFilter,
     CallId,
     CallRecord,
     CountedCall,
-    Delivery,
-    DeliveryStatus,
     Environment,
+    IdempotencyClaim,
     TranscriptTurn,
-    Webhook,
 )
 from engine.store.claims import LIFETIME
 from engine.store.sql import only_the_id, utc_now
-from engine.webhooks.subscriptions import MAX_WEBHOOKS, announce, without_words
+from engine.webhooks.delivery import Delivery, DeliveryStatus, Webhook
+from engine.webhooks.subscriptions import MAX_WEBHOOKS, ShowCall, announce, without_words
 
 
 class MemoryStore:

@@ -15,23 +15,23 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.errors import EngineError, StoreUnavailable
-from engine.ports import IdempotencyClaim, ShowCall
+from engine.keys.key import ApiKey
 from engine.records import (
-    ApiKey,
     CallChange,
     CallFilter,
     CallId,
     CallRecord,
     CountedCall,
-    Delivery,
     Environment,
+    IdempotencyClaim,
     TranscriptTurn,
-    Webhook,
 )
 from engine.store import calls, claims, keys, webhooks
 from engine.store.database import Database, open_database
 from engine.store.outage import is_outage
 from engine.store.writer import T, Work, Writer
+from engine.webhooks.delivery import Delivery, Webhook
+from engine.webhooks.subscriptions import ShowCall
 
 _log = logging.getLogger(__name__)
 _TOUCH_EVERY = timedelta(seconds=10)

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, func, insert, select, update
 
 from engine.errors import TooManyWebhooks
-from engine.ports import ShowCall
-from engine.records import CallChange, CallId, CallRecord, Delivery, DeliveryStatus, Environment, Webhook
+from engine.records import CallChange, CallId, CallRecord, Environment
 from engine.store import schema
-from engine.webhooks.subscriptions import EVENTS, MAX_WEBHOOKS, announce, without_words
+from engine.webhooks.delivery import Delivery, DeliveryStatus, Webhook
+from engine.webhooks.subscriptions import EVENTS, MAX_WEBHOOKS, ShowCall, announce, without_words
 
 _webhooks, _deliveries = schema.webhooks, schema.deliveries
 _pending = _deliveries.c.status == DeliveryStatus.PENDING.value

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Coroutine
 
 from engine.errors import EngineError
-from engine.ports import Outbox
-from engine.webhooks.endpoint import DeliveryRules, Endpoint, Post
+from engine.webhooks.endpoint import DeliveryRules, Endpoint, Outbox, Post
 
 log = logging.getLogger("trunkline.webhooks")
 

@@ -8,10 +8,10 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from engine.errors import EngineError
-from engine.ports import Outbox
-from engine.records import Delivery, DeliveryStatus, Webhook
+from engine.webhooks.delivery import Delivery, DeliveryStatus, Webhook
 from engine.webhooks.sender import Undelivered
 
 log = logging.getLogger("trunkline.webhooks")
@@ -25,6 +25,38 @@ _LOOK_AGAIN_S = 60.0
 """The wall clock may jump: no wait for a time of day is longer."""
 _STORE_REST_S = 5.0
 _GRACE_S = 2.0
+
+
+class Outbox(Protocol):
+    """What is still to be delivered. Of each call and webhook only the earliest pending delivery is ever due."""
+
+    def on_queued(self, tell: Callable[[str], None]) -> None:
+        """Have ``tell`` called with the webhook's id after deliveries to it were committed in this process.
+
+        It may be missed when a caller is cancelled: look at ``backlogs`` now and then.
+        """
+        ...
+
+    async def backlogs(self) -> Sequence[str]:
+        """The webhooks that have something pending."""
+        ...
+
+    async def find_webhook(self, webhook_id: str) -> Webhook | None: ...
+
+    async def upcoming(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
+        """Its deliveries that are due now or later, the earliest first."""
+        ...
+
+    async def settle(self, delivery: Delivery, at: datetime) -> None:
+        """Write what an attempt came to. When the delivery is over, the call's next one becomes due ``at`` once.
+
+        Nothing happens to one that was over before, or whose webhook was deleted.
+        """
+        ...
+
+    async def disable_webhook(self, webhook_id: str, at: datetime) -> None:
+        """Tell it nothing any more: what is pending has failed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,35 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Protocol
 
 from engine.errors import UnknownWebhook
-from engine.ports import WebhookStore
-from engine.records import Delivery, Environment, Webhook
+from engine.records import Environment
+from engine.webhooks.delivery import Delivery, Webhook
 from engine.webhooks.subscriptions import subscribe
 from engine.webhooks.targets import Resolver, check_url
 
 _LOOKUP_S = 2.0
+
+
+class WebhookStore(Protocol):
+    """Where webhooks are kept, with what became of their deliveries."""
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        """Raises ``TooManyWebhooks``."""
+        ...
+
+    async def list_webhooks(self, environment: Environment) -> Sequence[Webhook]:
+        """Oldest first, the disabled ones included."""
+        ...
+
+    async def delete_webhook(self, webhook_id: str, environment: Environment) -> bool:
+        """Forget the webhook and its deliveries; False when there is none."""
+        ...
+
+    async def list_deliveries(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
+        """The newest first."""
+        ...
 
 
 class WebhookRegistry:

@@ -11,7 +11,7 @@ import httpx
 import standardwebhooks
 
 from engine.errors import TargetRefused
-from engine.records import Delivery, Webhook
+from engine.webhooks.delivery import Delivery, Webhook
 from engine.webhooks.targets import Resolver, check_url
 
 TIMEOUT_S = 10.0

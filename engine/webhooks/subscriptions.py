@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 from uuid import uuid4
 
-from engine.ports import ShowCall
-from engine.records import CallChange, CallId, CallRecord, Delivery, Environment, Webhook
+from engine.records import CallChange, CallId, CallRecord, Environment
+from engine.webhooks.delivery import Delivery, Webhook
+
+ShowCall = Callable[[CallRecord], Mapping[str, Any]]
+"""How a call is shown to clients: the ``data`` of an event. Pure, and it runs inside the store's transaction."""
 
 EVENTS = (
     "voice.initiated",

@@ -10,10 +10,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from engine.errors import CallIsLive, IdempotencyConflict, UnknownCall
+from engine.keys.key import ApiKey
 from engine.keys.registry import KeyRegistry
-from engine.ports import IdempotencyClaim
 from engine.readiness import Readiness
-from engine.records import AiRecord, ApiKey, CallFilter, CallId, CallRecord, CallRequest, Environment, SipCallId, Status
+from engine.records import (
+    AiRecord,
+    CallFilter,
+    CallId,
+    CallRecord,
+    CallRequest,
+    Environment,
+    IdempotencyClaim,
+    SipCallId,
+    Status,
+)
 from engine.store import MemoryStore
 from engine.trunks.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry

@@ -9,8 +9,8 @@ import pytest
 
 from api.auth import TokenBucket
 from api.openapi import OPERATIONS
+from engine.keys.key import ApiKey
 from engine.keys.keys import KEYS_MANAGE, SCOPES
-from engine.records import ApiKey
 from tests.api.fakes import (
     EXPIRED_KEY,
     LIVE_KEY,

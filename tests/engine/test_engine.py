@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from engine.agent_service import AgentService
 from engine.calls.call import CallLimits
 from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
@@ -30,7 +31,6 @@ from engine.guard.guard import Guard
 from engine.messages.commands import Command, Dial, HangUp, TrunkAccount
 from engine.messages.events import Answered, AttemptEnded, Heartbeat, Progress
 from engine.outcome import CALLEE_HANGUP, Cause
-from engine.ports import AgentService, IdempotencyClaim
 from engine.processes.pool import WorkerPool
 from engine.records import (
     AgentSettings,
@@ -41,6 +41,7 @@ from engine.records import (
     CallRecord,
     CallRequest,
     Environment,
+    IdempotencyClaim,
     SipCallId,
     Status,
     attempt_id_of,

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from engine.config.settings import Config
 from engine.errors import NoCapacity, UnknownCall
+from engine.keys.key import ApiKey
 from engine.keys.registry import KeyRegistry
 from engine.log import LogSettings
-from engine.ports import IdempotencyClaim, ShowCall
 from engine.readiness import Readiness
-from engine.records import ApiKey, CallRecord, CallRequest, Environment
+from engine.records import CallRecord, CallRequest, Environment, IdempotencyClaim
 from engine.store import MemoryStore
 from engine.webhooks.registry import WebhookRegistry
+from engine.webhooks.subscriptions import ShowCall
 
 
 class FakeEngine:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.records import ApiKey
+from engine.keys.key import ApiKey
 from engine.store import open_store
 from tests.api.cli.conftest import Trunkline
 from tests.api.cli.fake_server import ENDED, fake_server, status, turn

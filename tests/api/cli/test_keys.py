@@ -9,7 +9,8 @@ import pytest
 from api.cli.keys import add_key, temporary_key
 from engine.config.settings import Config, StoreConfig
 from engine.keys import keys
-from engine.records import ApiKey, Environment
+from engine.keys.key import ApiKey
+from engine.records import Environment
 from engine.store import open_store
 from tests.api.cli.conftest import Trunkline
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from engine.agent_service import AgentSession, SessionTerms
 from engine.calls.agent import AgentSide
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome
-from engine.ports import AgentSession, SessionTerms
 from engine.records import AgentSettings, CallRequest
 from media.errors import AgentBusy, AgentRefused, AgentUnreachable
 

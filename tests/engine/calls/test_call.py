@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engine.agent_service import AgentSession, SessionTerms
 from engine.calls import call as call_module
 from engine.calls import ledger
 from engine.calls.call import Call, CallLimits
@@ -20,7 +21,6 @@ from engine.errors import StoreUnavailable, TrunkUnavailable
 from engine.messages.commands import Command, Dial, HangUp, JoinAgent, TrunkAccount
 from engine.messages.events import AgentJoined, AgentLeft, Answered, AttemptEnded, CallEvent, Progress, Transcribed
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, CALLER_HANGUP, TRUNK_SILENT, Cause, Outcome
-from engine.ports import AgentSession, SessionTerms
 from engine.records import (
     AgentSettings,
     AiRecord,

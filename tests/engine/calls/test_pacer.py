@@ -124,7 +124,7 @@ def test_ai_calls_wait_as_long_as_the_agent_service_asks_and_plain_ones_pass_the
 
 
 @pytest.mark.parametrize(
-    ("waiting", "caps", "ai", "wait_s"),
+    ("waiting", "limits", "ai", "wait_s"),
     [(0, 2, False, 0), (40, 2, False, 20), (40, None, False, 0), (40, None, True, 8), (40, 20, True, 8)],
 )
 def test_how_long_a_newcomer_would_wait_is_known_from_the_rates(

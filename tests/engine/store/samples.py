@@ -7,24 +7,29 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import uuid4
 
+from engine.calls.call_store import CallStore
+from engine.keys.key import ApiKey
 from engine.keys.keys import mint
-from engine.ports import Archive, CallStore, IdempotencyClaim, KeyStore, Outbox, WebhookStore
+from engine.keys.registry import KeyStore
 from engine.records import (
     AgentSettings,
     AiRecord,
     AiStatus,
-    ApiKey,
     CallChange,
     CallId,
     CallRecord,
     CallRequest,
     Environment,
+    IdempotencyClaim,
     SipCallId,
     Speaker,
     Status,
     TranscriptTurn,
-    Webhook,
 )
+from engine.retention import Archive
+from engine.webhooks.delivery import Webhook
+from engine.webhooks.endpoint import Outbox
+from engine.webhooks.registry import WebhookStore
 from engine.webhooks.subscriptions import subscribe
 
 NOON = datetime(2026, 3, 9, 12, 0, 0, 123456, tzinfo=UTC)

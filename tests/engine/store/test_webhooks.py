@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, TooManyWebhooks
-from engine.records import CallRecord, Delivery, DeliveryStatus, Environment, Status
+from engine.records import CallRecord, Environment, Status
 from engine.store import MemoryStore, open_store
+from engine.webhooks.delivery import Delivery, DeliveryStatus
 from engine.webhooks.subscriptions import MAX_WEBHOOKS
 from tests.engine.store.samples import NOON, AnyStore, a_call, a_change, a_claim, a_webhook
 

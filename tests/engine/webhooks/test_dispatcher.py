@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.records import CallRecord, DeliveryStatus, Webhook
+from engine.records import CallRecord
 from engine.store import Store, open_store
+from engine.webhooks.delivery import DeliveryStatus, Webhook
 from engine.webhooks.dispatcher import Dispatcher
 from engine.webhooks.endpoint import DeliveryRules
 from engine.webhooks.sender import Sender

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from engine.records import CallId, Delivery, DeliveryStatus, Webhook
+from engine.records import CallId
 from engine.store import MemoryStore
+from engine.webhooks.delivery import Delivery, DeliveryStatus, Webhook
 from engine.webhooks.endpoint import DeliveryRules, Endpoint, after_attempt
 from engine.webhooks.sender import Undelivered
 from tests.engine.store.samples import NOON, a_call, a_change, a_webhook

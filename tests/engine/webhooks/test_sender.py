@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import standardwebhooks
 
-from engine.records import CallId, Delivery, Webhook
+from engine.records import CallId
+from engine.webhooks.delivery import Delivery, Webhook
 from engine.webhooks.sender import Sender, Undelivered
 from engine.webhooks.targets import Resolver
 from tests.engine.store.samples import NOON, a_webhook
