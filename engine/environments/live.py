@@ -63,10 +63,10 @@ class LiveBackend:
         )
         self._started = False
         # An attempt that was given up keeps its line until the transaction is over, up to 32 s (RFC 3261 §17.1.1.2).
-        dial_queue = config.sip.max_calls * min(2, len(config.trunks))
+        lines = config.sip.max_calls * min(2, len(config.trunks))
         self._instances, worker_lines = config.sip.instances, config.sip.worker_lines
         self._slots = min(
-            len(config.sip.worker_ports) // self._instances, math.ceil(dial_queue / worker_lines) + SPARE_WORKERS
+            len(config.sip.worker_ports) // self._instances, math.ceil(lines / worker_lines) + SPARE_WORKERS
         )
         self._pool = WorkerPool(
             self._start_worker,
