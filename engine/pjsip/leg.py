@@ -14,13 +14,14 @@ from engine.messages.commands import Dtmf
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import keep
 from engine.pjsip.leg_security import LegSecurity
-from engine.pjsip.library import accept_in_dialog
+from engine.pjsip.library import accept_in_dialog, parsed
 from engine.pjsip.rtp_counters import RtpCounters, arrivals
 from engine.pjsip.rtp_stream import RtpStream
 from engine.sip.dtmf import DIGITS, info_digit
+from engine.sip.fields import q850_cause, retry_after_s
 from engine.sip.leg_port import LegEnd, LegListener
 from engine.sip.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
-from engine.sip.uri import SipUri, q850_cause, retry_after_s
+from engine.sip.uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
@@ -258,9 +259,10 @@ class Leg(pj.Call):
 
     def _finish(self, info: pj.CallInfo, event: pj.SipEvent) -> None:
         self._over = True
-        message = _received_message(event)
+        text = _received_message(event)
+        message = parsed(text)
         # What ends a call from here is the response to our BYE, PJSIP's own included.
-        by_remote = bool(message) and not (message.startswith("SIP/2.0") and event.body.tsxState.tsx.method == "BYE")
+        by_remote = bool(text) and not (text.startswith("SIP/2.0") and event.body.tsxState.tsx.method == "BYE")
         # PJSIP tells the end of a leg from inside `hangup`, though CANCEL or BYE still wait for their answers; before
         # any response CANCEL itself waits (RFC 3261 §9.1), for up to 32 s.
         keep(self, lingering=self._hanging_up)
@@ -268,8 +270,8 @@ class Leg(pj.Call):
             LegEnd(
                 sip_code=info.lastStatusCode,
                 sip_reason=info.lastReason,
-                q850=q850_cause(message),
-                retry_after_s=retry_after_s(message),
+                q850=q850_cause(message.all("Reason") if message else ()),
+                retry_after_s=retry_after_s((message and message.first("Retry-After")) or ""),
                 by_remote=by_remote,
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 
 import pjsua2 as pj
 
+from engine.sip.fields import NameAddr
+from engine.sip.message import Message, read
+from engine.sip.syntax import Malformed
+
 # PyDLL keeps the GIL: what is called through it takes microseconds, and the process has one thread.
 pjlib = ctypes.PyDLL(str(pj._pjsua2.__file__))
 
@@ -27,6 +31,22 @@ class Text(ctypes.Structure):
     def of(cls, text: str) -> Text:
         encoded = text.encode()
         return cls(ptr=encoded, slen=len(encoded))
+
+
+def parsed(whole_message: str) -> Message | None:
+    """A SIP message as PJSIP hands it over; None when there is none or it cannot be read."""
+    try:
+        return read(whole_message.encode("utf-8", "surrogateescape"), strict=False)
+    except Malformed:
+        return None
+
+
+def tag_of(message: Message, name: str) -> str:
+    """The tag in From or To, an empty text without one."""
+    try:
+        return NameAddr.parse(message.first(name) or "").tag or ""
+    except Malformed:
+        return ""
 
 
 class _ListHead(ctypes.Structure):

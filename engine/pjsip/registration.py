@@ -10,9 +10,11 @@ import pjsua2 as pj
 
 from engine.messages.commands import TrunkAccount
 from engine.messages.events import Probed, Registration
+from engine.pjsip.library import parsed
 from engine.pjsip.stack import IncomingAccount, SipStack
+from engine.sip.fields import retry_after_s
 from engine.sip.registration_timer import RegistrationTimer
-from engine.sip.uri import SipUri, retry_after_s
+from engine.sip.uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
 
@@ -81,7 +83,9 @@ class _Watched(IncomingAccount):
     def onRegState(self, prm: pj.OnRegStateParam) -> None:
         try:
             self._registering = False
-            self._registered(prm.code, str(prm.reason), prm.expiration, retry_after_s(str(prm.rdata.wholeMsg)))
+            response = parsed(str(prm.rdata.wholeMsg))
+            retry_after = (response and response.first("Retry-After")) or ""
+            self._registered(prm.code, str(prm.reason), prm.expiration, retry_after_s(retry_after))
         except Exception:  # an exception that left a director callback would abort the process
             log.exception("the outcome of a REGISTER could not be handled")
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sip.uri import SipUri, name_addr, q850_cause, retry_after_s
+from engine.sip.syntax import Malformed
+from engine.sip.uri import RemoteUri, SipUri, name_addr
 
 
 @pytest.mark.parametrize(
@@ -79,32 +80,82 @@ def test_a_uri_names_its_transport(uri: str, transport: str) -> None:
     assert SipUri.parse(uri).transport == transport
 
 
-@pytest.mark.parametrize(
-    ("header", "cause"),
-    [
-        ('Reason: Q.850;cause=17;text="User busy"', 17),
-        ('reason : q.850 ;text="a"; cause = 21', 21),
-        ('Reason: SIP;cause=200;text="x", Q.850;cause=16', 16),
-        ("Reason: SIP;cause=580", None),
-        ("X-Reason: Q.850;cause=17", None),
-        ("Reason: Q.850;cause=999", None),
-    ],
+LONGEST_HOST = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
+_OWN_HOST = r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+_OWN_PARAM = r"[A-Za-z0-9!%*_+`'~.-]+(?:=[A-Za-z0-9!%*_+`'~.:\[\]/&$-]+)?"
+_OWN_URI = re.compile(rf"sips?:(\+?[A-Za-z0-9._-]+@)?{_OWN_HOST}(?::(?P<port>[0-9]{{1,5}}))?(;{_OWN_PARAM})*")
+
+
+@given(
+    st.from_regex(_OWN_URI, fullmatch=True)
+    | st.text(alphabet="sip:@;=[]+-._%0a\n é", max_size=12).map("sip:".__add__)
+    | st.text(alphabet="sip:@;=[]?a1", max_size=12)
 )
-def test_the_q850_cause_is_read_from_the_reason_header(header: str, cause: int | None) -> None:
-    message = f"SIP/2.0 486 Busy Here\r\n{header}\r\nContent-Length: 0\r\n\r\nReason: Q.850;cause=34\r\n"
-    assert q850_cause(message) == cause
+def test_our_own_uris_are_those_of_the_grammar_and_no_others(text: str) -> None:
+    in_grammar = _OWN_URI.fullmatch(text)
+    if in_grammar is None:
+        with pytest.raises(ValueError, match="expected a SIP URI"):
+            SipUri.parse(text)
+    elif in_grammar["port"] and not 0 < int(in_grammar["port"]) < 65536:
+        with pytest.raises(ValueError, match="is not between"):
+            SipUri.parse(text)
+    else:
+        assert re.sub(r":0+(?=[1-9][0-9]*(;|$))", ":", text) == str(SipUri.parse(text))
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"),
+    ("text", "user", "host", "port", "params"),
     [
-        ("Retry-After: 30", 30),
-        ("retry-after:120;duration=3600", 120),
-        ("Retry-After: 18000 (in maintenance)", 18000),
-        ("Retry-After: soon", None),
-        ("X-Retry-After: 30", None),
+        ("sip:a.example", "", "a.example", None, ()),
+        ("SIPS:bob@A.example.:5061", "bob", "A.example.", 5061, ()),
+        ("sip:+1415;npdi;rn=+1416@127.0.0.1:5110", "+1415;npdi;rn=+1416", "127.0.0.1", 5110, ()),
+        ("sip:%23+1%C3%A9@h;user=phone;;lr", "%23+1%C3%A9", "h", None, ("user=phone", "lr")),
+        ("sip:*72@[2001:db8::1]:5060;ob", "*72", "[2001:db8::1]", 5060, ("ob",)),
+        ("sip:[::ffff:192.0.2.1];maddr=[::1]", "", "[::ffff:192.0.2.1]", None, ("maddr=[::1]",)),
+        ("sip:a_b.example;isub=1%2F", "", "a_b.example", None, ("isub=1%2F",)),
+        (f"sip:{LONGEST_HOST}", "", LONGEST_HOST, None, ()),
     ],
 )
-def test_the_seconds_are_read_from_the_retry_after_header(header: str, seconds: int | None) -> None:
-    message = f"SIP/2.0 503 Service Unavailable\r\n{header}\r\nContent-Length: 0\r\n\r\nRetry-After: 5\r\n"
-    assert retry_after_s(message) == seconds
+def test_a_far_ends_uri_is_read(text: str, user: str, host: str, port: int | None, params: tuple[str, ...]) -> None:
+    uri = RemoteUri.parse(text)
+    assert (uri.user, uri.host, uri.port, uri.params, uri.headers) == (user, host, port, params, "")
+    assert RemoteUri.parse(str(uri)) == uri
+
+
+def test_a_far_ends_uri_is_written_without_its_headers() -> None:
+    uri = RemoteUri.parse("sip:a:pass%40@h:5070;transport=TCP?Route=%3Csip:x%3E&Subject=y")
+    assert (uri.user, uri.password, uri.headers) == ("a", "pass%40", "Route=%3Csip:x%3E&Subject=y")
+    assert (uri.transport, uri.param("maddr")) == ("tcp", None)
+    assert str(uri) == "sip:a:pass%40@h:5070;transport=TCP"
+    assert RemoteUri.parse("sips:h;transport=tcp").transport == "tls"
+    assert RemoteUri.parse("sip:h").transport == "udp"
+
+
+@pytest.mark.parametrize("text", ["tel:+14155550123", "urn:service:x", "http://h", "h", "", "sip", "sipss:a@h"])
+def test_another_scheme_is_refused_with_416(text: str) -> None:
+    with pytest.raises(Malformed, match="neither sip: nor sips:") as refused:
+        RemoteUri.parse(text)
+    assert refused.value.status == 416
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        *((f"sip:{host}", "host") for host in ("", ";lr", "a@", "a..b", ".", "[::1", "[]", "[::g]", "[fe80::1%eth0]")),
+        *(
+            (f"sip:{host}", "host")
+            for host in ("1.2.3", "999.1.1.1", "0x7f000001", "2130706433", "a b", "a@b@c", "é.a")
+        ),
+        *((f"sip:a@{host}", "host") for host in ("a" * 254, f"{LONGEST_HOST}d", "a" * 64, "h\r\nX: 1", "<sip:h>")),
+        *((f"sip:h:{port}", "port") for port in ("", "0", "65536", "70000", "-1", "5060 ", "²", "000005060", "5:6")),
+        *((f"sip:{user}@h", "user") for user in ("", "a b", "#31#", "%2", "%zz", "<a>", '"a"', "a\n", "é", "a%")),
+        *((f"sip:h;{param}", "parameters") for param in ("a b", "a=<b>", "=a", "a=%2", 'a="b"', "a\r\nX: 1", "a>")),
+        ("sip:a:p w@h", "password"),
+        ("sip:h?a b", "headers"),
+        ("sip:x@h?a@b", "headers"),
+    ],
+)
+def test_a_far_ends_uri_that_leads_nowhere_is_refused_with_what_is_wrong(text: str, wrong: str) -> None:
+    with pytest.raises(Malformed, match=wrong) as refused:
+        RemoteUri.parse(text)
+    assert refused.value.status == 400
