@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import re
 import time
 from collections.abc import Callable
 from typing import Final
 
 from engine.pjsip.clock import TICK_S
-from engine.pjsip.library import Text, find_dialog, header_list, new_pool, pjlib
+from engine.pjsip.library import Text, find_dialog, header_list, new_pool, pjlib, tag_of
 from engine.sip.dtmf import info_digit
+from engine.sip.message import Request, read, write
+from engine.sip.syntax import Malformed
 
 log = logging.getLogger("trunkline.sip")
 
@@ -29,44 +30,40 @@ _ALLOW = ("Allow", ", ".join(METHODS))
 _ABLE: Headers = (_ALLOW, ("Accept", "application/sdp"), ("Supported", ", ".join(EXTENSIONS)))
 _KEYS: Headers = (("Accept", "application/dtmf-relay, application/dtmf"),)
 
-_HEADER = re.compile(r"^([^:\s]+)[ \t]*:[ \t]*(.*?)[ \t]*\r?$", re.MULTILINE)
-_FOLD = re.compile(r"\r?\n[ \t]+")
-_LONG = {"f": "from", "t": "to", "i": "call-id", "c": "content-type"}  # RFC 3261 §7.3.3
-_TAG = re.compile(r";\s*tag\s*=\s*([^;\s]+)", re.IGNORECASE)
 
+def answer_to(data: bytes, *, takes_calls: bool, in_dialog: Callable[[str, str, str], bool]) -> Answer | None:
+    """The status and headers that the request in ``data`` gets at once; None when it is PJSIP's to serve.
 
-def answer_to(request: str, *, takes_calls: bool, in_dialog: Callable[[str, str, str], bool]) -> Answer | None:
-    """The status and headers that ``request`` gets at once; None when it is PJSIP's to serve.
-
-    ``in_dialog`` is told a Call-ID, our tag and theirs.
+    ``in_dialog`` is given a Call-ID, our tag and theirs.
     """
-    head, _, body = request.partition("\r\n\r\n")
-    headers: dict[str, str] = {}
-    for name, value in _HEADER.findall(_FOLD.sub(" ", head)):
-        long = _LONG.get(name.lower(), name.lower())
-        headers[long] = f"{headers[long]}, {value}" if long in headers else value
-    method = head.partition(" ")[0]
-    if method not in METHODS:
-        return 405, (_ALLOW,)
-    if method in ("ACK", "CANCEL"):
+    try:
+        request = read(data)
+    except Malformed as error:
+        return None if data.startswith(b"ACK ") else (error.status, ())  # an ACK is never answered
+    if not isinstance(request, Request):
         return None
-    required = [option for part in headers.get("require", "").split(",") if (option := part.strip())]
-    if unknown := [option for option in required if option.lower() not in EXTENSIONS]:
+    if request.method not in METHODS:
+        return 405, (_ALLOW,)
+    if request.method in ("ACK", "CANCEL"):
+        return None
+    if unknown := [option for option in request.all("Require") if option.lower() not in EXTENSIONS]:
         return 420, (("Unsupported", ", ".join(unknown)),)
-    ours, theirs = (found[1] if (found := _TAG.search(headers.get(one, ""))) else "" for one in ("to", "from"))
-    if method == "INVITE":
-        return (403, ()) if not takes_calls and (not ours or "replaces" in headers) else None
-    if method in ("OPTIONS", "INFO"):
-        if (ours or method == "INFO") and not in_dialog(headers.get("call-id", ""), ours, theirs):
+    ours, theirs = tag_of(request, "To"), tag_of(request, "From")
+    if request.method == "INVITE":
+        return (403, ()) if not takes_calls and (not ours or request.first("Replaces") is not None) else None
+    if request.method in ("OPTIONS", "INFO"):
+        if (ours or request.method == "INFO") and not in_dialog(request.first("Call-ID") or "", ours, theirs):
             return 481, ()
-        if method == "OPTIONS":
-            return 200, _ABLE
-        if not body:
-            return 200, ()  # RFC 2976 §2.2: to see whether we are still there
-        if not headers.get("content-type", "").lower().startswith("application/dtmf"):
-            return 415, _KEYS
-        return None if info_digit(request) else (400, ())
+        return (200, _ABLE) if request.method == "OPTIONS" else _answer_to_info(request)
     return None
+
+
+def _answer_to_info(request: Request) -> Answer | None:
+    if not request.body:
+        return 200, ()  # RFC 2976 §2.2: to see whether we are still there
+    if not (request.first("Content-Type") or "").lower().startswith("application/dtmf"):
+        return 415, _KEYS
+    return None if info_digit(write(request).decode("utf-8", "replace")) else (400, ())
 
 
 class Budget:
@@ -171,7 +168,7 @@ class Inspection:
             return True
         try:
             received = _MessageInfo.from_address(rdata + self._message_info)
-            request = ctypes.string_at(received.text, received.length).decode("utf-8", "replace")
+            request = ctypes.string_at(received.text, received.length)
             answer = answer_to(request, takes_calls=self._takes_calls, in_dialog=_in_dialog)
             if answer is not None:
                 self._respond(rdata, *answer)

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
 from engine.outcome import NOT_ENCRYPTED, Outcome
-from engine.pjsip.library import find_dialog, header_list, pjlib
-from engine.sip.uri import SipUri
-
-_PLAIN_RTP = re.compile(r"^m=audio [0-9]+ RTP/AVPF? ", re.MULTILINE)
-_HEADER = re.compile(
-    r"^(f|from|t|to|i|call-id|m|contact|record-route)[ \t]*:[ \t]*(.*?)\r?$", re.IGNORECASE | re.MULTILINE
-)
-_LONG = {"f": "from", "t": "to", "i": "call-id", "m": "contact"}  # RFC 3261 §7.3.3
-_URI = re.compile(r"<([^>]*)>|(sips?:[^,;\s]*)", re.IGNORECASE)
-_TRANSPORT = re.compile(r";\s*transport\s*=\s*([^;?\s]+)")
-_TAG = re.compile(r";\s*tag\s*=\s*([^;\s]+)", re.IGNORECASE)
+from engine.pjsip.library import find_dialog, header_list, parsed, pjlib, tag_of
+from engine.sip.fields import NameAddr
+from engine.sip.message import Response
+from engine.sip.syntax import Malformed
+from engine.sip.uri import RemoteUri, SipUri
 
 
 class LegSecurity:
@@ -33,42 +26,52 @@ class LegSecurity:
 
     def heard(self, message: str) -> None:
         """A response to the INVITE came; to be called before its ACK is sent."""
-        head, _, body = message.partition("\r\n\r\n")
-        if self._srtp_required and _PLAIN_RTP.search(body):
+        response = parsed(message)
+        if not isinstance(response, Response):
+            return
+        if self._srtp_required and _has_plain_audio(response.body):
             self.unencrypted = True
-        if message.startswith("SIP/2.0 2"):
-            self._stay_in_reach(head)
+        if response.status // 100 == 2:
+            self._stay_in_reach(response)
 
     def refusal(self, reason: str) -> Outcome | None:
         """Why the leg had to end, when it was by a demand; ``reason`` is PJSIP's."""
         return NOT_ENCRYPTED if self.unencrypted else self._refusal_of(reason)
 
-    def _stay_in_reach(self, head: str) -> None:
+    def _stay_in_reach(self, response: Response) -> None:
         """Send the dialog's further requests where the INVITE went, when the far end names a place that is not for us:
         one without TLS after TLS, or with a transport that PJSIP has not. Unable to send ACK, it aborts the process.
         """
-        headers: dict[str, str] = {}
-        for name, value in _HEADER.findall(head):
-            long = _LONG.get(name.lower(), name.lower())
-            headers[long] = f"{headers[long]}, {value}" if long in headers else value
-        routes = _uris(headers.get("record-route", ""))[::-1]  # RFC 3261 §12.1.2
-        next_hop = (routes or _uris(headers.get("contact", "")))[:1]
+        routes = _uris(response, "Record-Route")[::-1]  # RFC 3261 §12.1.2
+        next_hop = (routes or _uris(response, "Contact"))[:1]
         if next_hop and _in_reach(next_hop[0], tls=self._first_hop.transport == "tls"):
             return
         first_hop = replace(self._first_hop, params=tuple(dict.fromkeys((*self._first_hop.params, "lr"))))
         route = ", ".join(f"<{uri}>" for uri in (first_hop, *routes))
-        local_tag, remote_tag = (found[1] if (found := _TAG.search(headers[one])) else "" for one in ("from", "to"))
-        _set_route(headers["call-id"], local_tag, remote_tag, route)
+        _set_route(response.first("Call-ID") or "", tag_of(response, "From"), tag_of(response, "To"), route)
 
 
-def _uris(addresses: str) -> list[str]:
-    return [in_brackets or bare for in_brackets, bare in _URI.findall(addresses)]
+def _has_plain_audio(sdp: bytes) -> bool:
+    media = (line.split(b" ") for line in sdp.split(b"\n") if line.startswith(b"m=audio "))
+    return any(line[2:3] in ([b"RTP/AVP"], [b"RTP/AVPF"]) for line in media)
+
+
+def _uris(response: Response, name: str) -> list[str]:
+    uris = []
+    for address in response.all(name):
+        try:
+            uris.append(NameAddr.parse(address).uri)
+        except Malformed:
+            continue  # PJSIP does not read it either
+    return uris
 
 
 def _in_reach(uri: str, *, tls: bool) -> bool:
     """Whether the account's own transports lead to ``uri``."""
-    named = _TRANSPORT.search(uri.lower())
-    wanted = "tls" if uri.lower().startswith("sips:") else named[1] if named else "udp"
+    try:
+        wanted = RemoteUri.parse(uri).transport
+    except Malformed:
+        return False
     return wanted in (("tls",) if tls else ("udp", "tcp"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from engine.pjsip.clock import TICK_S
@@ -15,7 +17,7 @@ def answered(method: str, *headers: str, body: str = "", takes_calls: bool = Fal
     """The status at once, None when it is PJSIP's to answer; the only dialog is with the tags ours and theirs."""
     lines = [f"{method} sip:us@here SIP/2.0", "Call-ID: call", "f: <sip:far@there>;tag=theirs", *headers]
     answer = answer_to(
-        "\r\n".join([*lines, "", body]),
+        "\r\n".join([*lines, "", body]).encode(),
         takes_calls=takes_calls,
         in_dialog=lambda *names: names == ("call", "ours", "theirs"),
     )
@@ -75,3 +77,29 @@ def test_a_flood_is_dropped_beyond_a_few_requests_a_tick_and_the_next_tick_begin
     taken = [budget.spend(5.0 + number * TICK_S / 1000) for number in range(100)]
     assert taken == [True] * Budget.MOST + [False] * (100 - Budget.MOST)
     assert budget.spend(5.0 + TICK_S)
+
+
+@pytest.mark.parametrize("name", ["X", "To", "Subject", "Require", "Call-ID"])
+@pytest.mark.parametrize("run", [" ", "\t", ",", ";tag", "\r\n "])
+def test_a_field_of_blanks_takes_a_strangers_request_no_longer_than_its_length(name: str, run: str) -> None:
+    def seconds(size: int) -> float:
+        field = f"{name}: a{run * (size // len(run))}b"
+        best = float("inf")
+        for _ in range(3):
+            before = time.process_time()
+            answered("OPTIONS", field)
+            best = min(best, time.process_time() - before)
+        return best
+
+    assert seconds(7000) < 24 * seconds(875) + 0.002  # quadratic time would be 64 times as long, and 3 s
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE", "BYE", "INFO"])
+def test_a_request_that_cannot_be_read_is_400_and_an_ack_is_never_answered(method: str) -> None:
+    assert answered(method, OURS, NOBODYS) == 400
+    assert answered("ACK", OURS, NOBODYS) is None
+
+
+def test_a_tag_inside_a_display_name_is_no_tag() -> None:
+    assert answered("INVITE", 'To: ";tag=ours" <sip:us@here>') == 403
+    assert answered("OPTIONS", 'To: ";tag=gone" <sip:us@here>;tag=ours') == 200
