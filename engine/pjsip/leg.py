@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import accept_in_dialog, parsed
 from engine.pjsip.rtp_counters import RtpCounters, arrivals
 from engine.pjsip.rtp_stream import RtpStream
-from engine.sip.dtmf import DIGITS, info_digit
+from engine.sip.dtmf import DIGITS, ReceivedKeys, info_digit
 from engine.sip.fields import q850_cause, retry_after_s
 from engine.sip.leg_port import LegEnd, LegListener
 from engine.sip.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _ADDRESS_IN_USE = 120_000 + errno.EADDRINUSE  # PJLIB's PJ_STATUS_FROM_OS
 _MAX_REDIRECTS = 5
+_EVENT_IS_UPDATE, _EVENT_IS_END = 1, 2  # pjmedia_stream_dtmf_event_flags (pjmedia/stream.h)
 _NO_MEDIA = (pj.PJSUA_CALL_MEDIA_NONE, pj.PJSUA_CALL_MEDIA_ERROR)
 
 
@@ -67,7 +69,7 @@ class Leg(pj.Call):
         self._rtp = RtpCounters()
         self._dtmf: Dtmf = "auto"
         self._takes_events = False
-        self._event_at: int | None = None
+        self._keys = ReceivedKeys()
         self._redirect_within: SipUri | None = None
         self._redirects = 0
 
@@ -159,11 +161,19 @@ class Leg(pj.Call):
 
     @_shielded
     def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
-        # RFC 4733 §2.5.1.2: an event's packets share its timestamp, whichever of them are lost or are its last.
-        if prm.method != pj.PJSUA_DTMF_METHOD_RFC2833 or prm.timestamp == self._event_at:
+        if prm.method != pj.PJSUA_DTMF_METHOD_RFC2833:
             return
-        self._event_at = prm.timestamp
-        if prm.digit in DIGITS:  # not a flash (event 16)
+        # PJMEDIA divides by the codec's rate, and RTP's clock is 8,000 Hz with G.722 too (RFC 3551 §4.5.2).
+        scale = self._stream.rate_hz // 8_000 if self._stream is not None else 1
+        begins = self._keys.event(
+            prm.digit,
+            at_ms=prm.timestamp * scale,
+            duration_ms=prm.duration * scale,
+            longer=bool(prm.flags & _EVENT_IS_UPDATE),
+            end=bool(prm.flags & _EVENT_IS_END),
+            now_s=time.monotonic(),
+        )
+        if begins and prm.digit in DIGITS:  # not a flash (event 16)
             self._listener.on_digit(prm.digit)
 
     @_shielded
@@ -178,7 +188,8 @@ class Leg(pj.Call):
             return
         if "dtmf-relay" not in request.lower():  # that one PJSIP answers
             accept_in_dialog(int(prm.e.body.tsxState.src.rdata.pjRxData))
-        self._listener.on_digit(digit)
+        if self._keys.info(digit, now_s=time.monotonic()):
+            self._listener.on_digit(digit)
 
     @_shielded
     def onCallState(self, prm: pj.OnCallStateParam) -> None:

@@ -6,7 +6,9 @@ A digit is one of RFC 4733 §3.2's DTMF events 0 to 15. Digits may be a PIN: no 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 BURST_PAUSE_S: Final = 1.5
@@ -65,6 +67,77 @@ def info_digit(request: str) -> str | None:
     if signal is None:
         return None
     return DIGITS[int(signal[1])] if signal[1].isdigit() else signal[1].upper()
+
+
+_PAUSE_MS: Final = 30
+"""Shorter than the pause between two keys (40 ms by RFC 4733 §2.5.2.2's reckoning and ITU-T Q.24)."""
+_SEGMENT_MS: Final = 65_535 / 8
+"""What an event's duration can say at most: a longer one goes on in another segment (RFC 4733 §2.5.1.3)."""
+_CLOCK_MS: Final = 2**32 / 8
+"""After this an RTP timestamp begins at 0 again."""
+_BOTH_WAYS_S: Final = 1.0
+"""So long after the last packet of a key may its INFO come, or the key after its INFO."""
+_REMEMBERED: Final = 16
+
+
+@dataclass(slots=True)
+class _Key:
+    digit: str
+    by_info: bool
+    seen_at_s: float
+
+
+class ReceivedKeys:
+    """Which RTP event packets (RFC 4733) and INFO requests are a key that was not reported yet.
+
+    A key's packets share its timestamp, and its duration grows up to the end bit. Three kinds of far end are known to
+    differ: each packet has a new timestamp, all keys have one timestamp, a key comes by INFO too.
+    """
+
+    def __init__(self) -> None:
+        self._digit = ""
+        self._at_ms = self._duration_ms = 0.0
+        self._ended = False
+        self._recent: deque[_Key] = deque(maxlen=_REMEMBERED)
+        self._latest: _Key | None = None
+
+    def event(self, digit: str, *, at_ms: float, duration_ms: float, longer: bool, end: bool, now_s: float) -> bool:
+        """Whether a packet of an event begins a key that is to be reported.
+
+        ``at_ms`` is its RTP timestamp, ``longer`` that its duration is at least that of the packet before, and ``end``
+        its end bit.
+        """
+        same = digit == self._digit and self._goes_on(at_ms, longer=longer, end=end)
+        self._duration_ms = duration_ms
+        self._digit, self._at_ms = digit, at_ms
+        self._ended = end or (same and self._ended)
+        if same:
+            if self._latest is not None:
+                self._latest.seen_at_s = now_s
+            return False
+        known = self._other_way(digit, by_info=False, now_s=now_s)
+        self._latest = None if known else self._recent[-1]
+        return not known
+
+    def info(self, digit: str, *, now_s: float) -> bool:
+        """Whether the key of an INFO is to be reported."""
+        return not self._other_way(digit, by_info=True, now_s=now_s)
+
+    def _goes_on(self, at_ms: float, *, longer: bool, end: bool) -> bool:
+        if at_ms == self._at_ms:
+            return not self._ended or longer or end
+        since_ms = (at_ms - self._at_ms) % _CLOCK_MS
+        adjacent = since_ms <= self._duration_ms + _PAUSE_MS or abs(since_ms - _SEGMENT_MS) <= 2
+        return adjacent and (not self._ended or end)
+
+    def _other_way(self, digit: str, *, by_info: bool, now_s: float) -> bool:
+        """Whether this key came the other way a moment ago; that one is forgotten then, else this one remembered."""
+        for key in self._recent:
+            if key.digit == digit and key.by_info is not by_info and now_s - key.seen_at_s <= _BOTH_WAYS_S:
+                self._recent.remove(key)
+                return True
+        self._recent.append(_Key(digit, by_info, now_s))
+        return False
 
 
 class Burst:

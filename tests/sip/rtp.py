@@ -150,11 +150,18 @@ class RtpTap:
             self._send(payload_type, payload, timestamp, marker)
 
     def press(
-        self, digit: str, *, payload_type: int = 101, timestamp: int, lose: Container[int] = (), marker: bool = True
+        self,
+        digit: str,
+        *,
+        payload_type: int = 101,
+        timestamp: int,
+        moves: int = 0,
+        lose: Container[int] = (),
+        marker: bool = True,
     ) -> None:
         """Press a key for 100 ms: eight telephone-event packets, the last three with the end bit (RFC 4733 §2.5).
 
-        ``lose``: which of them never arrive.
+        ``lose``: which of them never arrive; ``moves``: how much later each one's timestamp is than it should be.
         """
         for index in range(8):
             flags = 0x80 if index >= 5 else 0
@@ -162,7 +169,17 @@ class RtpTap:
             if index in lose:
                 self._sequence += 1
             else:
-                self.send(payload_type, payload, timestamp=timestamp, marker=marker and index == 0)
+                at = timestamp + index * moves
+                self.send(payload_type, payload, timestamp=at, marker=marker and index == 0)
+
+    def hold(self, digit: str, *, payload_type: int = 101, timestamp: int, segments: int) -> None:
+        """Press a key for so many times 8.2 s, in the segments of RFC 4733 §2.5.1.3, all at once."""
+        for segment in range(segments):
+            for duration in (400, 30_000, 65_535):
+                end = 0x80 if (segment, duration) == (segments - 1, 65_535) else 0
+                payload = struct.pack("!BBH", DIGITS.index(digit), end | 10, duration)
+                at = timestamp + segment * 65_535
+                self.send(payload_type, payload, timestamp=at, marker=(segment, duration) == (0, 400))
 
     async def wait_for_packets(self, count: int, *, within_s: float = 30) -> list[RtpPacket]:
         """The first ``count`` packets; raises ``TimeoutError`` when there are fewer in that time."""

@@ -86,6 +86,46 @@ async def test_one_text_a_burst_one_digit_an_event_whatever_is_lost_of_it() -> N
     assert [line.text for line in record.ai.transcript][-2:] == [message["text"] for message in told]
 
 
+@pytest.mark.parametrize("codec", ["PCMU", "G722"])
+async def test_a_key_is_one_key_however_its_timestamps_run(codec: str) -> None:
+    scenario = ANSWERS if codec == "PCMU" else "uas-answers-g722-only"
+    with RtpTap() as tap:
+        async with SippUas(scenario, rtp=tap) as callee, ai_rig(callee.uri, codecs=[codec]) as rig:
+            call = await rig.place()
+            conversation = await rig.talking(call)
+            told = listen(conversation)
+            tap.play(tone(900))
+            await tap.wait_for_packets(1)
+            for number, digit in enumerate("1122"):
+                tap.press(digit, timestamp=8000 + 8000 * number, moves=160)
+            for digit in "3344":
+                tap.press(digit, timestamp=80_000)
+            tap.hold("5", timestamp=160_000, segments=3)
+            tap.press("5", timestamp=480_000)
+            tap.press("#", timestamp=488_000)
+            await rig.ultravox.until(lambda: bool(told))
+            await rig.hang_up(call)
+            await rig.ended(call)
+    assert [message["text"] for message in told] == [f"{SAID}1122334455#"]
+
+
+async def test_a_key_that_comes_by_event_and_by_info_is_one_key() -> None:
+    with RtpTap() as tap:
+        async with SippUas("uas-sends-digits-by-info", rtp=tap, hold_ms=1500) as callee, ai_rig(callee.uri) as rig:
+            call = await rig.place()
+            conversation = await rig.talking(call)
+            told = listen(conversation)
+            tap.play(tone(900))
+            await wait_until(lambda: len(callee.responses("INFO")) == 4, "four digits by INFO")
+            for number, digit in enumerate("123#"):
+                tap.press(digit, timestamp=8000 + 8000 * number)
+            tap.press("D", timestamp=80_000)
+            await rig.ultravox.until(lambda: len(told) == 2)
+            await rig.hang_up(call)
+            await rig.ended(call)
+    assert [message["text"] for message in told] == [f"{SAID}123#", f"{SAID}D"]
+
+
 async def test_info_in_both_formats_is_answered_and_read() -> None:
     async with (
         SippUas("uas-sends-digits-by-info", hold_ms=300) as callee,

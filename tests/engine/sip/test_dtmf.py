@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sip.dtmf import DIGITS, MAX_KEYS, PAUSES, Burst, info_digit, read_keys
+from engine.sip.dtmf import DIGITS, MAX_KEYS, PAUSES, Burst, ReceivedKeys, info_digit, read_keys
 
 
 @given(st.text(DIGITS, max_size=3 * MAX_KEYS))
@@ -106,3 +107,141 @@ def test_an_infos_key_is_read_in_the_formats_that_are_in_use(request_: str, digi
 @given(st.text())
 def test_no_body_makes_reading_an_info_fail(body: str) -> None:
     assert info_digit(info(body)) in (None, *DIGITS)
+
+
+class FarEnd:
+    """What reaches ``ReceivedKeys`` of a far end's packets, as PJMEDIA sees them: repeated ends are left out."""
+
+    def __init__(self) -> None:
+        self._keys = ReceivedKeys()
+        self._last: tuple[str, float, bool] = ("", 0, False)
+        self.now_s = 0.0
+        self.pressed = ""
+
+    def packet(self, digit: str, at_ms: float, duration_ms: float, *, end: bool = False) -> None:
+        self.now_s += 0.02
+        last_digit, last_duration_ms, last_end = self._last
+        longer = digit == last_digit and duration_ms >= last_duration_ms
+        self._last = (digit, duration_ms, end)
+        if longer and end and last_end:
+            return
+        if self._keys.event(digit, at_ms=at_ms, duration_ms=duration_ms, longer=longer, end=end, now_s=self.now_s):
+            self.pressed += digit
+
+    def key(
+        self,
+        digit: str,
+        at_ms: float,
+        *,
+        moves_ms: float = 0,
+        durations: Sequence[int] = (20, 40, 60, 80, 100, 100, 100, 100),
+        ends: int = 3,
+        lose: Container[int] = (),
+    ) -> None:
+        """Eight packets, of which the last ``ends`` have the end bit; the timestamp moves between each two."""
+        for index, duration_ms in enumerate(durations):
+            if index not in lose:
+                self.packet(digit, at_ms + index * moves_ms, duration_ms, end=index >= len(durations) - ends)
+
+    def info(self, digit: str) -> None:
+        self.now_s += 0.02
+        if self._keys.info(digit, now_s=self.now_s):
+            self.pressed += digit
+
+
+@pytest.mark.parametrize("lose", [(), (0,), (0, 1, 2), (5, 6, 7), (3, 4), (1, 2, 3, 4, 5, 6, 7)])
+@pytest.mark.parametrize("apart_ms", [150, 1000])
+def test_equal_keys_are_as_many_as_were_pressed_whatever_is_lost(lose: tuple[int, ...], apart_ms: int) -> None:
+    far_end = FarEnd()
+    for number in range(4):
+        far_end.key("1", 100 + apart_ms * number, lose=lose if number % 2 else ())
+    assert far_end.pressed == "1111"
+
+
+@pytest.mark.parametrize("ends", [0, 1, 3])
+@pytest.mark.parametrize("durations", [(0,) * 8, (20, 40, 60, 80, 100, 120, 140, 160)])
+def test_end_bits_and_durations_may_be_missing(ends: int, durations: tuple[int, ...]) -> None:
+    far_end = FarEnd()
+    for number, digit in enumerate("1122"):
+        far_end.key(digit, 1000 * number, ends=ends, durations=durations)
+    assert far_end.pressed == "1122"
+
+
+@pytest.mark.parametrize("ends", [0, 1, 3])
+def test_a_timestamp_that_moves_within_a_key_makes_no_second_key(ends: int) -> None:
+    far_end = FarEnd()
+    for number, digit in enumerate("1122"):
+        far_end.key(digit, 1000 * number, moves_ms=20, ends=ends)
+    assert far_end.pressed == "1122"
+
+
+def test_keys_that_share_one_timestamp_are_told_apart_by_their_ends() -> None:
+    far_end = FarEnd()
+    for digit in "1122":
+        far_end.key(digit, 5000)
+    assert far_end.pressed == "1122"
+
+
+def test_end_packets_with_another_timestamp_or_a_shorter_duration_belong_to_their_key() -> None:
+    far_end = FarEnd()
+    far_end.key("1", 1000, ends=0)
+    far_end.packet("1", 1100, 100, end=True)
+    far_end.packet("1", 1100, 80, end=True)
+    far_end.key("2", 2000, ends=0)
+    far_end.packet("2", 2000, 0, end=True)
+    assert far_end.pressed == "12"
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+@pytest.mark.parametrize("rounded", [True, False])
+def test_a_key_that_is_held_for_longer_than_a_duration_can_say_is_one_key(lost: int, rounded: bool) -> None:
+    far_end = FarEnd()
+    segment_ms = 8191 if rounded else 65_535 / 8
+    for segment in range(3):
+        durations = range(50, 8192, 50)
+        for duration_ms in [*durations[: len(durations) - lost], *([] if lost else [segment_ms])]:
+            far_end.packet("1", 1000 + segment * segment_ms, duration_ms)
+    far_end.packet("1", 1000 + 3 * segment_ms, 100, end=True)
+    far_end.key("1", 30_000)
+    far_end.key("2", 31_000)
+    assert far_end.pressed == "112"
+
+
+def test_the_timestamp_may_begin_at_0_again_within_a_key() -> None:
+    far_end = FarEnd()
+    far_end.key("1", 2**32 / 8 - 60, ends=0, durations=(20, 40, 60))
+    far_end.key("1", 0, durations=(80, 100, 100))
+    far_end.key("1", 200)
+    assert far_end.pressed == "11"
+
+
+def test_a_key_that_comes_by_event_and_by_info_is_one_key_in_either_order() -> None:
+    event_first, info_first, late = FarEnd(), FarEnd(), FarEnd()
+    for number, digit in enumerate("1122"):
+        event_first.key(digit, 1000 * number)
+        event_first.info(digit)
+        info_first.info(digit)
+        info_first.key(digit, 1000 * number)
+    for number in range(3):
+        late.key("5", 1000 * number)
+    for _ in range(3):
+        late.info("5")
+    assert (event_first.pressed, info_first.pressed, late.pressed) == ("1122", "1122", "555")
+
+
+def test_infos_alone_and_those_long_after_an_event_are_keys() -> None:
+    far_end = FarEnd()
+    for digit in "1122":
+        far_end.info(digit)
+    far_end.key("3", 1000)
+    far_end.now_s += 2
+    far_end.info("3")
+    assert far_end.pressed == "112233"
+
+
+def test_the_info_of_a_key_that_is_held_long_may_come_at_its_end() -> None:
+    far_end = FarEnd()
+    for duration_ms in range(20, 4000, 20):
+        far_end.packet("1", 1000, duration_ms)
+    far_end.info("1")
+    assert far_end.pressed == "1"
