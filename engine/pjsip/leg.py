@@ -144,6 +144,8 @@ class Leg(pj.Call):
         if self._stream is None:
             raise SipError("the far end has put the call on hold")
         by_info = self._dtmf == "info" or (self._dtmf == "auto" and not self._takes_events)
+        if not by_info and not self._stream.sends:
+            raise SipError("the far end has put the call on hold")
         options = pj.CallSendDtmfParam()
         options.method = pj.PJSUA_DTMF_METHOD_SIP_INFO if by_info else pj.PJSUA_DTMF_METHOD_RFC2833
         options.digits, options.duration = digit, duration_ms
@@ -239,7 +241,8 @@ class Leg(pj.Call):
         rate_hz = codec.info.clockRate
         frames = codec.setting.frmPerPkt
         samples = rate_hz * codec.info.frameLen * frames // 1000
-        self._stream = RtpStream(int(prm.stream), rate_hz=rate_hz, samples=samples, codec_frames=frames)
+        sends = bool(info.dir & pj.PJMEDIA_DIR_ENCODING)
+        self._stream = RtpStream(int(prm.stream), rate_hz=rate_hz, samples=samples, codec_frames=frames, sends=sends)
         self._takes_events = info.audTxEventPt > 0
         self._listener.on_media(self._stream)
 

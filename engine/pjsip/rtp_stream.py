@@ -57,16 +57,17 @@ class RtpStream:
     """The PCM side of one negotiated stream, from its creation until ``close``.
 
     ``rate_hz`` and ``samples`` (per frame, the packet time of what the far end sends) are the codec's, and so are the
-    ``codec_frames`` in as many samples, in which PJMEDIA's jitter buffer counts. ``read`` and ``write`` never block and
-    never raise; each is to be called once per ``samples`` of media time.
+    ``codec_frames`` in as many samples, in which PJMEDIA's jitter buffer counts; ``sends`` is negotiated. ``read`` and
+    ``write`` never block and never raise; each is to be called once per ``samples`` of media time.
     """
 
-    def __init__(self, stream: int, *, rate_hz: int, samples: int, codec_frames: int) -> None:
+    def __init__(self, stream: int, *, rate_hz: int, samples: int, codec_frames: int, sends: bool) -> None:
         port = ctypes.c_void_p()
         if _get_port(stream, ctypes.addressof(port)) != 0 or not port.value:
             raise RuntimeError("PJMEDIA gave no port for the stream")
         self.rate_hz = rate_hz
         self.samples = samples
+        self.sends = sends
         self._size = samples * 2
         self._silence = bytes(self._size)
         self._port: int | None = port.value

@@ -17,6 +17,11 @@ class MediaStream(Protocol):
     @property
     def samples(self) -> int: ...
 
+    @property
+    def sends(self) -> bool:
+        """Whether what is written is sent: not while the far end has said that it only sends (RFC 3264 §8.4)."""
+        ...
+
     def read(self) -> bytes:
         """The next frame of what the far end sends; silence for what is missing."""
         ...

@@ -133,7 +133,8 @@ class AudioPath:
     def play(self) -> None:
         """Send 20 ms to the phone: the agent's audio, or silence."""
         stream, bridge = self._stream, self._bridge
-        if stream is None:
+        if stream is None or not stream.sends:
+            # The agent's audio waits until the phone can hear it.
             if self._tail is not None:
                 self._end_play_out()
             return

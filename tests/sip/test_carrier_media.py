@@ -63,6 +63,25 @@ async def test_a_held_callee_is_sent_nothing_and_the_agent_goes_on_hearing(scena
         assert record.ai and record.ai.joined_at
 
 
+@pytest.mark.parametrize("direction", ["sendonly", "inactive"])
+async def test_a_greeting_waits_for_a_callee_that_answers_on_hold(direction: str) -> None:
+    with RtpTap() as tap:
+        scenario, keys = "uas-answers-on-hold", {"direction": direction}
+        async with SippUas(scenario, keys=keys, hold_ms=2500, rtp=tap) as callee, ai_rig(callee.uri) as rig:
+            call = await rig.place()
+            conversation = await rig.talking(call)
+            speak(conversation, audio.tone(AGENT_HZ, conversation.settings.output_hz, 1.2))
+            await wait_until(lambda: len(callee.responses("INVITE")) > 0, "resumption")
+            assert tap.packets() == []
+            await tap.wait_for_packets(80)
+            await rig.hang_up(call)
+            await rig.ended(call)
+            assert callee.complaints == []
+        spoken = [packet for packet in tap.packets() if not packet.silent]
+        assert 58 <= len(spoken) <= 62, "1.2 s of greeting"
+        assert audio.hears(b"".join(packet.pcm for packet in spoken), 8000, AGENT_HZ)
+
+
 async def test_a_callee_that_moves_to_another_codec_and_port_is_followed_there() -> None:
     with RtpTap() as before, RtpTap(law="PCMA") as after:
         after.play(tone(CALLEE_HZ))

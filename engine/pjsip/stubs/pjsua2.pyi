@@ -27,6 +27,7 @@ PJSIP_EVENT_TSX_STATE: int
 PJSIP_EVENT_RX_MSG: int
 PJSIP_EVENT_TIMER: int
 PJMEDIA_TYPE_AUDIO: int
+PJMEDIA_DIR_ENCODING: int
 PJSUA_CALL_MEDIA_NONE: int
 PJSUA_INVALID_ID: int
 PJSUA_DTMF_METHOD_RFC2833: int
@@ -252,6 +253,7 @@ class StreamInfo:
     codecName: str
     audCodecParam: CodecParam
     audTxEventPt: int
+    dir: int
 
 class MathStat:
     max: int

@@ -11,6 +11,7 @@ LOUD = b"\x10\x27" * 160
 
 class FakeStream:
     rate_hz = 8000
+    sends = True
 
     def __init__(self, ptime_ms: int = 20) -> None:
         self.samples = 8 * ptime_ms
@@ -115,3 +116,26 @@ def test_on_hold_the_agent_hears_silence_at_the_rate_of_the_last_stream_and_a_pl
     assert rig.path.stats()["frames_from_caller"] == 2
     rig.path.leave()
     assert rig.path.stats()["frames_from_caller_dropped"] == 3
+
+
+def test_what_the_agent_says_waits_while_the_phone_only_sends_and_the_agent_hears_it_meanwhile() -> None:
+    rig = Rig()
+    rig.stream.sends = False
+    rig.path.bridge_to(8000)(LOUD * 3)
+    rig.path.join(rig)
+    rig.tick(5)
+    assert (rig.stream.sent, rig.told, rig.heard) == ([], [], [rig.stream.read()] * 5)
+    resumed = FakeStream()
+    rig.path.use(resumed)
+    rig.tick(4)
+    assert (resumed.sent, rig.told) == ([LOUD] * 3 + [bytes(320)], ["first word"])
+
+
+def test_nothing_is_played_out_to_a_phone_that_only_sends() -> None:
+    rig = Rig()
+    rig.stream.sends = False
+    rig.path.bridge_to(8000)(LOUD)
+    rig.path.leave()
+    rig.path.play_out()
+    rig.tick()
+    assert rig.told == ["played out"]

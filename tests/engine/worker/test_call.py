@@ -42,6 +42,7 @@ LOUD = b"\x10\x27" * 160
 class FakeStream:
     rate_hz = 8000
     samples = 160
+    sends = True
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
