@@ -72,6 +72,7 @@ TESTED_ELSEWHERE = {
     "engine/calls/recovery.py": "tests/engine/test_engine.py",
     "engine/worker/registrar.py": "tests/sip/test_registration.py",
     "engine/processes/registrar_handle.py": "tests/sip/test_registration.py",
+    "engine/pjsip/codec_switch.py": "tests/sip/test_carrier_media.py",
     "engine/sandbox/carrier.py": "tests/engine/sandbox/test_backend.py",
     "engine/sandbox/ultravox/client_effects.py": "tests/engine/sandbox/ultravox/test_conversation.py",
     "engine/pjsip/conference_bridge.py": "tests/sip/test_conference_bridge.py",

@@ -12,15 +12,17 @@ import pjsua2 as pj
 
 from engine.errors import SipError
 from engine.messages.commands import Dtmf
+from engine.pjsip.codec_switch import Negotiated
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import keep
 from engine.pjsip.leg_security import LegSecurity
-from engine.pjsip.library import accept_in_dialog, parsed
-from engine.pjsip.rtp_counters import RtpCounters, arrivals
+from engine.pjsip.library import accept_in_dialog, dialog_of, parsed
+from engine.pjsip.rtp_counters import RtpCounters, received
 from engine.pjsip.rtp_stream import RtpStream
 from engine.sip.dtmf import DIGITS, ReceivedKeys, info_digit
 from engine.sip.fields import q850_cause, retry_after_s
 from engine.sip.leg_port import LegEnd, LegListener
+from engine.sip.other_codec import Arrivals, OtherCodec
 from engine.sip.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
 from engine.sip.uri import SipUri
 
@@ -67,8 +69,13 @@ class Leg(pj.Call):
         self._hanging_up = False
         self._over = False
         self._rtp = RtpCounters()
+        self._arrivals = Arrivals()
+        self._negotiated: Negotiated | None = None
+        self._other_codec: OtherCodec | None = None
+        self._switching = False
         self._dtmf: Dtmf = "auto"
         self._takes_events = False
+        self._audio_index = self._heard = 0
         self._keys = ReceivedKeys()
         self._redirect_within: SipUri | None = None
         self._redirects = 0
@@ -196,6 +203,7 @@ class Leg(pj.Call):
     @_shielded
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
+        self._note_dialog(prm.e)
         if self._security and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
             self._security.heard(_received_message(prm.e))
         if info.state == pj.PJSIP_INV_STATE_EARLY:
@@ -242,7 +250,18 @@ class Leg(pj.Call):
         frames = codec.setting.frmPerPkt
         samples = rate_hz * codec.info.frameLen * frames // 1000
         sends = bool(info.dir & pj.PJMEDIA_DIR_ENCODING)
-        self._stream = RtpStream(int(prm.stream), rate_hz=rate_hz, samples=samples, codec_frames=frames, sends=sends)
+        self._stream = RtpStream(
+            int(prm.stream),
+            rate_hz=rate_hz,
+            samples=samples,
+            codec_frames=frames,
+            sends=sends,
+            on_starved=self._follow_codec,
+        )
+        self._audio_index = prm.streamIdx
+        self._heard = 0
+        if not self._switching:
+            self._other_codec = None
         self._takes_events = info.audTxEventPt > 0
         self._listener.on_media(self._stream)
 
@@ -262,8 +281,40 @@ class Leg(pj.Call):
         info = self.getInfo()  # by name: what is inside it goes with it
         for media in info.media:
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
-                return arrivals(self.getStreamStat(media.index))
+                stat = self.getStreamStat(media.index)
+                heard = self._stream.heard if self._stream is not None else 0
+                return self._arrivals.update(received(stat), heard=heard, reports=stat.rtcp.txStat.updateCount)
         return None
+
+    def _note_dialog(self, event: pj.SipEvent) -> None:
+        if self._negotiated is None and _received_message(event):
+            dialog = dialog_of(int(event.body.tsxState.src.rdata.pjRxData))
+            self._negotiated = Negotiated(dialog) if dialog else None
+
+    def _follow_codec(self) -> None:
+        """Nothing is heard: decode another codec of the answer if that is what the far end sends."""
+        stream = self._stream
+        if self._negotiated is None or stream is None or self._over or self._hung_up:
+            return
+        if self._other_codec is None:
+            codecs = self._negotiated.codecs(self._codecs)
+            decoded = str(self.getStreamInfo(self._audio_index).codecName)
+            if decoded not in codecs:
+                return  # something else is just being negotiated
+            self._other_codec = OtherCodec([decoded, *(one for one in codecs if one != decoded)])
+        heard, self._heard = stream.heard > self._heard, stream.heard
+        codec = self._other_codec.unheard(received(self.getStreamStat(self._audio_index)), heard=heard)
+        if codec is None:
+            return
+        self._switching = True
+        try:
+            done = self._negotiated.switch(self.getId(), codec)
+        finally:
+            self._switching = False
+        if not done:
+            self._other_codec = None  # it is looked at again
+            return
+        log.info("the far end may be sending another codec of its answer codec=%s", codec)
 
     def _codec(self, info: pj.CallInfo) -> str:
         for media in info.media:

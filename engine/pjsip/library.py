@@ -102,6 +102,12 @@ def find_dialog(call_id: str, local_tag: str, remote_tag: str) -> int | None:
     return dialog
 
 
+def dialog_of(rdata: int) -> int | None:
+    """The address of the ``pjsip_dialog`` that a received message (``pjsip_rx_data``) belongs to, None without one."""
+    dialog: int | None = _dialog_of(rdata)
+    return dialog
+
+
 def line_limit() -> int:
     """How many calls PJSIP holds at once, after ``libInit``: what it was asked for, or PJSUA_MAX_CALLS of the build."""
     return int(pjlib.pjsua_call_get_max_count())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pjsua2 as pj
 
+from engine.sip.other_codec import Received
 
-def arrivals(stat: pj.StreamStat) -> int:
-    """RTP packets and RTCP reports that came over a stream."""
-    return int(stat.rtcp.rxStat.pkt + stat.rtcp.txStat.updateCount)
+
+def received(stat: pj.StreamStat) -> Received:
+    """What came over a stream."""
+    heard = stat.rtcp.rxStat
+    return Received(packets=heard.pkt, payload_bytes=heard.bytes)
 
 
 class RtpCounters:

@@ -8,6 +8,7 @@ clocked, so a stream speaks its codec's own rate and nothing resamples inside PJ
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 from engine.pjsip.library import pjlib
 from media.excess_delay import ExcessDelay
@@ -15,6 +16,7 @@ from media.excess_delay import ExcessDelay
 _AUDIO = 1  # PJMEDIA_FRAME_TYPE_AUDIO
 _EVENT_REPEATS = 2  # RFC 4733 §2.5.1.4: an event's last packet is sent three times
 _EVENT_EXCESS_MS = 40
+_STARVED_MS = 100
 
 
 class Frame(ctypes.Structure):
@@ -58,10 +60,20 @@ class RtpStream:
 
     ``rate_hz`` and ``samples`` (per frame, the packet time of what the far end sends) are the codec's, and so are the
     ``codec_frames`` in as many samples, in which PJMEDIA's jitter buffer counts; ``sends`` is negotiated. ``read`` and
-    ``write`` never block and never raise; each is to be called once per ``samples`` of media time.
+    ``write`` never block and never raise; each is to be called once per ``samples`` of media time. ``on_starved`` is
+    called, from ``read``, for each 100 ms in which nothing was there to be played; it may ``close`` the stream.
     """
 
-    def __init__(self, stream: int, *, rate_hz: int, samples: int, codec_frames: int, sends: bool) -> None:
+    def __init__(
+        self,
+        stream: int,
+        *,
+        rate_hz: int,
+        samples: int,
+        codec_frames: int,
+        sends: bool,
+        on_starved: Callable[[], None],
+    ) -> None:
         port = ctypes.c_void_p()
         if _get_port(stream, ctypes.addressof(port)) != 0 or not port.value:
             raise RuntimeError("PJMEDIA gave no port for the stream")
@@ -76,6 +88,11 @@ class RtpStream:
         self._jitter_buffer = JitterBufferState()
         self._jitter_buffer_address = ctypes.addressof(self._jitter_buffer)
         self._excess_delay = ExcessDelay()
+        self._on_starved = on_starved
+        self.heard = 0
+        """How many reads found something to be played."""
+        self._starved_reads = 0
+        self._reads_to_starve = -(-_STARVED_MS * rate_hz // (samples * 1000))
         self._event_frames = self._excess_frames = 0
         self._received = ctypes.create_string_buffer(self._size)
         self._sent = ctypes.create_string_buffer(self._size)
@@ -91,9 +108,20 @@ class RtpStream:
         if self._port is None:
             return self._silence
         _get_jitter_buffer(self._stream, self._jitter_buffer_address)
-        waiting = self._jitter_buffer.size // self._codec_frames
+        size = self._jitter_buffer.size
+        waiting = size // self._codec_frames
         pcm = self._next(self._port)
-        return self._next(self._port) if self._excess_delay.leave_out(pcm, waiting) else pcm
+        if self._excess_delay.leave_out(pcm, waiting):
+            pcm = self._next(self._port)
+        if size:
+            self.heard += 1
+            self._starved_reads = 0
+            return pcm
+        self._starved_reads += 1
+        if self._starved_reads >= self._reads_to_starve:
+            self._starved_reads = 0
+            self._on_starved()
+        return pcm
 
     def _next(self, port: int) -> bytes:
         frame = self._in

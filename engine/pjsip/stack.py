@@ -202,7 +202,7 @@ class SipStack:
         config.callConfig.timerUse = _SESSION_TIMER[trunk.session_timer]
         config.callConfig.timerSessExpiresSec = int(trunk.session_expires_s)
         media = config.mediaConfig
-        media.lockCodecEnabled = False
+        media.lockCodecEnabled = False  # it sends a re-INVITE after an answer with several codecs; see codec_switch
         media.srtpUse = _SRTP[trunk.srtp]
         media.srtpSecureSignaling = 0  # the configuration was checked: PJSIP looks at To alone, where no transport is
         media.srtpOpt.keyings.append(pj.PJMEDIA_SRTP_KEYING_SDES)

@@ -230,9 +230,9 @@ def with_codecs(sdp: str, codecs: Sequence[str]) -> str:
     if at is None:
         return sdp
     words, ending = _media_words(lines[at])
-    types, names = words[3:], _written_names(lines)
-    spoken = [one for codec in codecs for one in types if names.get(one, _STATIC.get(one)) == codec]
-    kept = [*spoken, *(one for one in types if names.get(one) == _EVENT)]
+    types, names = words[3:], {**_STATIC, **_written_names(lines)}
+    spoken = [one for codec in codecs for one in types if names.get(one, "").upper() == codec]
+    kept = [*spoken, *(one for one in types if names.get(one, "").lower() == _EVENT)]
     dropped = set(types) - set(kept)
     lines[at] = " ".join([*words[:3], *kept]) + ending
     return "\n".join(line for line in lines if _described_type(line) not in dropped)

@@ -134,12 +134,13 @@ class RtpTap:
         """The time between each packet and the one before it."""
         return np.diff([packet.arrived_s for packet in self.packets(source)]) * 1000
 
-    def play(self, pcm: bytes, *, to: Address | None = None) -> None:
+    def play(self, pcm: bytes, *, to: Address | None = None, law: g711.Law | None = None) -> None:
         """Send ``pcm`` (s16le, 8 kHz, at least 20 ms) over and over, a packet each 20 ms; ``b""`` stops.
 
         It goes to ``to``, else to whoever sends, beginning with the first packet that arrives.
         """
         with self._lock:
+            self._law = law or self._law
             self._playing = g711.encode(pcm, self._law)
             self._peer = to or self._peer
             self._next_frame_s = time.monotonic()

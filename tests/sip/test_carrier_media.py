@@ -104,6 +104,53 @@ async def test_a_callee_that_moves_to_another_codec_and_port_is_followed_there()
         assert audio.hears(heard, 8000, CALLEE_HZ)
 
 
+async def test_each_codec_of_the_answer_is_heard_whenever_the_far_end_sends_it() -> None:
+    with RtpTap() as tap:
+        async with SippUas("uas-answers-codecs-reordered", rtp=tap) as callee, ai_rig(callee.uri) as rig:
+            tap.play(tone(CALLEE_HZ), law="PCMU")  # the answer's second
+            call = await rig.place()
+            conversation = await rig.talking(call)
+            began = len(conversation.audio.captured)
+            await asyncio.sleep(4)
+            changed = len(conversation.audio.captured)
+            tap.play(tone(CALLEE_HZ), law="PCMA")
+            await asyncio.sleep(4)
+            heard = bytes(conversation.audio.captured)
+            speak(conversation, audio.tone(AGENT_HZ, conversation.settings.output_hz, 1.0))
+            await wait_until(lambda: sum(not it.silent for it in tap.packets()) >= 40, "the agent's voice")
+            await rig.hang_up(call)
+            await rig.ended(call)
+            assert callee.complaints == []
+            assert len(callee.requests("INVITE")) == 1
+        assert {packet.payload_type for packet in tap.packets()} <= {0, 8}
+        assert len({packet.ssrc for packet in tap.packets()}) == 1
+    assert share_heard(heard[began:changed]) >= 0.9
+    assert share_heard(heard[changed:]) >= 0.9
+
+
+def share_heard(pcm: bytes) -> float:
+    """The share of pieces of 100 ms (8 kHz) in which the callee's tone is heard."""
+    pieces = [pcm[at : at + 1600] for at in range(0, len(pcm) - 1599, 1600)]
+    return sum(audio.hears(piece, 8000, CALLEE_HZ, min_dbfs=-25) for piece in pieces) / len(pieces)
+
+
+@pytest.mark.parametrize("scenario", ["uas-answers-at-once", "uas-answers-codecs-reordered"])
+async def test_audio_that_cannot_be_decoded_does_not_keep_a_call_up(tmp_path: Path, scenario: str) -> None:
+    with RtpTap() as tap:
+        async with (
+            SippUas(scenario, rtp=tap) as callee,
+            trunkline(tmp_path, callee.uri, sip={"rtp_timeout": "2s"}) as line,
+        ):
+            call = await line.place()
+            await tap.wait_for_packets(5)
+            for sequence in range(200):
+                tap.send(18, bytes(20), timestamp=160 * sequence)
+                await asyncio.sleep(0.02)
+            record = await line.ended(call)
+            assert_outcome(record, Status.COMPLETED, Cause.RTP_TIMEOUT)
+            assert record.media and record.media["rtp_received"] >= 100
+
+
 async def test_the_answer_of_one_fork_ends_the_early_media_of_the_other(tmp_path: Path) -> None:
     with RtpTap() as first, RtpTap() as second:
         keys = {"port": str(second.port)}

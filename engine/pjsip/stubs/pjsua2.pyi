@@ -264,6 +264,7 @@ class RtcpStreamStat:
     updateCount: int
     loss: int
     discard: int
+    bytes: int
     reorder: int
     dup: int
     jitterUsec: MathStat
