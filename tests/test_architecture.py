@@ -22,6 +22,7 @@ IMPORTERS = {
     "matplotlib": ["api/load/page.py"],
     "standardwebhooks": ["engine/webhooks/sender.py"],
     "phonenumbers": ["engine/numbering.py"],
+    "dns": ["engine/edge/"],
     "soxr": ["engine/sandbox/speech.py"],
     "sqlalchemy": ["engine/store/"],
     "alembic": ["engine/store/"],
