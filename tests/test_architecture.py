@@ -45,6 +45,7 @@ IMPORTERS = {
 """Who alone may import a library."""
 
 TESTED_ELSEWHERE = {
+    "engine/pjsip/leg_rtp.py": "tests/sip/test_rtp_source.py",
     "api/cli/failure.py": "tests/api/cli/test_commands.py",
     "api/cli/load_screen.py": "tests/api/cli/test_load.py",
     "api/key_schemas.py": "tests/api/test_keys.py",

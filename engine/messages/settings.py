@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from engine.log import LogSettings
 from engine.pjsip_limits import LINES_PER_INSTANCE
+
+RtpSourceRule: TypeAlias = Literal["negotiated", "any"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +18,8 @@ class StackSettings:
     """Where a process's SIP and RTP live. Port 0 takes any free one; ``public_address`` is advertised behind NAT.
 
     ``nameservers`` and ``hosts`` are what PJSIP resolves names with (``engine.environments.name_resolution``).
-    ``dscp_…``: the DiffServ marks of what is sent (RFC 2474).
+    ``dscp_…``: the DiffServ marks of what is sent (RFC 2474). ``rtp_source``: whose RTP is taken, that of the
+    negotiated far end or anybody's (``engine.pjsip.rtp_source``).
     """
 
     bind: str
@@ -25,6 +29,7 @@ class StackSettings:
     public_address: str = ""
     dscp_sip: int = 0
     dscp_rtp: int = 0
+    rtp_source: RtpSourceRule = "negotiated"
     nameservers: tuple[str, ...] = ()
     hosts: Mapping[str, str] = field(default_factory=dict)
 

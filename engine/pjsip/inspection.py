@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 from engine.pjsip.clock import TICK_S
-from engine.pjsip.library import Text, find_dialog, header_list, new_pool, pjlib, tag_of
+from engine.pjsip.library import Text, find_dialog, header_list, pjlib, tag_of
+from engine.pjsip.structures import ON_MESSAGE, MessageInfo, Module, offset_of_message_info
 from engine.sip.dtmf import info_digit
 from engine.sip.message import Request, read, write
 from engine.sip.syntax import Malformed
@@ -88,28 +89,6 @@ class Budget:
 
 _H_ALLOW, _H_SUPPORTED = 4, 36  # pjsip_hdr_e
 _PRIORITY = 24  # between PJSIP's transactions (16) and its dialogs (32)
-_ON_REQUEST = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-
-
-class _Module(ctypes.Structure):
-    """``pjsip_module`` (pjsip/sip_module.h)."""
-
-    _fields_ = (
-        ("prev", ctypes.c_void_p),
-        ("next", ctypes.c_void_p),
-        ("name", Text),
-        ("id", ctypes.c_int),
-        ("priority", ctypes.c_int),
-        ("life", ctypes.c_void_p * 4),
-        ("on_rx_request", _ON_REQUEST),
-        ("others", ctypes.c_void_p * 4),
-    )
-
-
-class _MessageInfo(ctypes.Structure):
-    """How ``msg_info`` of ``pjsip_rx_data`` (pjsip/sip_transport.h) begins."""
-
-    _fields_ = (("text", ctypes.c_void_p), ("length", ctypes.c_int), ("message", ctypes.c_void_p))
 
 
 class _Capability(ctypes.Structure):
@@ -126,10 +105,9 @@ class _Capability(ctypes.Structure):
     )
 
 
-for _function in (pjlib.pjsua_get_pjsip_endpt, pjlib.pjsip_parse_rdata, pjlib.pjsip_endpt_get_capability):
+for _function in (pjlib.pjsua_get_pjsip_endpt, pjlib.pjsip_endpt_get_capability):
     _function.restype = ctypes.c_void_p
 pjlib.pjsip_endpt_get_capability.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
-pjlib.pjsip_parse_rdata.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
 pjlib.pjsip_endpt_register_module.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
 pjlib.pjsip_endpt_respond_stateless.argtypes = (
     *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int),
@@ -146,12 +124,12 @@ class Inspection:
     def __init__(self, budget: Budget, *, takes_calls: bool) -> None:
         self._takes_calls = takes_calls
         self._endpoint = pjlib.pjsua_get_pjsip_endpt()
-        self._message_info = _offset_of_message_info()
+        self._message_info = offset_of_message_info()
         self._budget = budget
         for kind, spoken in ((_H_ALLOW, METHODS), (_H_SUPPORTED, EXTENSIONS)):
             self._announce(kind, spoken)
-        self._module = _Module(
-            name=Text.of("inspection"), id=-1, priority=_PRIORITY, on_rx_request=_ON_REQUEST(self._on_request)
+        self._module = Module(
+            name=Text.of("inspection"), id=-1, priority=_PRIORITY, on_rx_request=ON_MESSAGE(self._on_request)
         )
         if pjlib.pjsip_endpt_register_module(self._endpoint, ctypes.addressof(self._module)) != 0:
             raise RuntimeError("PJSIP took no module in front of its own")
@@ -167,7 +145,7 @@ class Inspection:
         if not self._budget.spend(time.monotonic()):
             return True
         try:
-            received = _MessageInfo.from_address(rdata + self._message_info)
+            received = MessageInfo.from_address(rdata + self._message_info)
             request = ctypes.string_at(received.text, received.length)
             answer = answer_to(request, takes_calls=self._takes_calls, in_dialog=_in_dialog)
             if answer is not None:
@@ -184,14 +162,3 @@ class Inspection:
 
 def _in_dialog(call_id: str, ours: str, theirs: str) -> bool:
     return bool(find_dialog(call_id, ours, theirs))
-
-
-def _offset_of_message_info() -> int:
-    """Where ``msg_info`` stands in a ``pjsip_rx_data``: it depends on how long a packet the build takes."""
-    text = b"ACK sip:a SIP/2.0\r\nCall-ID: a\r\n\r\n"
-    with new_pool() as pool:
-        rdata, packet = ctypes.create_string_buffer(1 << 18), ctypes.create_string_buffer(text)
-        ctypes.c_void_p.from_buffer(rdata).value = pool
-        message = pjlib.pjsip_parse_rdata(packet, len(text), rdata)
-        place = rdata.raw.find(message.to_bytes(8, "little"))
-    return place - _MessageInfo.message.offset

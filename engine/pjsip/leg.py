@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from engine.messages.commands import Dtmf
 from engine.pjsip.codec_switch import Negotiated
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import keep
+from engine.pjsip.leg_rtp import LegRtp
 from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import accept_in_dialog, dialog_of, parsed
 from engine.pjsip.rtp_counters import RtpCounters, received
@@ -29,7 +29,6 @@ from engine.sip.uri import SipUri
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
 
-_ADDRESS_IN_USE = 120_000 + errno.EADDRINUSE  # PJLIB's PJ_STATUS_FROM_OS
 _MAX_REDIRECTS = 5
 _EVENT_IS_UPDATE, _EVENT_IS_END = 1, 2  # pjmedia_stream_dtmf_event_flags (pjmedia/stream.h)
 _NO_MEDIA = (pj.PJSUA_CALL_MEDIA_NONE, pj.PJSUA_CALL_MEDIA_ERROR)
@@ -55,6 +54,7 @@ class Leg(pj.Call):
         self,
         account: pj.Account,
         listener: LegListener,
+        rtp: LegRtp,
         call_id: int = pj.PJSUA_INVALID_ID,
         security: LegSecurity | None = None,
         codecs: Sequence[str] = CODECS,
@@ -63,6 +63,7 @@ class Leg(pj.Call):
         self._security = security
         self._codecs = codecs
         self._listener = listener
+        self._sockets = rtp
         self._stream: RtpStream | None = None
         self._confirmed = False
         self._hung_up = False
@@ -106,17 +107,21 @@ class Leg(pj.Call):
         options.opt.videoCount = 0
         options.txOption.localUri = from_
         options.txOption.targetUri = request_uri
-        for name, value in headers:
-            header = pj.SipHeader()
-            header.hName, header.hValue = name, value
+        for header in sip_headers(headers):
             options.txOption.headers.append(header)
         try:
+            self._sockets.reserve()
             self.makeCall(to, options)
         except pj.Error as error:
-            self._over = True
-            taken = error.status == _ADDRESS_IN_USE
-            reason = "other programs hold every RTP port of this worker's share of sip.rtp_ports"
-            raise SipError(reason if taken else error.reason) from None
+            self._not_dialled()
+            raise SipError(error.reason) from None
+        except SipError:
+            self._not_dialled()
+            raise
+
+    def _not_dialled(self) -> None:
+        self._over = True
+        self._sockets.close()
 
     def respond(self, code: int) -> None:
         """Answer an incoming call with a provisional or final status; harmless when the caller has given up."""
@@ -142,6 +147,13 @@ class Leg(pj.Call):
         finally:
             self._hanging_up = False
 
+    def offer_again(self) -> None:
+        """Send a re-INVITE (RFC 3261 §14.1). Raises ``SipError``."""
+        try:
+            self.reinvite(pj.CallOpParam(True))
+        except pj.Error as error:
+            raise SipError(error.reason) from None
+
     def tell_gone(self) -> None:
         """The far end has confirmed, or will not any more."""
         self._listener.on_gone()
@@ -162,6 +174,10 @@ class Leg(pj.Call):
             raise SipError(error.reason) from None
         if not by_info:
             self._stream.carry_event(duration_ms)
+
+    @_shielded
+    def onCreateMediaTransport(self, prm: pj.OnCreateMediaTransportParam) -> None:
+        self._sockets.carry(prm)
 
     @_shielded
     def onCallSdpCreated(self, prm: pj.OnCallSdpCreatedParam) -> None:
@@ -188,6 +204,8 @@ class Leg(pj.Call):
     @_shielded
     def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
         request = _received_message(prm.e)
+        if request:
+            self._sockets.heard(request, str(prm.e.body.tsxState.src.rdata.srcAddress))
         if request.startswith("SIP/2.0 100 "):
             # It is no call state of PJSIP's, but it says that somebody is there.
             self._listener.on_progress(100, "Trying")
@@ -219,6 +237,7 @@ class Leg(pj.Call):
             if self._security and self._security.unencrypted:
                 self.hang_up()
                 return
+            self._sockets.answered()
             self._listener.on_answered(self._codec(info))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self._finish(info, prm.e)
@@ -263,6 +282,7 @@ class Leg(pj.Call):
         if not self._switching:
             self._other_codec = None
         self._takes_events = info.audTxEventPt > 0
+        self._sockets.negotiated(prm.streamIdx, info.remoteRtpAddress)
         self._listener.on_media(self._stream)
 
     @_shielded
@@ -271,6 +291,7 @@ class Leg(pj.Call):
             self._stream.close()
             self._stream = None
         conference_bridge().stream_ended()
+        self._sockets.stream_ended(prm.streamIdx)
         self._listener.on_media(None)
         self._rtp.add(self.getStreamStat(prm.streamIdx))
 
@@ -324,6 +345,7 @@ class Leg(pj.Call):
 
     def _finish(self, info: pj.CallInfo, event: pj.SipEvent) -> None:
         self._over = True
+        self._sockets.close()
         text = _received_message(event)
         message = parsed(text)
         # What ends a call from here is the response to our BYE, PJSIP's own included.
@@ -344,6 +366,16 @@ class Leg(pj.Call):
                 refused=self._security.refusal(info.lastReason) if self._security else None,
             )
         )
+
+
+def sip_headers(fields: Iterable[tuple[str, str]]) -> list[pj.SipHeader]:
+    """Header fields as PJSUA takes them."""
+    headers = []
+    for name, value in fields:
+        header = pj.SipHeader()
+        header.hName, header.hValue = name, value
+        headers.append(header)
+    return headers
 
 
 def _received_message(event: pj.SipEvent) -> str:

@@ -10,6 +10,7 @@ import pjsua2 as pj
 
 from engine.messages.commands import TrunkAccount
 from engine.messages.events import Probed, Registration
+from engine.pjsip.leg import sip_headers
 from engine.pjsip.library import parsed
 from engine.pjsip.stack import IncomingAccount, SipStack
 from engine.sip.fields import retry_after_s
@@ -28,9 +29,12 @@ Tell = Callable[[Registration | Probed], None]
 class _Watched(IncomingAccount):
     """One trunk's account: told the time by ``tick``, it sends what is due and tells every outcome."""
 
-    def __init__(self, trunk: TrunkAccount, probe_uri: str, explain: Callable[[str], str], tell: Tell) -> None:
-        super().__init__(None)
+    def __init__(
+        self, stack: SipStack, trunk: TrunkAccount, probe_uri: str, explain: Callable[[str], str], tell: Tell
+    ) -> None:
+        super().__init__(None, stack.rtp_plan)
         self._trunk = trunk
+        self._headers = sip_headers(stack.edge_fields(trunk))
         self._tell = tell
         self._now_s = 0.0
         # the registration
@@ -124,6 +128,8 @@ class _Watched(IncomingAccount):
         request = pj.SendRequestParam()
         request.method = "OPTIONS"
         request.txOption.targetUri = self._probe_uri
+        for header in self._headers:
+            request.txOption.headers.append(header)
         try:
             self.sendRequest(request)
         except pj.Error as error:
@@ -160,7 +166,9 @@ class Registrations:
             registration.timeoutSec = trunk.register_expires_s
             registration.registerOnAdd = False
             registration.retryIntervalSec = registration.firstRetryIntervalSec = 0  # it would be no back-off
-            account = _Watched(trunk, self._reachable(trunk.uri), self._explain, self._tell)
+            for header in sip_headers(self._stack.edge_fields(trunk)):
+                registration.headers.append(header)
+            account = _Watched(self._stack, trunk, self._reachable(trunk.uri), self._explain, self._tell)
             account.create(config)
             self._accounts.append(account)
 

@@ -18,11 +18,16 @@ from engine.outcome import Outcome
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import release
 from engine.pjsip.inspection import Budget, Inspection
+from engine.pjsip.layout import check_media_layout
 from engine.pjsip.leg import Leg
+from engine.pjsip.leg_rtp import LegRtp, RtpPlan
 from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import line_limit, lines_in_use, set_log_level
+from engine.pjsip.link_transport import EDGE, LinkTransport
 from engine.pjsip.name_cache import remember
-from engine.pjsip.transports import SipEndpoint, Transports, mark
+from engine.pjsip.rtp_sockets import RtpPorts
+from engine.pjsip.rtp_source import learn_sources
+from engine.pjsip.transports import SipEndpoint, Transports
 from engine.pjsip_limits import MAX_ACCOUNTS
 from engine.sip.addressing import addresses
 from engine.sip.leg_port import LegListener
@@ -35,6 +40,8 @@ _MAX_LINES = 64
 """A site's own PJSIP build may say thousands; past this many a process would be more to lose than to gain."""
 _MAX_POLLS = 200
 _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trace: 4 shows every message, unmasked
+_EDGE_URI = SipUri.parse(f"sip:{EDGE[0]}:{EDGE[1]}")
+_UNUSED_RTP = "127.0.0.1"
 _FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
 _PACKET_MS = 20
 _JITTER_MAX_MS = 200
@@ -57,15 +64,20 @@ _SESSION_TIMER = {
 class IncomingAccount(pj.Account):
     """An account that hands incoming calls to ``on_incoming`` and refuses them without one."""
 
-    def __init__(self, on_incoming: Callable[[Leg, str], LegListener] | None) -> None:
+    def __init__(
+        self,
+        on_incoming: Callable[[Leg, str], LegListener] | None,
+        rtp_plan: Callable[[], RtpPlan],
+    ) -> None:
         super().__init__()
+        self._rtp_plan = rtp_plan
         self._on_incoming = on_incoming
         self.legs: WeakSet[Leg] = WeakSet()
         """Those that PJSIP is not through with: it looks their account up by its place."""
 
     def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
         listener = _Refused()
-        leg = Leg(self, listener, prm.callId)
+        leg = Leg(self, listener, LegRtp(self._rtp_plan()), prm.callId)
         if self._on_incoming is None:
             # A worker dials; what comes in on its port is a mistake or a scan.
             listener.keep(leg)
@@ -101,6 +113,10 @@ class SipStack:
     It has as many ``lines`` as the build holds calls, but no more than were asked for. Stacks on one thread share a
     ``budget`` of requests.
 
+    With a ``link`` it has no SIP socket: each message that it sends is handed to ``link`` at once, and each that comes
+    in is to be given to ``receive``. The SIP edge behind the link resolves names, finds the way to each trunk and
+    answers challenges. An ``OSError`` of ``link`` fails the request.
+
     All methods are to be called on the thread that made the stack. The process must leave by ``os._exit``: a pj object
     collected at interpreter exit aborts.
     """
@@ -112,8 +128,11 @@ class SipStack:
         *,
         lines: int = _MAX_LINES,
         budget: Budget | None = None,
+        link: Callable[[bytes], None] | None = None,
     ) -> None:
+        """Raises ``SipError`` when the SIP port is taken or the build is not one that the link knows."""
         self._settings = settings
+        self._rtp_ports = self._ports_of(settings)
         self._accounts: dict[str, IncomingAccount] = {}
         self._on_incoming = on_incoming
         set_log_level(_LOG_LEVEL)
@@ -122,8 +141,12 @@ class SipStack:
         self._endpoint.libInit(self._endpoint_config(min(lines, _MAX_LINES)))
         self.lines = line_limit()
         self._inspection = Inspection(budget or Budget(), takes_calls=on_incoming is not None)
-        self._transports = Transports(self._endpoint, settings)
-        self.sip_port, self.udp_socket = self._transports.sip_port, self._transports.udp_socket
+        check_media_layout()
+        self._link = self._transports = None
+        if link is not None:
+            self._link = LinkTransport(link, local_host=EDGE[0], local_port=EDGE[1])
+        else:
+            self._transports = Transports(self._endpoint, settings)
         self._endpoint.libStart()
         remember(settings.hosts)
         self._bridge = conference_bridge()
@@ -135,6 +158,7 @@ class SipStack:
 
     def poll(self) -> None:
         """Serve what is due and return at once."""
+        learn_sources()
         handle = self._endpoint.libHandleEvents
         for _ in range(_MAX_POLLS):
             if handle(0) < 16:
@@ -145,6 +169,23 @@ class SipStack:
     def use_rtp_ports(self, first: int, last: int) -> None:
         """Give the calls to come these ports, in place of the settings'."""
         self._settings = replace(self._settings, rtp_first=first, rtp_last=last)
+        self._rtp_ports = self._ports_of(self._settings)
+
+    def receive(self, message: bytes) -> None:
+        """Take a SIP message that came over the link; not to be called by what ``link`` calls."""
+        if self._link is None:
+            raise RuntimeError("this stack has SIP sockets, no link")
+        self._link.receive(message)
+
+    @property
+    def sip_port(self) -> int:
+        """The local one; 0 with a link."""
+        return self._transports.sip_port if self._transports else 0
+
+    @property
+    def udp_socket(self) -> int | None:
+        """The file descriptor of the SIP socket, to wait for; reading is PJSIP's. None with a link."""
+        return self._transports.udp_socket if self._transports else None
 
     @property
     def free_lines(self) -> int:
@@ -158,20 +199,21 @@ class SipStack:
         target = self.reachable(SipUri.parse(trunk.uri))
         home = SipUri.parse(trunk.registrar) if trunk.registrar else target
         said = addresses(trunk.addressing, target=target, home=home, from_number=from_number, to_number=to_number)
+        first_hop = _EDGE_URI if self._link else self.reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0]))
         security = LegSecurity(
-            self.reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0])),
+            first_hop,
             srtp_required=trunk.srtp is Srtp.REQUIRED,
             refusal_of=self.refusal,
         )
         account = self._account(trunk)
-        leg = Leg(account, listener, security=security, codecs=trunk.codecs)
+        leg = Leg(account, listener, LegRtp(self.rtp_plan()), security=security, codecs=trunk.codecs)
         account.legs.add(leg)
         leg.dial(
             said.to,
             sip_call_id=sip_call_id,
             from_=said.from_,
             request_uri=str(said.request_uri),
-            headers=said.headers,
+            headers=(*said.headers, *self.edge_fields(trunk)),
             dtmf=trunk.dtmf,
             redirect_within=target if trunk.follow_redirects else None,
         )
@@ -181,22 +223,17 @@ class SipStack:
         """What is wrong with the trunk's certificate when PJSIP gives ``reason`` for a failure, if that is it."""
         return self._endpoint.refusal(reason)
 
+    def edge_fields(self, trunk: TrunkAccount) -> tuple[tuple[str, str], ...]:
+        """What a request outside a dialog carries for the SIP edge; nothing without a link."""
+        return (("X-Trunkline-Trunk", trunk.name),) if self._link else ()
+
     def account_config(self, trunk: TrunkAccount, server: str) -> pj.AccountConfig:
         """The part of an account's configuration that dialling and registering share; its requests go to ``server``
         unless there is an outbound proxy. Raises ``SipError``."""
         config = pj.AccountConfig()
         home = SipUri.parse(trunk.registrar or trunk.uri).identity
         config.idUri = str(home.with_user(trunk.username or "trunkline"))
-        if trunk.username:
-            credentials = pj.AuthCredInfo(
-                "digest", "*", trunk.username, pj.PJSIP_CRED_DATA_PLAIN_PASSWD, trunk.password
-            )
-            config.sipConfig.authCreds.append(credentials)
-        self._transports.bind(config, SipUri.parse((*trunk.outbound_proxy, server)[0]), trunk.tls)
-        for proxy in trunk.outbound_proxy:
-            uri = self.reachable(SipUri.parse(proxy))
-            route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
-            config.sipConfig.proxies.append(str(route))
+        self._lead(config, trunk, server)
         config.natConfig.sipOutboundUse = 0  # RFC 5626 is not spoken: no ;ob in Contact
         config.callConfig.prackUse = _PRACK[trunk.reliable_provisional]
         config.callConfig.timerUse = _SESSION_TIMER[trunk.session_timer]
@@ -210,12 +247,39 @@ class SipStack:
             crypto = pj.SrtpCrypto()
             crypto.name = suite
             media.srtpOpt.cryptos.append(crypto)
-        mark(media.transportConfig, self._settings.dscp_rtp)
-        media.transportConfig.boundAddress = self._settings.bind
-        media.transportConfig.publicAddress = self._settings.public_address
-        media.transportConfig.port = self._settings.rtp_first
-        media.transportConfig.portRange = max(0, self._settings.rtp_last - self._settings.rtp_first)
+        media.transportConfig.boundAddress = _UNUSED_RTP  # of the sockets that ours take the place of
         return config
+
+    def _lead(self, config: pj.AccountConfig, trunk: TrunkAccount, server: str) -> None:
+        """Have the account's requests find the way to ``server``. Raises ``SipError``."""
+        sip = config.sipConfig
+        if self._link is not None:
+            sip.transportId = self._link.id
+            sip.proxies.append(f"{_EDGE_URI};lr;hide")  # PJSIP sends there and writes no Route
+            return
+        if trunk.username:
+            sip.authCreds.append(
+                pj.AuthCredInfo("digest", "*", trunk.username, pj.PJSIP_CRED_DATA_PLAIN_PASSWD, trunk.password)
+            )
+        assert self._transports is not None
+        self._transports.bind(config, SipUri.parse((*trunk.outbound_proxy, server)[0]), trunk.tls)
+        for proxy in trunk.outbound_proxy:
+            uri = self.reachable(SipUri.parse(proxy))
+            route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
+            sip.proxies.append(str(route))
+
+    @staticmethod
+    def _ports_of(settings: StackSettings) -> RtpPorts:
+        return RtpPorts(
+            settings.bind,
+            settings.rtp_first,
+            settings.rtp_last,
+            public_address=settings.public_address,
+            dscp=settings.dscp_rtp,
+        )
+
+    def rtp_plan(self) -> RtpPlan:
+        return RtpPlan(self._rtp_ports, self._settings.rtp_source, by_edge=self._link is not None)
 
     def reachable(self, uri: SipUri) -> SipUri:
         """The URI with its port when the hosts file has its host: then no SRV is asked for (RFC 3263 §4.2)."""
@@ -231,14 +295,15 @@ class SipStack:
                 if idle is None:
                     raise SipError(f"PJSIP holds {MAX_ACCOUNTS} trunks at once, and each has a call")
                 self._accounts.pop(idle).shutdown()
-            account = IncomingAccount(None)
+            account = IncomingAccount(None, self.rtp_plan)
             account.create(self.account_config(trunk, trunk.uri))
         self._accounts[trunk.name] = account
         return account
 
     def _any_account(self) -> None:
-        account = self._accounts[""] = IncomingAccount(self._on_incoming)
-        nobody = TrunkAccount(name="", uri=f"sip:{self._settings.bind}", codecs=())
+        account = self._accounts[""] = IncomingAccount(self._on_incoming, self.rtp_plan)
+        bind = self._settings.bind
+        nobody = TrunkAccount(name="", uri=f"sip:[{bind}]" if ":" in bind else f"sip:{bind}", codecs=())
         account.create(self.account_config(nobody, nobody.uri), True)
 
     def _endpoint_config(self, lines: int) -> pj.EpConfig:
@@ -263,8 +328,17 @@ class SipStack:
         media.jbMinPre = _PACKET_MS
         media.jbMaxPre = 3 * _PACKET_MS
         media.jbMax = _JITTER_MAX_MS
-        algorithm = media.jbDiscardAlgo  # to SWIG a pointer to it knows not what: an enum
-        ctypes.c_int.from_address(int(algorithm)).value = _DISCARD_NONE
-        media.jbDiscardAlgo = algorithm
-        algorithm.disown()  # it would complain that it cannot free it
+        keep_late_frames(media)
         return config
+
+
+def keep_late_frames(media: pj.MediaConfig) -> None:
+    """Have the jitter buffer discard nothing by itself. The setting is an enum: some builds of the binding wrap it as
+    an int, the stock build as a pointer to an unknown type."""
+    algorithm = media.jbDiscardAlgo
+    if isinstance(algorithm, int):
+        media.jbDiscardAlgo = _DISCARD_NONE
+        return
+    ctypes.c_int.from_address(int(algorithm)).value = _DISCARD_NONE
+    media.jbDiscardAlgo = algorithm
+    algorithm.disown()  # SWIG would complain that it cannot free an unknown type

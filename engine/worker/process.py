@@ -75,7 +75,8 @@ class Worker:
         self._pipe = await open_pipe(end, self._on_command, self._stopping.set)
         self._clock.start()
         for stack in self._stacks:
-            OnArrival(stack.udp_socket, stack.poll).start()
+            if stack.udp_socket is not None:
+                OnArrival(stack.udp_socket, stack.poll).start()
         lines = sum(stack.lines for stack in self._stacks)
         self._emit(Ready(lines=lines, sip_port=self._stacks[0].sip_port, real_time=self._real_time))
         heart = asyncio.create_task(self._beat())

@@ -80,7 +80,7 @@ class MediaConfig:
     jbMinPre: int
     jbMaxPre: int
     jbMax: int
-    jbDiscardAlgo: _Pointer
+    jbDiscardAlgo: _Pointer | int
 
 class EpConfig:
     logConfig: LogConfig
@@ -141,6 +141,7 @@ class AuthCredInfo:
 
 class AccountRegConfig:
     registrarUri: str
+    headers: _Vector[SipHeader]
     timeoutSec: int
     retryIntervalSec: int
     firstRetryIntervalSec: int
@@ -254,6 +255,7 @@ class StreamInfo:
     audCodecParam: CodecParam
     audTxEventPt: int
     dir: int
+    remoteRtpAddress: str
 
 class MathStat:
     max: int
@@ -282,6 +284,7 @@ class StreamStat:
 
 class SipRxData:
     wholeMsg: str
+    srcAddress: str
     pjRxData: int
 
 class TsxStateEventSrc:
@@ -343,11 +346,18 @@ class CallSendDtmfParam:
     duration: int
     digits: str
 
+class OnCreateMediaTransportParam:
+    this: _Pointer
+    mediaIdx: int
+    mediaTp: _Pointer
+    flags: int
+
 class Call:
     def __init__(self, account: Account, call_id: int = ...) -> None: ...
     def makeCall(self, destination: str, prm: CallOpParam) -> None: ...
     def answer(self, prm: CallOpParam) -> None: ...
     def hangup(self, prm: CallOpParam) -> None: ...
+    def reinvite(self, prm: CallOpParam) -> None: ...
     def sendDtmf(self, prm: CallSendDtmfParam) -> None: ...
     def isActive(self) -> bool: ...
     def getId(self) -> int: ...
@@ -359,6 +369,7 @@ class Call:
     def onCallSdpCreated(self, prm: OnCallSdpCreatedParam) -> None: ...
     def onDtmfEvent(self, prm: OnDtmfEventParam) -> None: ...
     def onCallRxOffer(self, prm: OnCallRxOfferParam) -> None: ...
+    def onCreateMediaTransport(self, prm: OnCreateMediaTransportParam) -> None: ...
     def onCallRedirected(self, prm: OnCallRedirectedParam) -> int: ...
     def onStreamCreated(self, prm: OnStreamCreatedParam) -> None: ...
     def onStreamDestroyed(self, prm: OnStreamDestroyedParam) -> None: ...
