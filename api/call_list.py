@@ -13,10 +13,10 @@ from pydantic import Field, PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
 
+from api.call_views import CallPage, CallView
 from api.field_errors import describe
+from api.models import E164, Given, Moment, Optionally, refused
 from api.problems import VALIDATION_ERROR, FieldError
-from api.schemas import E164, Given, Moment, Optionally, refused
-from api.views import CallPage, CallView
 from engine.records import CallFilter, CallId, CallRecord, Environment, Status
 
 MAX_PAGE = 100

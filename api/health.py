@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.models import View, answer
 from api.ports import Engine
-from api.views import Alive, ReadinessView, answer
 from engine.keys.key import ApiKey
+
+
+class Alive(View):
+    """The process serves requests."""
+
+    status: Literal["ok"]
+
+
+class ReadinessView(View):
+    """Whether new calls can be taken, with a word on every part."""
+
+    ready: bool
+    checks: Mapping[str, str]
 
 
 class Health:

@@ -16,14 +16,21 @@ from starlette.responses import Response
 
 from api import problems
 from api.call_list import CallQuery
-from api.key_schemas import KeyRequest
-from api.key_views import KeyCreated, KeyList, KeyRevoked
+from api.call_request import VoiceRequest
+from api.call_views import CallAccepted, CallEnded, CallPage, CallView, TranscriptDeleted
+from api.health import Alive, ReadinessView
+from api.keys import KeyCreated, KeyList, KeyRequest, KeyRevoked
 from api.problems import Kind, Problem
-from api.schemas import VoiceRequest
 from api.trunks import TrunkList
-from api.views import Alive, CallAccepted, CallEnded, CallPage, CallView, ReadinessView, TranscriptDeleted
-from api.webhook_schemas import DEFAULT_LOGS, MAX_LOGS, WebhookRequest
-from api.webhook_views import DeliveryList, WebhookCreated, WebhookDeleted, WebhookList
+from api.webhooks import (
+    DEFAULT_LOGS,
+    MAX_LOGS,
+    DeliveryList,
+    WebhookCreated,
+    WebhookDeleted,
+    WebhookList,
+    WebhookRequest,
+)
 from engine.keys.keys import KEYS_MANAGE, VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE
 
 _KEY_PROBLEMS = (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.RATE_LIMITED, problems.STORE_UNAVAILABLE)

@@ -9,8 +9,8 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.models import SipView, Timestamp, View, answer
 from api.ports import Engine
-from api.views import SipView, Timestamp, View, answer
 from engine.keys.key import ApiKey
 from engine.trunks.health import ProbeState, RegistrationState
 from engine.trunks.trunks import TrunkState

@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from api import body
 from api.call_list import page, read_list
+from api.call_request import read_call
+from api.call_views import CallAccepted, CallEnded, CallView, TranscriptDeleted, TurnView
 from api.event_stream import EventStream, event
+from api.models import answer, refused
 from api.ports import Engine
 from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Refusal
-from api.schemas import read_call, refused
-from api.views import CallAccepted, CallEnded, CallView, TranscriptDeleted, TurnView, answer
 from engine.errors import CallerNotAllowed, UnknownCall
 from engine.keys.key import ApiKey
 from engine.records import CallRecord, IdempotencyClaim

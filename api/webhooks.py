@@ -3,21 +3,155 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body
+from api.field_errors import describe
+from api.models import Given, Timestamp, View, answer, refused
 from api.ports import Webhooks
 from api.problems import VALIDATION_ERROR, FieldError
-from api.schemas import refused
-from api.views import answer
-from api.webhook_schemas import read_limit, read_webhook
-from api.webhook_views import DeliveryList, WebhookCreated, WebhookDeleted, WebhookList
 from engine.errors import TargetRefused, UnknownWebhook
 from engine.keys.key import ApiKey
+from engine.webhooks.delivery import Delivery, DeliveryStatus, Webhook
+from engine.webhooks.subscriptions import EVENTS, matches
+
+MAX_LOGS = 100
+DEFAULT_LOGS = 20
 
 _ID = re.compile(r"whk_[0-9a-f]{32}")
+
+
+def _selects_something(pattern: str) -> str:
+    if not any(matches(pattern, event) for event in EVENTS):
+        raise PydanticCustomError("expected", "selects nothing")
+    return pattern
+
+
+Target = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9._~:/!$&'()*+,;=%?@\[\]-]+$", max_length=2048)]
+EventGlob = Annotated[str, StringConstraints(pattern=r"^[a-z.*?]{1,64}$"), AfterValidator(_selects_something)]
+
+
+class WebhookRequest(Given):
+    """A webhook to make."""
+
+    url: Target = Field(description="an https:// URL of a public host, of up to 2048 characters")
+    events: Annotated[list[EventGlob], Field(min_length=1, max_length=16)] = Field(
+        description=f"an array of 1 to 16 globs such as voice.*, each selecting some of {', '.join(EVENTS)}"
+    )
+
+
+def read_webhook(content: bytes) -> WebhookRequest:
+    """The webhook that a body asks for. Raises ``Refusal`` with every mistake there is."""
+    _, canonical = body.parse(content)
+    try:
+        return WebhookRequest.model_validate_json(canonical)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise refused("No webhook was made", VALIDATION_ERROR, describe(found, WebhookRequest)) from None
+
+
+def read_limit(query: QueryParams) -> int:
+    """``?limit=20``, once or not at all. Raises ``Refusal``."""
+    given = query.getlist("limit") or [str(DEFAULT_LOGS)]
+    if len(given) == 1 and given[0].isascii() and given[0].isdecimal() and 1 <= int(given[0][:9]) <= MAX_LOGS:
+        return int(given[0])
+    expected = FieldError(field="limit", message=f"Expected a whole number from 1 to {MAX_LOGS}, once.")
+    raise refused("Nothing was looked up", VALIDATION_ERROR, [expected])
+
+
+class WebhookCreated(View):
+    """A webhook, the only time with its secret."""
+
+    id: str = Field(pattern="^whk_[0-9a-f]{32}$")
+    url: str
+    events: list[str]
+    secret: str = Field(description="verifies signatures (Standard Webhooks); it is not shown again")
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> WebhookCreated:
+        return cls(id=webhook.id, url=webhook.url, events=list(webhook.events), secret=webhook.secret)
+
+
+class WebhookView(View):
+    """A webhook."""
+
+    id: str = Field(pattern="^whk_[0-9a-f]{32}$")
+    url: str
+    events: list[str]
+    created_at: Timestamp
+    disabled_at: Timestamp | None = Field(default=None, description="when its endpoint answered 410: it is gone")
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> WebhookView:
+        return cls(
+            id=webhook.id,
+            url=webhook.url,
+            events=list(webhook.events),
+            created_at=webhook.created_at,
+            disabled_at=webhook.disabled_at,
+        )
+
+
+class WebhookList(View):
+    """The webhooks of the key's environment, oldest first."""
+
+    webhooks: list[WebhookView]
+
+    @classmethod
+    def of(cls, webhooks: Iterable[Webhook]) -> WebhookList:
+        return cls(webhooks=[WebhookView.of(webhook) for webhook in webhooks])
+
+
+class WebhookDeleted(View):
+    """The webhook is told nothing any more."""
+
+    deleted: Literal[True]
+
+
+class DeliveryView(View):
+    """One event for one webhook, and how often it was tried."""
+
+    id: str = Field(description="the header `webhook-id` and the event's `id`")
+    event_type: str
+    status: DeliveryStatus
+    attempts: int
+    response_code: Annotated[
+        int | None,
+        WithJsonSchema({"type": ["integer", "null"], "description": "of the last attempt; null: no response came"}),
+    ]
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> DeliveryView:
+        return cls(
+            id=delivery.id,
+            event_type=delivery.event,
+            status=delivery.status,
+            attempts=delivery.attempts,
+            response_code=delivery.response_code,
+            created_at=delivery.created_at,
+        )
+
+
+class DeliveryList(View):
+    """A webhook's deliveries, the newest first."""
+
+    deliveries: list[DeliveryView]
+
+    def json_text(self) -> str:
+        """One line of JSON, in which a delivery without a response says so by null: the contract names the member."""
+        return self.model_dump_json()
+
+    @classmethod
+    def of(cls, deliveries: Iterable[Delivery]) -> DeliveryList:
+        return cls(deliveries=[DeliveryView.of(delivery) for delivery in deliveries])
 
 
 class WebhookResource:

@@ -13,10 +13,10 @@ from pathlib import Path
 import uvicorn
 
 from api.app import create_app
+from api.call_views import show_call
 from api.cli.client import url_of
 from api.cli.failure import CommandFailed
 from api.server import uvicorn_config
-from api.views import show_call
 from engine.assembly import running_engine
 from engine.config.settings import Config, HttpConfig
 from engine.engine import Engine

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from api.views import show_call
+from api.call_views import show_call
 from engine.records import CallChange, Environment
 from engine.webhooks.subscriptions import MAX_WEBHOOKS
 from tests.api.fakes import LIVE_KEY, NOW, READING_KEY, TEST_KEY, FakeEngine, a_call

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.call_request import read_call
 from api.problems import Refusal
-from api.schemas import read_call
 from engine.records import AgentSettings, CallRequest
 from tests.api.fakes import FakeEngine
 

@@ -1,35 +1,22 @@
 """What a client may ask for: the contract's request, read and checked whole.
 
-A field's description completes "Expected …": it is the OpenAPI text and the error message at once. Together with
-``views`` this is the only place where the contract's member names appear.
+Together with ``call_views`` this is the only place where the contract's member names appear.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    StringConstraints,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from api import body
 from api.field_errors import broken_rule, describe
-from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Kind, Refusal
+from api.models import E164, Given, Optionally, Word, refused
+from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError
 from engine.records import AgentSettings, CallRequest
 from engine.sip.dtmf import PRESS_KEYS
 
@@ -38,15 +25,6 @@ NOT_E164 = {((name,), "string_pattern_mismatch") for name in ("from", "to")}
 AI_ONLY = ("model", "voice", "tools", "firstSpeaker", "temperature")
 
 _CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"  # tab, line feed and carriage return are text
-
-T = TypeVar("T")
-
-
-def _given(value: object) -> object:
-    # A client that meant "no AI" must not be guessed at: null is not the same as absent.
-    if value is None:
-        raise PydanticCustomError("expected", "null")
-    return value
 
 
 def _in_range(duration: str) -> str:
@@ -71,27 +49,12 @@ def _own_key(key: str) -> str:
     return key
 
 
-def _moment(value: object) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value if isinstance(value, str) and "T" in value else "")
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise PydanticCustomError("expected", "no time with a zone")
-
-
 def _not_ours(name: str) -> str:
     if name == PRESS_KEYS:
         raise PydanticCustomError("rule", "Expected another name: pressKeys is a tool that Trunkline offers itself.")
     return name
 
 
-Optionally = Annotated[T | None, BeforeValidator(_given)]
-E164 = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
-Word = Annotated[
-    str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$")
-]
 Text = Annotated[str, StringConstraints(pattern=rf"^[^{_CONTROL}]*$")]
 Prose = Annotated[str, StringConstraints(pattern=rf"^[^{_CONTROL}]*[^{_CONTROL}\s][^{_CONTROL}]*$")]
 Duration = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}(\.[0-9]{1,9})?s$"), AfterValidator(_in_range)]
@@ -100,17 +63,9 @@ Url = Annotated[
     StringConstraints(pattern=r"^https?://[A-Za-z0-9._~:/@!$&'()*+,;=%{}\[\]-]+$", max_length=2048),
     AfterValidator(_url),
 ]
-Moment = Annotated[datetime, PlainValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
-"""RFC 3339, with its zone."""
 ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$"), AfterValidator(_not_ours)]
 MetadataKey = Annotated[Word, StringConstraints(max_length=64), AfterValidator(_own_key)]
 MetadataValue = Annotated[Text, StringConstraints(max_length=4096)]
-
-
-class Given(BaseModel):
-    """A part of a request: strict types, no unknown members."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, alias_generator=to_camel)
 
 
 class HttpTarget(Given):
@@ -240,12 +195,6 @@ def read_call(content: bytes) -> tuple[CallRequest, str]:
     if mistakes:
         raise refused("No call was placed", VALIDATION_ERROR, mistakes)
     return _call_request(given, raw), hashlib.sha256(canonical).hexdigest()
-
-
-def refused(what: str, kind: Kind, mistakes: list[FieldError]) -> Refusal:
-    """The refusal of a request, told what was not done, with every mistake."""
-    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    return Refusal(kind, f"{what}: the request has {count}, see errors.", errors=mistakes)
 
 
 def _call_request(given: VoiceRequest, raw: dict[str, Any]) -> CallRequest:

@@ -5,7 +5,8 @@ from datetime import timedelta, timezone
 
 import pytest
 
-from api.views import CallAccepted, CallView, View
+from api.call_views import CallAccepted, CallView
+from api.models import View
 from engine.outcome import Cause, Outcome, Party
 from engine.records import AgentSettings, AiRecord, AiStatus, CallRequest, Speaker, Status, TranscriptTurn
 from tests.api.fakes import NOW, a_call

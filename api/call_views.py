@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import Field
 from pydantic.alias_generators import to_camel
-from starlette.responses import Response
 
+from api.models import SipView, Timestamp, View
 from engine.outcome import Cause, Outcome, Party
 from engine.records import (
     AiRecord,
@@ -20,32 +19,6 @@ from engine.records import (
     Status,
     TranscriptTurn,
 )
-
-
-def _rfc3339(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Timestamp = Annotated[
-    datetime,
-    PlainSerializer(_rfc3339, return_type=str),
-    WithJsonSchema({"type": "string", "format": "date-time", "description": "UTC, with milliseconds"}),
-]
-
-
-class View(BaseModel):
-    """An answer, or a part of one."""
-
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, validate_by_name=True, serialize_by_alias=True)
-
-    def json_text(self) -> str:
-        """One line of JSON."""
-        return self.model_dump_json(exclude_none=True)
-
-
-def answer(view: View, status: int = 200) -> Response:
-    """The HTTP answer that shows ``view``."""
-    return Response(view.json_text(), status, media_type="application/json")
 
 
 class CallAccepted(View):
@@ -109,13 +82,6 @@ class AiView(View):
 def _transcript(ai: AiRecord) -> str:
     # A line break inside a turn must not look like the next speaker.
     return "\n".join(f"{turn.speaker}: {' '.join(turn.text.splitlines())}" for turn in ai.transcript)
-
-
-class SipView(View):
-    """The final SIP response (RFC 3261 §21)."""
-
-    code: int
-    reason: str
 
 
 class EndView(View):
@@ -223,16 +189,3 @@ class CallPage(View):
 def show_call(call: CallRecord) -> Mapping[str, Any]:
     """The call as GET shows it: what webhooks are told."""
     return CallView.of(call).model_dump(mode="json", exclude_none=True)
-
-
-class Alive(View):
-    """The process serves requests."""
-
-    status: Literal["ok"]
-
-
-class ReadinessView(View):
-    """Whether new calls can be taken, with a word on every part."""
-
-    ready: bool
-    checks: Mapping[str, str]
