@@ -6,10 +6,12 @@ of values. What passes can be stored, sent on, and means the same to every reade
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from starlette.requests import Request
@@ -23,10 +25,25 @@ MAX_VALUES = 10_000
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-async def read(request: Request) -> bytes:
-    """The whole body. A larger one is refused as soon as it is declared or seen, without reading the rest.
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that is one JSON object."""
 
-    A request without Content-Type is taken for JSON. Raises ``Refusal``.
+    members: dict[str, Any]
+    """As the client wrote them."""
+    canonical: bytes
+    """The object as JSON again: the same bytes for the same members."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex: the same for the same members, in any order and spelling."""
+        return hashlib.sha256(self.canonical).hexdigest()
+
+
+async def read(request: Request) -> Body:
+    """The body of ``request``; without a Content-Type it counts as JSON. Raises ``Refusal``.
+
+    A body that is too large is refused as soon as its length is declared or reached; the rest is not read.
     """
     headers = request.headers
     declared = headers.get("content-length", "")
@@ -37,18 +54,18 @@ async def read(request: Request) -> bytes:
         raise Refusal(UNSUPPORTED_MEDIA_TYPE, "The body must be sent as Content-Type: application/json, in UTF-8.")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal(UNSUPPORTED_MEDIA_TYPE, "The body must be sent without a Content-Encoding.")
-    body = bytearray()
+    content = bytearray()
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BYTES:
+        content += chunk
+        if len(content) > MAX_BYTES:
             raise _too_large()
-    return bytes(body)
+    return parse(bytes(content))
 
 
-def parse(body: bytes) -> tuple[dict[str, Any], bytes]:
-    """The object in ``body``, and its canonical form: the same bytes for the same members. Raises ``Refusal``."""
+def parse(content: bytes) -> Body:
+    """The object in ``content``. Raises ``Refusal``."""
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_constant)
+        value = json.loads(content.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_constant)
         if not isinstance(value, dict):
             raise _bad("The body must be a JSON object: {…}.")
         _check_size(value)
@@ -65,7 +82,7 @@ def parse(body: bytes) -> tuple[dict[str, Any], bytes]:
         raise _bad("The body has a number that is too long.") from None
     if _NUL.search(canonical):
         raise _bad("The body has a NUL character (\\u0000) in a string.")
-    return value, canonical
+    return Body(value, canonical)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

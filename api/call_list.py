@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
-from starlette.datastructures import QueryParams
 
 from api.call_views import CallPage, CallView
-from api.field_errors import describe
-from api.models import E164, Given, Moment, Optionally, refused
-from api.problems import VALIDATION_ERROR, FieldError
+from api.models import E164, FromDigits, Given, Moment, Optionally
 from engine.records import CallFilter, CallId, CallRecord, Environment, Status
 
 MAX_PAGE = 100
@@ -59,36 +55,22 @@ class CallQuery(Given):
     created_before: Optionally[Moment] = Field(
         default=None, description="a time with its zone, such as 2030-01-31T00:00:00Z; calls before that"
     )
-    page_size: Annotated[int, Field(ge=1, le=MAX_PAGE)] = Field(
+    page_size: FromDigits[Annotated[int, Field(ge=1, le=MAX_PAGE)]] = Field(
         default=DEFAULT_PAGE, description=f"a whole number from 1 to {MAX_PAGE}"
     )
     cursor: Optionally[Cursor] = Field(default=None, description="the nextCursor of the page before, with its filters")
 
-
-def read_list(query: QueryParams, environment: Environment) -> tuple[CallFilter, int]:
-    """The calls that a query asks for, and how many at once. Raises ``Refusal`` with every mistake there is."""
-    twice = sorted({name for name in query if len(query.getlist(name)) > 1})
-    mistakes = [FieldError(field=name[:64], message="Expected once.") for name in twice]
-    given: dict[str, Any] = dict(query)
-    if re.fullmatch(r"[0-9]{1,9}", size := given.get("pageSize", "")):
-        given["pageSize"] = int(size)
-    try:
-        asked = CallQuery.model_validate_json(json.dumps(given))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        mistakes += describe(found, CallQuery)
-    if mistakes:
-        raise refused("Nothing was looked up", VALIDATION_ERROR, mistakes)
-    which = CallFilter(
-        environment=environment,
-        status=asked.status,
-        from_number=asked.from_,
-        to_number=asked.to,
-        created_after=asked.created_after,
-        created_before=asked.created_before,
-        older_than=asked.cursor,
-    )
-    return which, asked.page_size
+    def filter(self, environment: Environment) -> CallFilter:
+        """What is asked of the store, of the calls of ``environment``."""
+        return CallFilter(
+            environment=environment,
+            status=self.status,
+            from_number=self.from_,
+            to_number=self.to,
+            created_after=self.created_after,
+            created_before=self.created_before,
+            older_than=self.cursor,
+        )
 
 
 def page(calls: Sequence[CallRecord], size: int) -> CallPage:

@@ -5,7 +5,6 @@ Together with ``call_views`` this is the only place where the contract's member 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,15 +12,14 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from api import body
-from api.field_errors import broken_rule, describe
-from api.models import E164, Given, Optionally, Word, refused
-from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError
+from api.body import Body
+from api.field_errors import broken_rule
+from api.models import E164, Given, Optionally, Word, validate
+from api.problems import FieldError
 from engine.records import AgentSettings, CallRequest
 from engine.sip.dtmf import PRESS_KEYS
 
 MAX_DURATION_S = 86_400
-NOT_E164 = {((name,), "string_pattern_mismatch") for name in ("from", "to")}
 AI_ONLY = ("model", "voice", "tools", "firstSpeaker", "temperature")
 
 _CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"  # tab, line feed and carriage return are text
@@ -174,37 +172,21 @@ def seconds(duration: str) -> float:
     return float(duration.removesuffix("s"))
 
 
-def read_call(content: bytes) -> tuple[CallRequest, str]:
-    """The call that a body asks for, and a digest that tells the same request from another.
-
-    Raises ``Refusal`` with every mistake there is: 400 when all of them are numbers that are not E.164, else 422.
-    """
-    raw, canonical = body.parse(content)
-    mistakes = [
+def read_call(body: Body) -> CallRequest:
+    """The call that ``body`` asks for. Raises ``Refusal`` with every mistake."""
+    without_prompt = [
         FieldError(field=name, message="Only an AI call has this field: it needs systemPrompt.")
         for name in AI_ONLY
-        if name in raw and "systemPrompt" not in raw
+        if name in body.members and "systemPrompt" not in body.members
     ]
-    try:
-        given = VoiceRequest.model_validate_json(canonical)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        numbers_only = not mistakes and {(one["loc"], one["type"]) for one in found} <= NOT_E164
-        kind = BAD_REQUEST if numbers_only else VALIDATION_ERROR
-        raise refused("No call was placed", kind, [*describe(found, VoiceRequest), *mistakes]) from None
-    if mistakes:
-        raise refused("No call was placed", VALIDATION_ERROR, mistakes)
-    return _call_request(given, raw), hashlib.sha256(canonical).hexdigest()
-
-
-def _call_request(given: VoiceRequest, raw: dict[str, Any]) -> CallRequest:
+    given = validate(body, VoiceRequest, "No call was placed", also=without_prompt)
     agent = None
     if given.system_prompt is not None:
         agent = AgentSettings(
             system_prompt=given.system_prompt,
             model=given.model,
             voice=given.voice,
-            tools=tuple(raw.get("tools", ())),  # as the client wrote them
+            tools=tuple(body.members.get("tools", ())),  # as the client wrote them
             first_speaker=given.first_speaker or "agent",
             temperature=given.temperature,
         )

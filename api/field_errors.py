@@ -11,7 +11,7 @@ import json
 import re
 from typing import get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
@@ -29,8 +29,9 @@ def broken_rule(location: _Location, message: str) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError("rule", message), loc=location, input=None)
 
 
-def describe(found: list[ErrorDetails], model: type[BaseModel]) -> list[FieldError]:
-    """What ``ValidationError.errors()`` found in a ``model``, at most ``MAX_ERRORS``, in the order of its fields."""
+def describe(error: ValidationError, model: type[BaseModel]) -> list[FieldError]:
+    """The mistakes that were found in a ``model``, at most ``MAX_ERRORS``, in the order of its fields."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
     return [FieldError(field=path(one["loc"]), message=_message(one, model)) for one in found[:MAX_ERRORS]]
 
 

@@ -7,16 +7,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body
-from api.field_errors import describe
-from api.models import Given, Moment, Optionally, Timestamp, View, Word, answer, refused
+from api.models import Given, Moment, Optionally, Timestamp, View, Word, answer, validate
 from api.ports import KeyManagement
-from api.problems import VALIDATION_ERROR
 from engine.errors import UnknownKey
 from engine.keys.key import ApiKey
 from engine.keys.keys import EVERYTHING, SCOPES
@@ -62,16 +60,6 @@ class KeyRequest(Given):
     expires_at: Optionally[Annotated[Moment, AfterValidator(_to_come)]] = Field(
         default=None, description='a time to come with its zone, such as "2030-01-31T00:00:00Z"'
     )
-
-
-def read_key(content: bytes) -> KeyRequest:
-    """The key that a body asks for. Raises ``Refusal`` with every mistake there is."""
-    _, canonical = body.parse(content)
-    try:
-        return KeyRequest.model_validate_json(canonical)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise refused("No key was made", VALIDATION_ERROR, describe(found, KeyRequest)) from None
 
 
 class KeyView(View):
@@ -134,7 +122,7 @@ class KeyResource:
         self._keys = keys
 
     async def create(self, request: Request, key: ApiKey) -> Response:
-        wanted = read_key(await body.read(request))
+        wanted = validate(await body.read(request), KeyRequest, "No key was made")
         secret, made = await self._keys.create(
             wanted.name,
             by=key,

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     PlainSerializer,
     PlainValidator,
     StringConstraints,
+    ValidationError,
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from api.problems import FieldError, Kind, Refusal
+from api.body import Body
+from api.field_errors import describe
+from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Kind, Refusal
 
 T = TypeVar("T")
+G = TypeVar("G", bound="Given")
+
+_E164 = r"^\+[1-9][0-9]{6,14}$"
+_MALFORMED = "malformed"
 
 
 class Given(BaseModel):
@@ -47,10 +59,40 @@ def answer(view: View, status: int = 200) -> Response:
     return Response(view.json_text(), status, media_type="application/json")
 
 
-def refused(what: str, kind: Kind, mistakes: list[FieldError]) -> Refusal:
-    """The refusal of a request with every mistake in it; ``what`` says what was not done ("No call was placed")."""
+def validate(body: Body, model: type[G], consequence: str, *, also: Sequence[FieldError] = ()) -> G:
+    """``body`` as a ``model``. ``also``: mistakes that were found elsewhere.
+
+    Raises ``Refusal`` with every mistake: 400 when each is a number that is not E.164, else 422.
+    """
+    return _validate(body.canonical, model, consequence, also, malformed=BAD_REQUEST)
+
+
+def validate_query(query: QueryParams, model: type[G], consequence: str) -> G:
+    """``query`` as a ``model``. Raises ``Refusal`` with every mistake."""
+    names = (str(field.alias) for field in model.model_fields.values())
+    also = [FieldError(field=name, message="Expected once.") for name in names if len(query.getlist(name)) > 1]
+    return _validate(json.dumps(dict(query)), model, consequence, also, malformed=VALIDATION_ERROR)
+
+
+def _validate(
+    content: bytes | str, model: type[G], consequence: str, also: Sequence[FieldError], *, malformed: Kind
+) -> G:
+    kind, mistakes = VALIDATION_ERROR, list(also)
+    try:
+        given = model.model_validate_json(content)
+    except ValidationError as error:
+        if not also and all(one["type"] == _MALFORMED for one in error.errors(include_url=False)):
+            kind = malformed
+        mistakes += describe(error, model)
+    if mistakes:
+        raise refused(consequence, kind, mistakes)
+    return given
+
+
+def refused(consequence: str, kind: Kind, mistakes: list[FieldError]) -> Refusal:
+    """The refusal of a request with ``mistakes``, and its ``consequence``, such as "No call was placed"."""
     count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    return Refusal(kind, f"{what}: the request has {count}, see errors.", errors=mistakes)
+    return Refusal(kind, f"{consequence}: the request has {count}, see errors.", errors=mistakes)
 
 
 def _not_null(value: object) -> object:
@@ -58,6 +100,16 @@ def _not_null(value: object) -> object:
     if value is None:
         raise PydanticCustomError("expected", "null")
     return value
+
+
+def _e164(number: str) -> str:
+    if not re.fullmatch(_E164, number):
+        raise PydanticCustomError(_MALFORMED, "not E.164")
+    return number
+
+
+def _from_digits(value: object) -> object:
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
 
 
 def _moment(value: object) -> datetime:
@@ -76,7 +128,9 @@ def _rfc3339(at: datetime) -> str:
 
 Optionally = Annotated[T | None, BeforeValidator(_not_null)]
 """A field that may be left out but not be null."""
-E164 = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$")]
+E164 = Annotated[str, AfterValidator(_e164), WithJsonSchema({"type": "string", "pattern": _E164})]
+FromDigits = Annotated[T, BeforeValidator(_from_digits)]
+"""A whole number in a query."""
 Word = Annotated[
     str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$")
 ]

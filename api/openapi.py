@@ -23,9 +23,8 @@ from api.keys import KeyCreated, KeyList, KeyRequest, KeyRevoked
 from api.problems import Kind, Problem
 from api.trunks import TrunkList
 from api.webhooks import (
-    DEFAULT_LOGS,
-    MAX_LOGS,
     DeliveryList,
+    DeliveryQuery,
     WebhookCreated,
     WebhookDeleted,
     WebhookList,
@@ -48,11 +47,6 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "description": "The same key with the same body answers the first call's answer for 24 hours and places no other.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-}
-_LIMIT = {
-    "name": "limit",
-    "in": "query",
-    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LOGS, "default": DEFAULT_LOGS},
 }
 
 
@@ -131,7 +125,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("/api/webhooks/{id}/logs", "get"): Operation(
         summary="What became of the latest deliveries.",
         answers=DeliveryList,
-        parameters=(_LIMIT,),
+        query=DeliveryQuery,
         scope=WEBHOOKS_MANAGE,
         refuses=(problems.NOT_FOUND, problems.VALIDATION_ERROR),
     ),

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body
-from api.call_list import page, read_list
+from api.call_list import CallQuery, page
 from api.call_request import read_call
 from api.call_views import CallAccepted, CallEnded, CallView, TranscriptDeleted, TurnView
 from api.event_stream import EventStream, event
-from api.models import answer, refused
+from api.models import answer, refused, validate_query
 from api.ports import Engine
 from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Refusal
 from engine.errors import CallerNotAllowed, UnknownCall
@@ -34,10 +34,10 @@ class VoiceCalls:
         self._still_good = still_good
 
     async def place(self, request: Request, key: ApiKey) -> Response:
-        call_request, digest = read_call(await body.read(request))
-        claim = _claim(request, key, digest)
+        content = await body.read(request)
+        wanted, claim = read_call(content), _claim(request, key, content.digest)
         try:
-            call = await self._engine.place(call_request, key.environment, claim, api_key_id=key.id)
+            call = await self._engine.place(wanted, key.environment, claim, api_key_id=key.id)
         except CallerNotAllowed as error:
             mistake = FieldError(field="from", message=str(error))
             raise refused("No call was placed", VALIDATION_ERROR, [mistake]) from None
@@ -47,8 +47,9 @@ class VoiceCalls:
         return answer(CallView.of(await self._engine.get(_call_id(request), key.environment)))
 
     async def list_all(self, request: Request, key: ApiKey) -> Response:
-        which, size = read_list(request.query_params, key.environment)
-        return answer(page(await self._engine.find(which, size + 1), size))
+        query = validate_query(request.query_params, CallQuery, "Nothing was looked up")
+        found = await self._engine.find(query.filter(key.environment), query.page_size + 1)
+        return answer(page(found, query.page_size))
 
     async def hang_up(self, request: Request, key: ApiKey) -> Response:
         await self._engine.hang_up(_call_id(request), key.environment)

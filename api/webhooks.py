@@ -6,15 +6,13 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body
-from api.field_errors import describe
-from api.models import Given, Timestamp, View, answer, refused
+from api.models import FromDigits, Given, Timestamp, View, answer, refused, validate, validate_query
 from api.ports import Webhooks
 from api.problems import VALIDATION_ERROR, FieldError
 from engine.errors import TargetRefused, UnknownWebhook
@@ -47,23 +45,14 @@ class WebhookRequest(Given):
     )
 
 
-def read_webhook(content: bytes) -> WebhookRequest:
-    """The webhook that a body asks for. Raises ``Refusal`` with every mistake there is."""
-    _, canonical = body.parse(content)
-    try:
-        return WebhookRequest.model_validate_json(canonical)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise refused("No webhook was made", VALIDATION_ERROR, describe(found, WebhookRequest)) from None
+class DeliveryQuery(Given):
+    """How many deliveries to list. Other parameters are ignored."""
 
+    model_config = ConfigDict(extra="ignore")
 
-def read_limit(query: QueryParams) -> int:
-    """``?limit=20``, once or not at all. Raises ``Refusal``."""
-    given = query.getlist("limit") or [str(DEFAULT_LOGS)]
-    if len(given) == 1 and given[0].isascii() and given[0].isdecimal() and 1 <= int(given[0][:9]) <= MAX_LOGS:
-        return int(given[0])
-    expected = FieldError(field="limit", message=f"Expected a whole number from 1 to {MAX_LOGS}, once.")
-    raise refused("Nothing was looked up", VALIDATION_ERROR, [expected])
+    limit: FromDigits[Annotated[int, Field(ge=1, le=MAX_LOGS)]] = Field(
+        default=DEFAULT_LOGS, description=f"a whole number from 1 to {MAX_LOGS}"
+    )
 
 
 class WebhookCreated(View):
@@ -161,7 +150,7 @@ class WebhookResource:
         self._webhooks = webhooks
 
     async def create(self, request: Request, key: ApiKey) -> Response:
-        wanted = read_webhook(await body.read(request))
+        wanted = validate(await body.read(request), WebhookRequest, "No webhook was made")
         try:
             webhook = await self._webhooks.add(wanted.url, wanted.events, key.environment)
         except TargetRefused as error:
@@ -177,8 +166,9 @@ class WebhookResource:
         return answer(WebhookDeleted(deleted=True))
 
     async def logs(self, request: Request, key: ApiKey) -> Response:
-        limit = read_limit(request.query_params)
-        return answer(DeliveryList.of(await self._webhooks.deliveries(_webhook_id(request), key.environment, limit)))
+        query = validate_query(request.query_params, DeliveryQuery, "Nothing was looked up")
+        webhook_id = _webhook_id(request)
+        return answer(DeliveryList.of(await self._webhooks.deliveries(webhook_id, key.environment, query.limit)))
 
 
 def _webhook_id(request: Request) -> str:

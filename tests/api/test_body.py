@@ -64,7 +64,14 @@ def test_depth_up_to_the_limit_is_accepted() -> None:
 
 
 def test_backslash_before_u0000_is_ordinary_text() -> None:
-    assert parse(b'{"a": "\\\\u0000"}')[0] == {"a": "\\u0000"}
+    assert parse(b'{"a": "\\\\u0000"}').members == {"a": "\\u0000"}
+
+
+def test_digest_tells_meaning_not_spelling() -> None:
+    one = parse(CALL).digest
+    assert one == parse(b'{"to":"\\u002b14155551234",\n"from":"+14155559876"}').digest
+    assert one != parse(b'{"from": "+14155559876", "to": "+14155551235"}').digest
+    assert one != parse(b'{"from": "+14155559876", "to": "+14155551234", "metadata": {}}').digest
 
 
 json_values = st.recursive(
@@ -77,16 +84,17 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(st.characters(exclude_characters="\0", codec="utf-8")), st.integers()))
 def test_same_members_in_another_order_have_the_same_canonical_form(value: dict[str, int]) -> None:
     turned = dict(reversed(value.items()))
-    assert parse(json.dumps(value).encode())[1] == parse(json.dumps(turned, indent=1, ensure_ascii=False).encode())[1]
+    one, other = parse(json.dumps(value).encode()), parse(json.dumps(turned, indent=1, ensure_ascii=False).encode())
+    assert (one.canonical, one.digest) == (other.canonical, other.digest)
 
 
 @given(json_values)
 def test_any_json_is_parsed_whole_or_refused(value: Any) -> None:
     try:
-        parsed, canonical = parse(json.dumps(value).encode())
+        body = parse(json.dumps(value).encode())
     except Refusal:
         return
-    assert parsed == value == json.loads(canonical)
+    assert body.members == value == json.loads(body.canonical)
 
 
 @given(st.binary())

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.body import parse
 from api.call_request import read_call
 from api.problems import Refusal
 from engine.records import AgentSettings, CallRequest
@@ -40,14 +41,18 @@ def tool(**changes: Any) -> dict[str, Any]:
     return {**AI, "tools": [{**TOOL, **changes}]}
 
 
+def read(value: dict[str, Any]) -> CallRequest:
+    return read_call(parse(json.dumps(value).encode()))
+
+
 def refused(value: dict[str, Any]) -> tuple[int, dict[str, str]]:
     with pytest.raises(Refusal) as caught:
-        read_call(json.dumps(value).encode())
+        read(value)
     return caught.value.kind.status, {error.field: error.message for error in caught.value.errors}
 
 
 def test_plain_call_is_read() -> None:
-    call, _ = read_call(json.dumps({**PLAIN, "maxDuration": "0090.5s", "metadata": {"a": ""}}).encode())
+    call = read({**PLAIN, "maxDuration": "0090.5s", "metadata": {"a": ""}})
     assert call == CallRequest(
         from_number="+14155559876", to_number="+14155551234", max_duration_s=90.5, metadata={"a": ""}
     )
@@ -55,7 +60,7 @@ def test_plain_call_is_read() -> None:
 
 def test_ai_call_is_read_and_its_tools_stay_as_written() -> None:
     given = {**AI, "model": "fixie-ai/ultravox-70B", "voice": "Mark", "firstSpeaker": "user", "temperature": 0}
-    call, _ = read_call(json.dumps(given).encode())
+    call = read(given)
     assert call.agent == AgentSettings(
         system_prompt="Be kind.",
         model="fixie-ai/ultravox-70B",
@@ -65,16 +70,6 @@ def test_ai_call_is_read_and_its_tools_stay_as_written() -> None:
         temperature=0.0,
     )
     assert json.dumps(call.agent.tools) == json.dumps((TOOL,))
-
-
-def test_digest_tells_meaning_not_spelling() -> None:
-    def digest(text: str) -> str:
-        return read_call(text.encode())[1]
-
-    one = digest('{"from": "+14155559876", "to": "+14155551234"}')
-    assert one == digest('{"to":"\\u002b14155551234",\n"from":"+14155559876"}')
-    assert one != digest('{"from": "+14155559876", "to": "+14155551235"}')
-    assert one != digest('{"from": "+14155559876", "to": "+14155551234", "metadata": {}}')
 
 
 E164 = "Expected the number to call in E.164: + and 7 to 15 digits, the first not 0 (+14155551234)."
@@ -258,7 +253,7 @@ hostile = st.text(max_size=20) | st.from_regex(r"\+?[0-9]{6,16}[\s\S]{0,4}", ful
 def test_only_digits_after_a_plus_can_ever_reach_a_sip_header(caller: str, callee: str, prompt: str) -> None:
     value = {"from": caller, "to": callee, "systemPrompt": prompt, "metadata": {"k": prompt}}
     with contextlib.suppress(Refusal):
-        call, _ = read_call(json.dumps(value).encode())
+        call = read(value)
         assert re.fullmatch(r"\+[1-9][0-9]{1,14}", call.from_number)
         assert re.fullmatch(r"\+[1-9][0-9]{1,14}", call.to_number)
 

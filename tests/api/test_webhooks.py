@@ -80,6 +80,11 @@ async def test_limit_that_is_none_is_refused(client: httpx.AsyncClient, query: s
     assert response.json()["errors"][0]["field"] == "limit"
 
 
+async def test_unknown_parameters_of_the_log_are_ignored(client: httpx.AsyncClient) -> None:
+    response = await client.get(f"{PATH}/{(await created(client))['id']}/logs?x=1&x=2")
+    assert response.json() == {"deliveries": []}
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
