@@ -80,14 +80,6 @@ class Authenticator:
 
         return guarded
 
-    async def still_good(self, key: ApiKey) -> bool:
-        """Whether a key that was found good is so still, for answers that take their time. Not when nobody can tell."""
-        try:
-            found = await self._store.find_key(key.digest)
-        except EngineError:
-            return False
-        return found is not None and keys.usable(found, self._now())
-
     async def _authenticate(self, request: Request) -> ApiKey:
         given = request.headers.getlist("authorization")
         if not given:
@@ -113,6 +105,15 @@ class Authenticator:
             whose = "No key that was not seen before is taken now" if bucket is self._strangers else "This key's limit"
             headers = {"Retry-After": str(math.ceil(wait_s))}
             raise Refusal(RATE_LIMITED, f"{whose}: {bucket.rate:g} requests a second.", headers=headers)
+
+
+async def is_still_good(store: Keys, key: ApiKey) -> bool:
+    """Whether ``key`` is neither revoked nor expired by now, for answers that last; False when the store fails."""
+    try:
+        found = await store.find_key(key.digest)
+    except EngineError:
+        return False
+    return found is not None and keys.usable(found, datetime.now(UTC))
 
 
 def _unauthorized(detail: str) -> Refusal:

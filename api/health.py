@@ -1,8 +1,10 @@
-"""How the process does: whether it lives and can take calls, for load balancers, and its metrics."""
+"""What the process says of itself: that it lives, that it can take calls, its metrics, its API. Nothing waits."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from starlette.requests import Request
@@ -26,18 +28,27 @@ class ReadinessView(View):
     checks: Mapping[str, str]
 
 
-class Health:
-    """No operation waits for anything. The metrics are those of the key's environment; the others need no key."""
+async def get_liveness(_: Engine, __: Request) -> Response:
+    """Whether the process serves requests."""
+    return answer(Alive(status="ok"))
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
-    async def live(self, _: Request) -> Response:
-        return answer(Alive(status="ok"))
+async def get_readiness(engine: Engine, _: Request) -> Response:
+    """Whether new calls can be taken."""
+    state = engine.readiness()
+    return answer(ReadinessView(ready=state.ready, checks=dict(state.checks)), 200 if state.ready else 503)
 
-    async def ready(self, _: Request) -> Response:
-        state = self._engine.readiness()
-        return answer(ReadinessView(ready=state.ready, checks=dict(state.checks)), 200 if state.ready else 503)
 
-    async def metrics(self, _: Request, key: ApiKey) -> Response:
-        return Response(self._engine.metrics(key.environment), media_type="text/plain; version=0.0.4")
+async def get_metrics(engine: Engine, _: Request, key: ApiKey) -> Response:
+    """Counters, times and gauges of the key's environment, in Prometheus' text format."""
+    return Response(engine.metrics(key.environment), media_type="text/plain; version=0.0.4")
+
+
+async def get_description(_: Engine, __: Request) -> Response:
+    """This document."""
+    return Response(_description(), media_type="application/json")
+
+
+@functools.cache
+def _description() -> bytes:
+    return Path(__file__).with_name("openapi.json").read_bytes()

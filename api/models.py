@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
+from starlette.requests import Request
 from starlette.responses import Response
 
 from api.body import Body
@@ -30,6 +31,8 @@ from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Kind, Refusa
 
 T = TypeVar("T")
 G = TypeVar("G", bound="Given")
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 _E164 = r"^\+[1-9][0-9]{6,14}$"
 _MALFORMED = "malformed"
@@ -86,6 +89,14 @@ def _validate(
         mistakes += describe(error, model)
     if mistakes:
         raise refused(consequence, kind, mistakes)
+    return given
+
+
+def path_id(request: Request, form: re.Pattern[str], unknown: Callable[[str], Exception]) -> str:
+    """The ``{id}`` of the path. Raises ``unknown`` without a look into the store for an id that is not of our form."""
+    given: str = request.path_params["id"]
+    if not form.fullmatch(given):
+        raise unknown(given[:64])
     return given
 
 

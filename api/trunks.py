@@ -93,11 +93,6 @@ class TrunkList(View):
         return cls(trunks=[TrunkView.of(state) for state in states])
 
 
-class TrunkResource:
-    """The resource's one operation."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def list_all(self, _: Request, key: ApiKey) -> Response:
-        return answer(TrunkList.of(self._engine.trunks(key.environment)))
+async def list_trunks(engine: Engine, _: Request, key: ApiKey) -> Response:
+    """The trunks and whether each takes calls: the real ones for a live key, the sandbox's for a test key."""
+    return answer(TrunkList.of(engine.trunks(key.environment)))

@@ -1,68 +1,74 @@
-"""``/api/voice``: read the request, ask the engine, write the answer."""
+"""``/api/voice``: calls placed, listed, followed and hung up."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body
+from api.auth import is_still_good
 from api.call_list import CallQuery, page
 from api.call_request import read_call
 from api.call_views import CallAccepted, CallEnded, CallView, TranscriptDeleted, TurnView
 from api.event_stream import EventStream, event
-from api.models import answer, refused, validate_query
+from api.models import UUID, answer, path_id, refused, validate_query
 from api.ports import Engine
 from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Refusal
 from engine.errors import CallerNotAllowed, UnknownCall
 from engine.keys.key import ApiKey
 from engine.records import CallRecord, IdempotencyClaim
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
 
 
-class VoiceCalls:
-    """The resource's operations. Each takes a request that a key was found good for."""
+async def place_call(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """Place a call. The answer does not wait for the far end."""
+    content = await body.read(request)
+    wanted, claim = read_call(content), _claim(request, key, content.digest)
+    try:
+        call = await engine.place(wanted, key.environment, claim, api_key_id=key.id)
+    except CallerNotAllowed as error:
+        mistake = FieldError(field="from", message=str(error))
+        raise refused("No call was placed", VALIDATION_ERROR, [mistake]) from None
+    return answer(CallAccepted.of(call))
 
-    def __init__(self, engine: Engine, still_good: Callable[[ApiKey], Awaitable[bool]]) -> None:
-        self._engine = engine
-        self._still_good = still_good
 
-    async def place(self, request: Request, key: ApiKey) -> Response:
-        content = await body.read(request)
-        wanted, claim = read_call(content), _claim(request, key, content.digest)
-        try:
-            call = await self._engine.place(wanted, key.environment, claim, api_key_id=key.id)
-        except CallerNotAllowed as error:
-            mistake = FieldError(field="from", message=str(error))
-            raise refused("No call was placed", VALIDATION_ERROR, [mistake]) from None
-        return answer(CallAccepted.of(call))
+async def get_call(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """A call: where it is, how it ended, what was said."""
+    return answer(CallView.of(await engine.get(_call_id(request), key.environment)))
 
-    async def get(self, request: Request, key: ApiKey) -> Response:
-        return answer(CallView.of(await self._engine.get(_call_id(request), key.environment)))
 
-    async def list_all(self, request: Request, key: ApiKey) -> Response:
-        query = validate_query(request.query_params, CallQuery, "Nothing was looked up")
-        found = await self._engine.find(query.filter(key.environment), query.page_size + 1)
-        return answer(page(found, query.page_size))
+async def list_calls(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """The calls there are, the newest first, a page at a time and without what was said in them."""
+    query = validate_query(request.query_params, CallQuery, "Nothing was looked up")
+    found = await engine.find(query.filter(key.environment), query.page_size + 1)
+    return answer(page(found, query.page_size))
 
-    async def hang_up(self, request: Request, key: ApiKey) -> Response:
-        await self._engine.hang_up(_call_id(request), key.environment)
-        return answer(CallEnded(ended=True))
 
-    async def erase_transcript(self, request: Request, key: ApiKey) -> Response:
-        await self._engine.erase_transcript(_call_id(request), key.environment)
-        return answer(TranscriptDeleted(deleted=True))
+async def hang_up(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """Hang up. A call that has ended already gets the same answer."""
+    await engine.hang_up(_call_id(request), key.environment)
+    return answer(CallEnded(ended=True))
 
-    async def events(self, request: Request, key: ApiKey) -> Response:
-        events = _events(self._engine.watch(_call_id(request), key.environment))
-        first = await anext(events)  # before the answer begins: an unknown call is a 404, not a broken stream
-        return EventStream(first, events, allowed=partial(self._still_good, key))
+
+async def delete_transcript(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """Delete what was said in a call that is over, with the agent's prompt and tools. What webhooks are
+    still to be told of it goes out without."""
+    await engine.erase_transcript(_call_id(request), key.environment)
+    return answer(TranscriptDeleted(deleted=True))
+
+
+async def stream_events(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """The call's progress as server-sent events: ``status`` with the call, ``transcript`` with a turn. The first
+    event tells how the call stands; the stream ends after the final status."""
+    events = _events(engine.watch(_call_id(request), key.environment))
+    first = await anext(events)  # before the answer begins: an unknown call is a 404, not a broken stream
+    return EventStream(first, events, allowed=partial(is_still_good, engine, key))
 
 
 async def _events(calls: AsyncGenerator[CallRecord, None]) -> AsyncGenerator[str, None]:
@@ -82,10 +88,7 @@ async def _events(calls: AsyncGenerator[CallRecord, None]) -> AsyncGenerator[str
 
 
 def _call_id(request: Request) -> str:
-    call_id: str = request.path_params["id"]
-    if not _UUID.fullmatch(call_id):  # spares the store what no client can have got from us
-        raise UnknownCall(call_id[:64])
-    return call_id
+    return path_id(request, UUID, UnknownCall)
 
 
 def _claim(request: Request, key: ApiKey, digest: str) -> IdempotencyClaim | None:

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body
-from api.models import FromDigits, Given, Timestamp, View, answer, refused, validate, validate_query
-from api.ports import Webhooks
+from api.models import FromDigits, Given, Timestamp, View, answer, path_id, refused, validate, validate_query
+from api.ports import Engine
 from api.problems import VALIDATION_ERROR, FieldError
 from engine.errors import TargetRefused, UnknownWebhook
 from engine.keys.key import ApiKey
@@ -143,36 +143,34 @@ class DeliveryList(View):
         return cls(deliveries=[DeliveryView.of(delivery) for delivery in deliveries])
 
 
-class WebhookResource:
-    """The resource's four operations. Each takes a request that a key was found good for."""
+async def create_webhook(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """Have a URL told of calls. The answer shows the secret that verifies the signatures, this once."""
+    wanted = validate(await body.read(request), WebhookRequest, "No webhook was made")
+    try:
+        webhook = await engine.webhooks.add(wanted.url, wanted.events, key.environment)
+    except TargetRefused as error:
+        mistake = FieldError(field="url", message=str(error))
+        raise refused("No webhook was made", VALIDATION_ERROR, [mistake]) from None
+    return answer(WebhookCreated.of(webhook))
 
-    def __init__(self, webhooks: Webhooks) -> None:
-        self._webhooks = webhooks
 
-    async def create(self, request: Request, key: ApiKey) -> Response:
-        wanted = validate(await body.read(request), WebhookRequest, "No webhook was made")
-        try:
-            webhook = await self._webhooks.add(wanted.url, wanted.events, key.environment)
-        except TargetRefused as error:
-            mistake = FieldError(field="url", message=str(error))
-            raise refused("No webhook was made", VALIDATION_ERROR, [mistake]) from None
-        return answer(WebhookCreated.of(webhook))
+async def list_webhooks(engine: Engine, _: Request, key: ApiKey) -> Response:
+    """The webhooks there are."""
+    return answer(WebhookList.of(await engine.webhooks.all_of(key.environment)))
 
-    async def list_all(self, request: Request, key: ApiKey) -> Response:
-        return answer(WebhookList.of(await self._webhooks.all_of(key.environment)))
 
-    async def delete(self, request: Request, key: ApiKey) -> Response:
-        await self._webhooks.delete(_webhook_id(request), key.environment)
-        return answer(WebhookDeleted(deleted=True))
+async def delete_webhook(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """Have the URL told nothing any more; what is still to be delivered is dropped."""
+    await engine.webhooks.delete(_webhook_id(request), key.environment)
+    return answer(WebhookDeleted(deleted=True))
 
-    async def logs(self, request: Request, key: ApiKey) -> Response:
-        query = validate_query(request.query_params, DeliveryQuery, "Nothing was looked up")
-        webhook_id = _webhook_id(request)
-        return answer(DeliveryList.of(await self._webhooks.deliveries(webhook_id, key.environment, query.limit)))
+
+async def list_deliveries(engine: Engine, request: Request, key: ApiKey) -> Response:
+    """What became of the latest deliveries."""
+    query = validate_query(request.query_params, DeliveryQuery, "Nothing was looked up")
+    found = await engine.webhooks.deliveries(_webhook_id(request), key.environment, query.limit)
+    return answer(DeliveryList.of(found))
 
 
 def _webhook_id(request: Request) -> str:
-    webhook_id: str = request.path_params["id"]
-    if not _ID.fullmatch(webhook_id):  # spares the store what no client can have got from us
-        raise UnknownWebhook(webhook_id[:64])
-    return webhook_id
+    return path_id(request, _ID, UnknownWebhook)

@@ -55,6 +55,7 @@ TESTED_ELSEWHERE = {
     "api/load/run.py": "tests/api/cli/test_load.py",
     "api/load/sipp.py": "tests/api/cli/test_load.py",
     "api/models.py": "tests/api/test_call_request.py",
+    "api/operations.py": "tests/api/test_auth.py",
     "engine/ultravox_service.py": "tests/sip/test_ai_calls.py",
     "engine/assembly.py": "tests/sip/",
     "engine/config/file.py": "tests/engine/config/test_settings.py",

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.auth import TokenBucket
-from api.openapi import OPERATIONS
+from api.operations import OPERATIONS, Operation
 from engine.keys.key import ApiKey
 from engine.keys.keys import KEYS_MANAGE, SCOPES
 from tests.api.fakes import (
@@ -126,11 +126,11 @@ async def test_key_beyond_its_rate_answers_429_until_the_time_it_was_told(
     assert [await status() for _ in range(2)] == [404, 429]
 
 
-@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
 async def test_every_operation_wants_its_scope_and_no_other(
-    client: httpx.AsyncClient, engine: FakeEngine, path: str, method: str
+    client: httpx.AsyncClient, engine: FakeEngine, operation: Operation
 ) -> None:
-    scope = OPERATIONS[path, method].scope
+    scope = operation.scope
     lacking = SCOPES - {scope, "*"} | ({"*"} if scope == KEYS_MANAGE else set())
     keys = {"nothing": None, "all but": frozenset(lacking), "just": frozenset({scope or "voice:read"})}
     answers = {}
@@ -138,8 +138,8 @@ async def test_every_operation_wants_its_scope_and_no_other(
         secret = f"tk_live_{name.replace(' ', '_'):0<43}"
         if scopes is not None:
             engine.api_keys.append(api_key(secret, scopes=scopes))
-        url = path.replace("{id}", str(uuid.uuid4()))
-        answers[name] = (await client.request(method, url, headers=bearer(secret))).status_code
+        url = operation.path.replace("{id}", str(uuid.uuid4()))
+        answers[name] = (await client.request(operation.method, url, headers=bearer(secret))).status_code
     if scope is None:
         assert set(answers.values()) == {200}
     else:
