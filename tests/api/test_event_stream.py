@@ -61,7 +61,7 @@ async def started(
 ) -> tuple[EventStream, Source]:
     source = Source()
     stream = source.stream()
-    return EventStream(await anext(stream), stream, allowed=allowed, heartbeat_s=heartbeat_s, look_s=0.001), source
+    return EventStream(await anext(stream), stream, allowed=allowed, heartbeat_s=heartbeat_s, check_s=0.001), source
 
 
 def test_event_is_framed_for_event_source() -> None:
@@ -100,6 +100,34 @@ async def test_reader_that_leaves_ends_the_source() -> None:
     reader.gone.set()
     await serving
     assert source.closed
+
+
+async def test_reader_that_leaves_while_an_event_is_sent_ends_the_source() -> None:
+    response, source = await started()
+    reader = Reader()
+
+    async def send_slowly(message: Message) -> None:
+        await reader.send(message)
+        if message.get("body"):
+            await asyncio.Event().wait()
+
+    serving = asyncio.create_task(response(scope(), reader.receive, send_slowly))
+    await reader.has.get()
+    reader.gone.set()
+    await serving
+    assert source.closed
+
+
+async def test_failure_of_the_source_is_raised_after_what_came_before() -> None:
+    async def failing() -> AsyncGenerator[str, None]:
+        yield "second"
+        raise ZeroDivisionError
+
+    reader = Reader()
+    with pytest.raises(ZeroDivisionError):
+        await EventStream("first", failing(), allowed=always)(scope(), reader.receive, reader.send)
+    assert reader.text == "firstsecond"
+    assert reader.messages[-1]["more_body"]
 
 
 @pytest.mark.parametrize("event_waits", [True, False])

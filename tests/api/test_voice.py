@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +21,7 @@ from engine.records import (
     Status,
     TranscriptTurn,
 )
-from tests.api.fakes import NOW, TEST_KEY, FakeEngine, a_call
+from tests.api.fakes import TEST_KEY, FakeEngine, a_call
 
 BODY = {"from": "+14155559876", "to": "+14155551234"}
 AS_TESTER = {"Authorization": f"Bearer {TEST_KEY}"}
@@ -172,12 +174,16 @@ async def test_events_tell_each_status_and_turn_once_and_end_with_the_final_stat
     assert not engine.watchers
 
 
-async def test_events_end_when_their_key_is_revoked(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+@pytest.mark.parametrize("change", ["revoked_at", "expires_at"])
+async def test_events_end_when_their_key_is_revoked_or_expires(
+    client: httpx.AsyncClient, engine: FakeEngine, change: str
+) -> None:
     call = a_call()
     engine.calls[call.id] = call
     reading = asyncio.create_task(client.get(f"/api/voice/{call.id}/events"))
     await engine.watched.wait()
-    engine.api_keys[:] = [replace(key, revoked_at=NOW) for key in engine.api_keys]
+    ended: dict[str, Any] = {change: datetime.now(UTC)}
+    engine.api_keys[:] = [replace(key, **ended) for key in engine.api_keys]
     engine.publish(replace(call, status=Status.RINGING))
     response = await asyncio.wait_for(reading, 10)
     assert [data["status"] for _, data in events_of(response.text)] == ["initiated"]
