@@ -1,8 +1,8 @@
-"""Who asks, and may they: Bearer keys (RFC 6750), their scopes, expiry, revocation, and rate limit.
+"""Authentication and authorisation: Bearer keys (RFC 6750), their scopes, expiry, revocation and rate limits.
 
-A key itself is hashed at once and is never stored, logged or repeated. Unknown, revoked and expired keys get the same
-answer, so that nothing is learnt by trying. A key is looked up in the store at every request, so that its revocation is
-in force at once; but what is beyond a limit is refused before, so that a flood costs next to nothing.
+A key is hashed at once; it is never stored, logged or repeated. Unknown, revoked and expired keys get the same answer,
+so that guessing reveals nothing. Each request looks its key up in the store, so that a revocation takes effect at once.
+A request beyond a rate limit is refused before that, so that a flood costs next to nothing.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ Handler = Callable[[Request, ApiKey], Awaitable[Response]]
 
 _BEARER = re.compile(r"(?i:bearer) +(tk_(?:live|test)_[A-Za-z0-9_-]{32,128})")
 
-
-_STRANGERS_PER_S = 100.0
-"""How many keys that were never seen good are looked up in a second."""
+_UNKNOWN_KEYS_PER_S = 100.0
+"""How many keys that have not been valid in a request yet are looked up per second."""
 
 
 class TokenBucket:
-    """Grants ``rate`` requests a second on average, and a second's worth (at least one) at once."""
+    """Grants ``rate`` requests per second on average, in bursts of up to one second's worth (at least one)."""
 
     __slots__ = ("_at_s", "_tokens", "rate")
 
@@ -43,7 +42,7 @@ class TokenBucket:
         self._at_s = 0.0
 
     def take(self, now_s: float) -> float:
-        """0 when granted, else the seconds until the next request would be."""
+        """0 if the request is granted, else the seconds until one would be."""
         self._tokens = min(max(1.0, self.rate), self._tokens + (now_s - self._at_s) * self.rate)
         self._at_s = now_s
         if self._tokens < 1:
@@ -53,7 +52,7 @@ class TokenBucket:
 
 
 class Authenticator:
-    """Stands before every operation that needs a key."""
+    """Admits requests with a valid key to the operations that need one."""
 
     def __init__(
         self,
@@ -66,11 +65,11 @@ class Authenticator:
         self._now = now
         self._monotonic_s = monotonic_s
         self._buckets: dict[str, TokenBucket] = {}
-        """By the digest of each key that was good when it was last used."""
-        self._strangers = TokenBucket(_STRANGERS_PER_S)
+        """By digest, for each key that was valid when it was last used."""
+        self._unknown_keys = TokenBucket(_UNKNOWN_KEYS_PER_S)
 
     def __call__(self, scope: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """``handler`` for requests with a good key that has ``scope``; a ``Refusal`` for the rest."""
+        """``handler`` for requests whose key is valid and has ``scope``; any other request raises ``Refusal``."""
 
         async def guarded(request: Request) -> Response:
             key = await self._authenticate(request)
@@ -88,12 +87,12 @@ class Authenticator:
         if len(given) == 1 and bearer:
             digest = keys.digest(bearer[1])
             known = self._buckets.get(digest)
-            self._limit(known or self._strangers)
+            self._limit(known or self._unknown_keys)
             key = await self._store.find_key(digest)
             now = self._now()
             if key and hmac.compare_digest(key.digest, digest) and keys.usable(key, now):
                 if known is None:
-                    # Of several first requests that were looked up together each must find the others' bucket.
+                    # A key's first requests may be looked up at the same time; they must share one bucket.
                     self._limit(self._buckets.setdefault(digest, TokenBucket(key.rate_per_s)))
                 await self._store.touch_key(key.id, now)
                 return key
@@ -102,13 +101,13 @@ class Authenticator:
 
     def _limit(self, bucket: TokenBucket) -> None:
         if wait_s := bucket.take(self._monotonic_s()):
-            whose = "No key that was not seen before is taken now" if bucket is self._strangers else "This key's limit"
-            headers = {"Retry-After": str(math.ceil(wait_s))}
-            raise Refusal(RATE_LIMITED, f"{whose}: {bucket.rate:g} requests a second.", headers=headers)
+            keys_used = "unknown keys" if bucket is self._unknown_keys else "this key"
+            detail = f"Too many requests with {keys_used} ({bucket.rate:g} per second)."
+            raise Refusal(RATE_LIMITED, detail, headers={"Retry-After": str(math.ceil(wait_s))})
 
 
 async def is_still_good(store: Keys, key: ApiKey) -> bool:
-    """Whether ``key`` is neither revoked nor expired by now, for answers that last; False when the store fails."""
+    """Whether ``key`` is still neither revoked nor expired; False if the store cannot be read."""
     try:
         found = await store.find_key(key.digest)
     except EngineError:

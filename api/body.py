@@ -1,7 +1,7 @@
 """A request body: bounded, and exactly one JSON object, or refused with the reason (RFC 8259, RFC 7493).
 
 Stricter than ``json``: no duplicate names, no NaN or infinity, no unpaired surrogate, no NUL, bounded depth and number
-of values. What passes can be stored, sent on, and means the same to every reader.
+of values. A body that passes can be stored and forwarded, and means the same to every parser.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _finite(text: str) -> float:
 
 
 def _constant(name: str) -> NoReturn:
-    raise _bad(f"The body is not JSON: {name} is no JSON value.")
+    raise _bad(f"The body is not JSON: {name} is not a JSON value.")
 
 
 def _check_size(value: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The outermost layer of every request: safe headers on each answer, and no exception past it."""
+"""The outermost layer of every request: security headers on each answer, and an answer to every exception."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class Boundary:
-    """Answers 500 to whatever went wrong inside; an answer that had already begun is cut off instead."""
+    """Answers an unexpected exception with 500; an answer that has begun is cut off instead."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,9 +32,9 @@ class Boundary:
         try:
             await self._app(scope, receive, send_safely)
         except ClientDisconnect:
-            log.debug("client left before its request was complete")
-        except Exception as error:  # the supervisor of a request: nothing may take the server down
+            log.debug("client disconnected before its request was complete")
+        except Exception as error:  # no request may take the server down
             if begun:
-                raise  # the server closes the connection, so that a cut answer cannot pass for a whole one
+                raise  # the server closes the connection, so that a truncated answer does not look complete
             await internal_error(error)(scope, receive, send_safely)
         return None

@@ -1,4 +1,4 @@
-"""Which calls a client wants listed: the query read and checked whole, and the cursor that leads from page to page."""
+"""The list of calls: its filters, and the cursor that leads from page to page."""
 
 from __future__ import annotations
 
@@ -40,28 +40,30 @@ Cursor = Annotated[tuple[datetime, CallId], PlainValidator(_place), WithJsonSche
 
 
 class CallQuery(Given):
-    """Which calls; all of it must hold."""
+    """Which calls to list; a call must match every filter."""
 
     status: Optionally[Status] = Field(default=None, description=f"one of {', '.join(Status)}")
     from_: Optionally[E164] = Field(
-        default=None, alias="from", description="the caller's number in E.164, its + written %2B (%2B14155559876)"
+        default=None, alias="from", description="the caller's number in E.164, with + written as %2B (%2B14155559876)"
     )
     to: Optionally[E164] = Field(
-        default=None, description="the number that was called in E.164, its + written %2B (%2B14155551234)"
+        default=None, description="the called number in E.164, with + written as %2B (%2B14155551234)"
     )
     created_after: Optionally[Moment] = Field(
-        default=None, description="a time with its zone, such as 2030-01-31T00:00:00Z; calls of then or later"
+        default=None, description="a time with its zone, such as 2030-01-31T00:00:00Z, for calls created then or later"
     )
     created_before: Optionally[Moment] = Field(
-        default=None, description="a time with its zone, such as 2030-01-31T00:00:00Z; calls before that"
+        default=None, description="a time with its zone, such as 2030-01-31T00:00:00Z, for calls created before then"
     )
     page_size: FromDigits[Annotated[int, Field(ge=1, le=MAX_PAGE)]] = Field(
         default=DEFAULT_PAGE, description=f"a whole number from 1 to {MAX_PAGE}"
     )
-    cursor: Optionally[Cursor] = Field(default=None, description="the nextCursor of the page before, with its filters")
+    cursor: Optionally[Cursor] = Field(
+        default=None, description="the nextCursor of the previous page, with the same filters"
+    )
 
     def filter(self, environment: Environment) -> CallFilter:
-        """What is asked of the store, of the calls of ``environment``."""
+        """The store's filter for these calls of ``environment``."""
         return CallFilter(
             environment=environment,
             status=self.status,
@@ -74,7 +76,7 @@ class CallQuery(Given):
 
 
 def page(calls: Sequence[CallRecord], size: int) -> CallPage:
-    """The first ``size`` of ``calls``, and where the next ones begin if there are more."""
+    """A page of the first ``size`` of ``calls``, with a cursor if there are more."""
     more = len(calls) > size
     shown = [CallView.of(call, words=False) for call in calls[:size]]
     return CallPage(calls=shown, next_cursor=_cursor(calls[size - 1]) if more else None)

@@ -1,4 +1,4 @@
-"""What a client may ask for: the contract's request, read and checked whole.
+"""The request for a call: the contract's fields and the rules that they must meet.
 
 Together with ``call_views`` this is the only place where the contract's member names appear.
 """
@@ -43,13 +43,13 @@ def _url(url: str) -> str:
 
 def _own_key(key: str) -> str:
     if key.lower().startswith("ultravox."):
-        raise PydanticCustomError("rule", "Expected a key that does not begin with ultravox. (reserved).")
+        raise PydanticCustomError("rule", 'Expected a key that does not begin with "ultravox." (reserved).')
     return key
 
 
 def _not_ours(name: str) -> str:
     if name == PRESS_KEYS:
-        raise PydanticCustomError("rule", "Expected another name: pressKeys is a tool that Trunkline offers itself.")
+        raise PydanticCustomError("rule", "Expected another name: pressKeys is Trunkline's own tool.")
     return name
 
 
@@ -92,7 +92,7 @@ class Tool(Given):
         description="the name the model calls the tool by: 1 to 64 of the characters a-z A-Z 0-9 _ -"
     )
     description: Annotated[Prose, StringConstraints(max_length=10_000)] = Field(
-        description="what the tool does, for the model: a string that is not blank, of up to 10000 characters"
+        description="what the tool does, for the model: a non-blank string of up to 10000 characters"
     )
     dynamic_parameters: Optionally[list[DynamicParameter]] = Field(
         default=None, max_length=100, description="an array of at most 100 parameters that the model chooses"
@@ -124,7 +124,7 @@ class Tool(Given):
 def _names_differ(tools: list[Tool]) -> list[Tool]:
     first: dict[str, int] = {}
     mistakes = [
-        broken_rule((index, "modelToolName"), f"Expected a name of its own; tools[{earlier}] has this one.")
+        broken_rule((index, "modelToolName"), f"Expected a unique name; tools[{earlier}] has this one.")
         for index, tool in enumerate(tools)
         if (earlier := first.setdefault(tool.model_tool_name, index)) != index
     ]
@@ -144,8 +144,8 @@ class VoiceRequest(Given):
     to: E164 = Field(description="the number to call in E.164: + and 7 to 15 digits, the first not 0 (+14155551234)")
     system_prompt: Optionally[Annotated[Prose, StringConstraints(max_length=100_000)]] = Field(
         default=None,
-        description="a string of up to 100000 characters that is not blank; it makes this an AI call (leave it out "
-        "for a plain call)",
+        description="a non-blank string of up to 100000 characters, which makes this an AI call (leave it out for a "
+        "plain call)",
     )
     model: Optionally[Word] = Field(
         default=None, description='the name of an Ultravox model, such as "fixie-ai/ultravox-70B"'
@@ -175,7 +175,7 @@ def seconds(duration: str) -> float:
 def read_call(body: Body) -> CallRequest:
     """The call that ``body`` asks for. Raises ``Refusal`` with every mistake."""
     without_prompt = [
-        FieldError(field=name, message="Only an AI call has this field: it needs systemPrompt.")
+        FieldError(field=name, message="This field is for AI calls only: it needs systemPrompt.")
         for name in AI_ONLY
         if name in body.members and "systemPrompt" not in body.members
     ]

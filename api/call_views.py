@@ -1,4 +1,4 @@
-"""What a client is shown: records written as the contract's answers. A member without a value is left out."""
+"""Calls as the contract shows them."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class CallAccepted(View):
 
     @classmethod
     def of(cls, call: CallRecord) -> CallAccepted:
-        """The same answer for the same call, however far it has come."""
+        """The same answer for the same call, whatever its status is by now."""
         return cls(id=call.id, call_id=call.sip_call_id, status="initiated")
 
 
 class CallEnded(View):
-    """The call is over, or on its way down."""
+    """The call has ended or is being hung up."""
 
     ended: Literal[True]
 
 
 class TranscriptDeleted(View):
-    """What was said in the call, and what its agent was told, is forgotten."""
+    """The call's transcript and the agent's prompt and tools are deleted."""
 
     deleted: Literal[True]
 
 
 class TurnView(View):
-    """A finished turn of the conversation. ``truncated``: the speaker was cut off after this much."""
+    """A finished turn of the conversation. ``truncated``: the speaker was interrupted after this text."""
 
     ordinal: int
     speaker: Speaker
@@ -60,13 +60,13 @@ class TurnView(View):
 
 
 class AiView(View):
-    """The AI side of a call. ``transcript``, ``turns`` and ``endReason`` come when the call has ended."""
+    """The AI side of a call. ``transcript``, ``turns`` and ``endReason`` are available after the call has ended."""
 
     status: AiStatus
-    transcript: str | None = Field(default=None, description="a line for each turn: `Agent: …` or `User: …`")
+    transcript: str | None = Field(default=None, description="one line per turn: `Agent: …` or `User: …`")
     turns: list[TurnView] | None = None
     duration: int = Field(description="whole seconds from joining to the end")
-    end_reason: str | None = Field(default=None, description="the agent service's own word")
+    end_reason: str | None = Field(default=None, description="the reason given by the agent service")
 
     @classmethod
     def of(cls, ai: AiRecord, *, final: bool, words: bool = True) -> AiView:
@@ -85,12 +85,12 @@ def _transcript(ai: AiRecord) -> str:
 
 
 class EndView(View):
-    """How the call ended, and by whose doing."""
+    """How the call ended, and who ended it."""
 
     by: Party
     cause: Cause
     sip: SipView | None = None
-    q850: int | None = Field(default=None, description="the cause of a Reason header (RFC 3326)")
+    q850: int | None = Field(default=None, description="the cause in a Reason header (RFC 3326)")
     retryable: bool
     detail: str = Field(description="a sentence for people")
     hint: str = Field(description="what to do about it; may be empty")
@@ -110,13 +110,13 @@ class EndView(View):
 
 
 class AttemptView(View):
-    """One INVITE through one trunk, and what came of it."""
+    """One INVITE through one trunk, and its result."""
 
     trunk: str
-    sip_call_id: str = Field(description="the SIP Call-ID; of the first attempt `callId`")
+    sip_call_id: str = Field(description="the SIP Call-ID; `callId` for the first attempt")
     started_at: Timestamp
     ended_at: Timestamp | None = None
-    cause: Cause | None = Field(default=None, description="as in `ended`, once the attempt is over")
+    cause: Cause | None = Field(default=None, description="as in `ended`, once the attempt has ended")
     sip: SipView | None = None
     q850: int | None = None
     detail: str | None = None
@@ -134,7 +134,7 @@ class AttemptView(View):
 
 
 class CallView(View):
-    """A call. ``ai`` is there for AI calls, ``ended`` once the call is over."""
+    """A call. ``ai`` is present for AI calls, ``ended`` once the call has ended."""
 
     id: str = Field(json_schema_extra={"format": "uuid"})
     call_id: str = Field(pattern="^CA[0-9a-f]{32}$")
@@ -144,19 +144,21 @@ class CallView(View):
     provider: str = Field(description="`ultravox` for an AI call, else the trunk's provider")
     trunk: str
     direction: Literal["outbound"]
-    duration: int = Field(description="whole seconds from answer to end; 0 when never answered")
+    duration: int = Field(description="whole seconds from answer to end; 0 if it was never answered")
     created_at: Timestamp
     answered_at: Timestamp | None = None
     ended_at: Timestamp | None = None
-    metadata: dict[str, str] | None = Field(default=None, description="as given, if any")
+    metadata: dict[str, str] | None = Field(default=None, description="as in the request, if any")
     ai: AiView | None = None
     ended: EndView | None = None
     attempts: list[AttemptView] | None = Field(default=None, description="the trunks that were tried, in order")
-    media: dict[str, Any] | None = Field(default=None, description="counters of the audio path, once the call is over")
+    media: dict[str, Any] | None = Field(
+        default=None, description="counters of the audio path, once the call has ended"
+    )
 
     @classmethod
     def of(cls, call: CallRecord, *, words: bool = True) -> CallView:
-        """``words``: with what was said."""
+        """``words``: with the transcript."""
         asked, final = call.request, call.status.final
         return cls(
             id=call.id,
@@ -180,12 +182,12 @@ class CallView(View):
 
 
 class CallPage(View):
-    """Calls, the newest first, without what was said in them."""
+    """Calls, newest first, without their transcripts."""
 
     calls: list[CallView]
-    next_cursor: str | None = Field(default=None, description="`cursor` of the next page; absent when this is the last")
+    next_cursor: str | None = Field(default=None, description="the `cursor` of the next page; absent on the last page")
 
 
 def show_call(call: CallRecord) -> Mapping[str, Any]:
-    """The call as GET shows it: what webhooks are told."""
+    """The call as GET shows it, for the events that webhooks receive."""
     return CallView.of(call).model_dump(mode="json", exclude_none=True)

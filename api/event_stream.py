@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML §9.2), until their source ends, the client leaves or may listen no longer."""
+"""Server-sent events (WHATWG HTML §9.2), until the source ends, the client leaves or loses its permission."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Pydantic's findings told in the contract's words: which field, and what was expected there.
+"""Pydantic's errors in the contract's words: which field, and what was expected there.
 
-The expectation is the field's own description, the text that the OpenAPI document shows; a rule that spans fields
-raises ``broken_rule`` with a sentence of its own.
+The expectation is the field's description, which the OpenAPI document shows too. A rule that spans fields raises
+``broken_rule`` with its own sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 from api.problems import FieldError
 
 MAX_ERRORS = 50
-"""No more are reported in one answer."""
+"""The most mistakes that one answer reports."""
 
 _Location = tuple[int | str, ...]
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -30,7 +30,7 @@ def broken_rule(location: _Location, message: str) -> InitErrorDetails:
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> list[FieldError]:
-    """The mistakes that were found in a ``model``, at most ``MAX_ERRORS``, in the order of its fields."""
+    """The mistakes that ``model`` found, at most ``MAX_ERRORS``, in the order of its fields."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return [FieldError(field=path(one["loc"]), message=_message(one, model)) for one in found[:MAX_ERRORS]]
 

@@ -1,4 +1,4 @@
-"""What the process says of itself: that it lives, that it can take calls, its metrics, its API. Nothing waits."""
+"""The process itself: its liveness, its readiness, its metrics and the description of its API. Nothing waits."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ class Alive(View):
 
 
 class ReadinessView(View):
-    """Whether new calls can be taken, with a word on every part."""
+    """Whether new calls can be accepted, and the state of each part."""
 
     ready: bool
     checks: Mapping[str, str]
 
 
 async def get_liveness(_: Engine, __: Request) -> Response:
-    """Whether the process serves requests."""
+    """Check that the process serves requests."""
     return answer(Alive(status="ok"))
 
 
 async def get_readiness(engine: Engine, _: Request) -> Response:
-    """Whether new calls can be taken."""
+    """Check that new calls can be accepted."""
     state = engine.readiness()
     return answer(ReadinessView(ready=state.ready, checks=dict(state.checks)), 200 if state.ready else 503)
 
 
 async def get_metrics(engine: Engine, _: Request, key: ApiKey) -> Response:
-    """Counters, times and gauges of the key's environment, in Prometheus' text format."""
+    """Get the metrics of the key's environment, in the Prometheus text format."""
     return Response(engine.metrics(key.environment), media_type="text/plain; version=0.0.4")
 
 
 async def get_description(_: Engine, __: Request) -> Response:
-    """This document."""
+    """Get this document."""
     return Response(_description(), media_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""``/api/keys``: keys made, listed and revoked by a key that may."""
+"""``/api/keys``: API keys created, listed and revoked."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _NAMES = ", ".join(sorted(SCOPES))
 
 def _known(scope: str) -> str:
     if scope not in SCOPES:
-        raise PydanticCustomError("expected", "no scope")
+        raise PydanticCustomError("expected", "unknown scope")
     return scope
 
 
-def _to_come(moment: datetime) -> datetime:
+def _future(moment: datetime) -> datetime:
     if moment <= datetime.now(UTC):
-        raise PydanticCustomError("expected", "no time to come")
+        raise PydanticCustomError("expected", "not in the future")
     return moment
 
 
@@ -40,28 +40,28 @@ Scope = Annotated[str, AfterValidator(_known)]
 
 
 class KeyRequest(Given):
-    """A key to make. It can have no more than the key that asks has."""
+    """A key to create. It can have no more rights than the key that creates it."""
 
     name: Annotated[Word, StringConstraints(max_length=100)] = Field(
-        description="who or what the key is for: a string of 1 to 100 characters that is not blank"
+        description="who or what the key is for: a non-blank string of up to 100 characters"
     )
     environment: Optionally[Environment] = Field(
-        default=None, description='"live" or "test"; as with the key that asks when left out'
+        default=None, description='"live" or "test" (by default that of the key that creates it)'
     )
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))] = Field(
         default=[EVERYTHING],
-        description=f"an array of some of {_NAMES}, where * is all but keys:manage",
+        description=f"a non-empty array of scopes among {_NAMES}, where * is all except keys:manage",
     )
     rate_limit: Optionally[Annotated[float, Field(gt=0, le=MAX_RATE)]] = Field(
-        default=None, description=f"requests per second: a number above 0, up to {MAX_RATE} (10 when left out)"
+        default=None, description=f"requests per second: a number above 0, up to {MAX_RATE} (by default 10)"
     )
-    expires_at: Optionally[Annotated[Moment, AfterValidator(_to_come)]] = Field(
-        default=None, description='a time to come with its zone, such as "2030-01-31T00:00:00Z"'
+    expires_at: Optionally[Annotated[Moment, AfterValidator(_future)]] = Field(
+        default=None, description='a future time with its zone, such as "2030-01-31T00:00:00Z"'
     )
 
 
 class KeyView(View):
-    """A key, by what may be shown of it."""
+    """An API key, without the key itself."""
 
     id: str = Field(json_schema_extra={"format": "uuid"})
     name: str
@@ -72,7 +72,7 @@ class KeyView(View):
     created_at: Timestamp
     expires_at: Timestamp | None = None
     revoked_at: Timestamp | None = None
-    last_used_at: Timestamp | None = Field(default=None, description="within ten seconds")
+    last_used_at: Timestamp | None = Field(default=None, description="to within ten seconds")
 
     @classmethod
     def of(cls, key: ApiKey, /, **more: str) -> Self:
@@ -92,13 +92,13 @@ class KeyView(View):
 
 
 class KeyCreated(KeyView):
-    """A key, the only time whole."""
+    """An API key with the key itself, which is shown only here."""
 
     key: str = Field(description="the key itself; it is not shown again", repr=False)
 
 
 class KeyList(View):
-    """The keys of the asking key's environment, and of the sandbox; oldest first."""
+    """The API keys of the requesting key's environment and of the sandbox, oldest first."""
 
     keys: list[KeyView]
 
@@ -108,13 +108,16 @@ class KeyList(View):
 
 
 class KeyRevoked(View):
-    """The key is good for nothing any more."""
+    """The key no longer works."""
 
     revoked: Literal[True]
 
 
 async def create_key(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """Make a key, which can have no more than the one that asks. The answer shows it, this once."""
+    """Create a key, with at most the rights of the key that creates it.
+
+    The answer shows the key itself, only this once.
+    """
     wanted = validate(await body.read(request), KeyRequest, "No key was made")
     secret, made = await engine.keys.create(
         wanted.name,
@@ -128,11 +131,14 @@ async def create_key(engine: Engine, request: Request, key: ApiKey) -> Response:
 
 
 async def list_keys(engine: Engine, _: Request, key: ApiKey) -> Response:
-    """The keys there are."""
+    """List the keys."""
     return answer(KeyList.of(await engine.keys.all_of(key)))
 
 
 async def revoke_key(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """Revoke a key, at once. One that was revoked before gets the same answer."""
+    """Revoke a key at once.
+
+    A key that was revoked before gets the same answer.
+    """
     await engine.keys.revoke(path_id(request, UUID, UnknownKey), by=key)
     return answer(KeyRevoked(revoked=True))

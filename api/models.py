@@ -1,4 +1,4 @@
-"""What every request and every answer is made of."""
+"""The base of every request and every answer: models, types that they share, and validation."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def answer(view: View, status: int = 200) -> Response:
 
 
 def validate(body: Body, model: type[G], consequence: str, *, also: Sequence[FieldError] = ()) -> G:
-    """``body`` as a ``model``. ``also``: mistakes that were found elsewhere.
+    """``body`` as a ``model``; ``also`` has mistakes that were found by other means.
 
-    Raises ``Refusal`` with every mistake: 400 when each is a number that is not E.164, else 422.
+    Raises ``Refusal`` with every mistake: 400 if each is a number that is not E.164, else 422.
     """
     return _validate(body.canonical, model, consequence, also, malformed=BAD_REQUEST)
 
@@ -93,7 +93,7 @@ def _validate(
 
 
 def path_id(request: Request, form: re.Pattern[str], unknown: Callable[[str], Exception]) -> str:
-    """The ``{id}`` of the path. Raises ``unknown`` without a look into the store for an id that is not of our form."""
+    """The ``{id}`` of the path. Raises ``unknown`` for one that no id of ours looks like, which spares the store."""
     given: str = request.path_params["id"]
     if not form.fullmatch(given):
         raise unknown(given[:64])

@@ -31,7 +31,7 @@ _ID: Mapping[str, Any] = {"name": "id", "in": "path", "required": True, "schema"
 
 
 class _Schemas(GenerateJsonSchema):
-    """Absent is not null, neither in what is read nor in what is written: what may be null says so by itself."""
+    """Schemas in which an optional member may be absent but not null; a member that may be null says so itself."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False  # a title would only repeat the name
@@ -82,9 +82,14 @@ def _schemas() -> dict[str, Any]:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    summary = " ".join((inspect.getdoc(operation.handler) or "").split())
-    name = to_camel(operation.handler.__name__)
-    described: dict[str, Any] = {"operationId": name, "summary": summary, "responses": _responses(operation)}
+    summary, _, more = (inspect.getdoc(operation.handler) or "").partition("\n\n")
+    needs = f"Needs a key with the scope `{operation.scope}`." if operation.scope else "Needs no key."
+    described: dict[str, Any] = {
+        "operationId": to_camel(operation.handler.__name__),
+        "summary": summary,
+        "description": " ".join([*more.split(), needs]),
+        "responses": _responses(operation),
+    }
     parameters = [_ID] if "{id}" in operation.path else []
     parameters += [operation.header] if operation.header else []
     parameters += _query(operation.query)
@@ -92,7 +97,6 @@ def _operation(operation: Operation) -> dict[str, Any]:
         described["parameters"] = parameters
     if operation.scope:
         described["security"] = [{"key": []}]
-        described["description"] = f"Needs a key with the scope `{operation.scope}`."
     if operation.reads:
         described["requestBody"] = {"required": True, "content": {"application/json": _ref(operation.reads)}}
     return described
@@ -115,8 +119,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
         slugs = " or ".join(f"`{kind.slug}`" for kind in refuses if kind.status == status)
         response: dict[str, Any] = {"description": slugs, "content": {problems.MEDIA_TYPE: _ref(Problem)}}
         if status in _HEADERS:
-            name, text, kind_of = _HEADERS[status]
-            response["headers"] = {name: {"description": text, "required": True, "schema": {"type": kind_of}}}
+            name, meaning, kind_of = _HEADERS[status]
+            response["headers"] = {name: {"description": meaning, "required": True, "schema": {"type": kind_of}}}
         responses[str(status)] = response
     return responses
 

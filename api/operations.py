@@ -56,7 +56,7 @@ class Operation:
     header: Mapping[str, Any] | None = None
     """A header that the operation reads, as an OpenAPI parameter."""
     refuses: tuple[Kind, ...] = ()
-    """Beside what every operation refuses."""
+    """Beside the problems that every operation may answer."""
     unavailable: str | None = None
     """What a 503 with the same model as the 200 answer means."""
 
@@ -95,6 +95,6 @@ OPERATIONS = (
     Operation("/metrics", "GET", health.get_metrics, VOICE_READ, answers="text/plain"),
     Operation("/healthz", "GET", health.get_liveness, None, answers=Alive),
     Operation("/readyz", "GET", health.get_readiness, None,
-              answers=ReadinessView, unavailable="New calls cannot be taken now."),
+              answers=ReadinessView, unavailable="New calls cannot be accepted now."),
     Operation("/openapi.json", "GET", health.get_description, None, answers="application/json"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the API needs of the engine, said by the API."""
+"""What the API needs from the engine, declared by the API."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Keys(Protocol):
         ...
 
     async def touch_key(self, key_id: str, at: datetime) -> None:
-        """Note that the key was used; cheap enough for every request."""
+        """Record that the key was used; cheap enough for every request."""
         ...
 
 
 class KeyManagement(Protocol):
-    """The API keys that a key may manage."""
+    """The API keys, for the operations that manage them."""
 
     async def create(
         self,
@@ -38,7 +38,7 @@ class KeyManagement(Protocol):
         rate_per_s: float | None,
         expires_at: datetime | None,
     ) -> tuple[str, ApiKey]:
-        """The secret and what is kept. What is None is as with ``by``. Raises ``GrantRefused``."""
+        """The secret and the stored key. None means as ``by`` has it. Raises ``GrantRefused``."""
         ...
 
     async def all_of(self, by: ApiKey) -> Sequence[ApiKey]:
@@ -66,7 +66,7 @@ class Webhooks(Protocol):
         ...
 
     async def deliveries(self, webhook_id: str, environment: Environment, limit: int) -> Sequence[Delivery]:
-        """The newest first. Raises ``UnknownWebhook``."""
+        """Newest first. Raises ``UnknownWebhook``."""
         ...
 
 
@@ -88,8 +88,8 @@ class Engine(Keys, Protocol):
         api_key_id: str,
     ) -> CallRecord:
         """Accept a call; never waits for the far end. Raises ``NoCapacity``, ``TrunkUnavailable``, ``GuardRefused``,
-        ``QuotaReached``, ``IdempotencyConflict``. A claim made before answers with the call of that time, as it is
-        by now, whatever would be refused."""
+        ``QuotaReached``, ``IdempotencyConflict``. For a claim that was made before, returns its call in its present
+        state, even if a new call would be refused."""
         ...
 
     async def get(self, call_id: str, environment: Environment) -> CallRecord:
@@ -97,30 +97,30 @@ class Engine(Keys, Protocol):
         ...
 
     async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
-        """The newest of the calls that are meant, newest first, without their transcripts."""
+        """The newest calls that match, newest first, without their transcripts."""
         ...
 
     async def hang_up(self, call_id: str, environment: Environment) -> CallRecord:
-        """Put the call on its way down; nothing happens to one that has ended. Raises ``UnknownCall``."""
+        """Start to hang up the call; no effect on one that has ended. Raises ``UnknownCall``."""
         ...
 
     async def erase_transcript(self, call_id: str, environment: Environment) -> None:
-        """Forget what was said and what the agent was told. Raises ``UnknownCall``, ``CallIsLive``."""
+        """Delete the transcript and the agent's prompt and tools. Raises ``UnknownCall``, ``CallIsLive``."""
         ...
 
     def watch(self, call_id: str, environment: Environment) -> AsyncGenerator[CallRecord, None]:
-        """The call as it stands now, again at each change (transcript lines included), and last when it is final.
+        """The call as it is now, again at each change (transcript turns included), and last in its final state.
 
         Raises ``UnknownCall`` at the first step. Closing the generator ends the watch.
         """
         ...
 
     def trunks(self, environment: Environment) -> Sequence[TrunkState]:
-        """Each trunk of the environment as it stands; never waits."""
+        """The present state of each trunk of the environment; never waits."""
         ...
 
     def metrics(self, environment: Environment) -> bytes: ...
 
     def readiness(self) -> Readiness:
-        """Whether a new call would be taken; never waits."""
+        """Whether a new call would be accepted; never waits."""
         ...

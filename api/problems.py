@@ -1,7 +1,7 @@
-"""Every error answer: the one table from errors to RFC 9457 problem details.
+"""Every error answer: the one table that maps errors to RFC 9457 problem details.
 
-What the API itself refuses is a ``Refusal``; what the engine refuses is looked up in ``ENGINE_PROBLEMS``. Text of an
-error that is the operator's business (status 500) stays in the log and never reaches a client.
+The API refuses a request by ``Refusal``; an error of the engine is looked up in ``ENGINE_PROBLEMS``. The text of an
+internal error (status 500) is for the operator: it is logged and never reaches a client.
 """
 
 from __future__ import annotations
@@ -100,18 +100,18 @@ class FieldError(BaseModel):
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 
-    type: str = Field(description=f"a URI: `{TYPE_BASE}` and a slug that programs may compare")
+    type: str = Field(description=f"a URI: `{TYPE_BASE}` followed by a slug, which programs may compare")
     title: str
     status: int
     detail: str = Field(description="a sentence for people")
     rule: str | None = Field(
-        default=None, description="what of the guard refused the call: the name of a setting, or what the number is"
+        default=None, description="the rule of the guard that refused the call: a setting, or the kind of number"
     )
     errors: list[FieldError] | None = Field(default=None, description="for bad input: every mistake that was found")
 
 
 class Refusal(Exception):
-    """The API refuses a request before the engine hears of it. ``detail`` and ``errors`` are shown to the client."""
+    """A request that the API refuses. The client sees ``detail`` and ``errors``."""
 
     def __init__(
         self, kind: Kind, detail: str, *, errors: Iterable[FieldError] = (), headers: Mapping[str, str] | None = None
@@ -138,9 +138,9 @@ def problem(
 
 
 def internal_error(error: Exception) -> Response:
-    """Log ``error`` with its traceback and answer 500 without a word of it."""
+    """Log ``error`` with its traceback, and answer 500 without any of its text."""
     log.error("request failed", exc_info=error)
-    return problem(INTERNAL_ERROR, "The request failed inside Trunkline. The operator finds the reason in the log.")
+    return problem(INTERNAL_ERROR, "The request failed inside Trunkline. The operator can find the reason in the log.")
 
 
 async def on_engine_error(_: Request, error: Exception) -> Response:
@@ -157,7 +157,7 @@ async def on_refusal(_: Request, error: Exception) -> Response:
 
 
 async def on_unknown_route(_: Request, __: Exception) -> Response:
-    return problem(NOT_FOUND, "Nothing is served under this path; GET /openapi.json lists what is.")
+    return problem(NOT_FOUND, "There is nothing at this path; GET /openapi.json lists every operation.")
 
 
 async def on_wrong_method(request: Request, _: Exception) -> Response:
@@ -165,7 +165,7 @@ async def on_wrong_method(request: Request, _: Exception) -> Response:
     path = request.scope["route"].path
     methods = sorted({m for route in request.app.routes if route.path == path for m in route.methods})
     return problem(
-        METHOD_NOT_ALLOWED, f"This path answers {', '.join(methods)} only.", headers={"Allow": ", ".join(methods)}
+        METHOD_NOT_ALLOWED, f"This path supports only {', '.join(methods)}.", headers={"Allow": ", ".join(methods)}
     )
 
 

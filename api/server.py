@@ -11,11 +11,11 @@ from api.boundary import HEADERS
 from api.problems import BAD_REQUEST, problem
 
 GRACE_S = 10
-"""How long a shutdown waits for answers under way; after it, event streams are cut."""
+"""How long a shutdown waits for requests in progress; then event streams are cut off."""
 
 
 class ProblemProtocol(H11Protocol):
-    """HTTP/1.1 (RFC 9112) that refuses what is none with a problem, as every other error is told."""
+    """HTTP/1.1 (RFC 9112) that answers a malformed request with a problem, like every other error."""
 
     def send_400_response(self, msg: str) -> None:
         refusal = problem(BAD_REQUEST, msg, headers={**HEADERS, "Connection": "close"})
@@ -26,12 +26,12 @@ class ProblemProtocol(H11Protocol):
 
 
 def uvicorn_config(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
-    """One process, one loop (the caller's), no access log (paths and times of calls are nobody's business)."""
+    """One process, one loop (the caller's), no access log (the times and ids of calls are private)."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=ProblemProtocol,  # of h11: unlike httptools it bounds what a request line and headers may take
+        http=ProblemProtocol,  # h11, unlike httptools, bounds the size of the request line and headers
         h11_max_incomplete_event_size=16_384,
         ws="none",
         lifespan="off",  # the engine is started and stopped by the composition root

@@ -1,4 +1,4 @@
-"""``/api/trunks``: the trunks of the key's environment, and whether each can take calls."""
+"""``/api/trunks``: the trunks of the key's environment, and whether each accepts calls."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class RegistrationView(View):
 
     state: Literal["registered", "registering", "failed"]
     since: Timestamp
-    expires_at: Timestamp | None = Field(default=None, description="when it ends unless it is renewed, which it is")
-    sip: SipView | None = Field(default=None, description="the registrar's last word")
-    hint: str | None = Field(default=None, description="what to look at when it failed")
+    expires_at: Timestamp | None = Field(default=None, description="when it ends unless Trunkline renews it")
+    sip: SipView | None = Field(default=None, description="the registrar's last response")
+    hint: str | None = Field(default=None, description="what to check if it failed")
 
     @classmethod
     def of(cls, state: RegistrationState) -> RegistrationView:
@@ -37,11 +37,11 @@ class RegistrationView(View):
 
 
 class ProbeView(View):
-    """The last OPTIONS that the trunk was sent."""
+    """The last OPTIONS request to the trunk."""
 
     at: Timestamp
-    sip: SipView = Field(description="the answer; 408 when none came")
-    failures: int = Field(description="failed probes in a row")
+    sip: SipView = Field(description="the response; 408 if there was none")
+    failures: int = Field(description="consecutive failed probes")
 
     @classmethod
     def of(cls, state: ProbeState) -> ProbeView:
@@ -49,20 +49,20 @@ class ProbeView(View):
 
 
 class TrunkView(View):
-    """A trunk. ``maxCalls`` and ``callsPerSecond`` when there is such a limit."""
+    """A trunk. ``maxCalls`` and ``callsPerSecond`` are present if it has such a limit."""
 
     name: str
     provider: str
     priority: int = Field(description="lower ones are tried first")
-    weight: int = Field(description="how often it is first among those of the same priority")
-    up: bool = Field(description="it takes calls")
+    weight: int = Field(description="how often it is tried first among trunks of the same priority")
+    up: bool = Field(description="whether it accepts calls")
     state: str = Field(description="`up`, or why it is not")
-    calls: int = Field(description="calls and attempts it has now")
+    calls: int = Field(description="its present calls and attempts")
     max_calls: int | None = None
     calls_per_second: int | None = None
     registration: RegistrationView | None = Field(default=None, description="for a trunk with a registrar")
     probe: ProbeView | None = Field(default=None, description="for a trunk that is probed")
-    out_until: Timestamp | None = Field(default=None, description="the end of a Retry-After of the trunk's")
+    out_until: Timestamp | None = Field(default=None, description="when the Retry-After that it sent ends")
 
     @classmethod
     def of(cls, state: TrunkState) -> TrunkView:
@@ -84,7 +84,7 @@ class TrunkView(View):
 
 
 class TrunkList(View):
-    """The trunks in the order of the configuration."""
+    """The trunks, in the order of the configuration."""
 
     trunks: list[TrunkView]
 
@@ -94,5 +94,8 @@ class TrunkList(View):
 
 
 async def list_trunks(engine: Engine, _: Request, key: ApiKey) -> Response:
-    """The trunks and whether each takes calls: the real ones for a live key, the sandbox's for a test key."""
+    """List the trunks and whether each accepts calls.
+
+    A live key gets the configured trunks, a test key those of the sandbox.
+    """
     return answer(TrunkList.of(engine.trunks(key.environment)))

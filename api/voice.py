@@ -1,4 +1,4 @@
-"""``/api/voice``: calls placed, listed, followed and hung up."""
+"""``/api/voice``: calls placed, shown, followed and hung up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _VISIBLE_ASCII = re.compile(r"[!-~]{1,255}")
 
 
 async def place_call(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """Place a call. The answer does not wait for the far end."""
+    """Place a call.
+
+    The answer does not wait for the far end.
+    """
     content = await body.read(request)
     wanted, claim = read_call(content), _claim(request, key, content.digest)
     try:
@@ -39,33 +42,41 @@ async def place_call(engine: Engine, request: Request, key: ApiKey) -> Response:
 
 
 async def get_call(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """A call: where it is, how it ended, what was said."""
+    """Get a call: its status, how it ended, its transcript."""
     return answer(CallView.of(await engine.get(_call_id(request), key.environment)))
 
 
 async def list_calls(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """The calls there are, the newest first, a page at a time and without what was said in them."""
-    query = validate_query(request.query_params, CallQuery, "Nothing was looked up")
+    """List calls, newest first, a page at a time and without their transcripts."""
+    query = validate_query(request.query_params, CallQuery, "No calls were listed")
     found = await engine.find(query.filter(key.environment), query.page_size + 1)
     return answer(page(found, query.page_size))
 
 
 async def hang_up(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """Hang up. A call that has ended already gets the same answer."""
+    """Hang up a call.
+
+    A call that has ended already gets the same answer.
+    """
     await engine.hang_up(_call_id(request), key.environment)
     return answer(CallEnded(ended=True))
 
 
 async def delete_transcript(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """Delete what was said in a call that is over, with the agent's prompt and tools. What webhooks are
-    still to be told of it goes out without."""
+    """Delete the transcript of a call that has ended, with the agent's prompt and tools.
+
+    Pending webhook deliveries go out without them.
+    """
     await engine.erase_transcript(_call_id(request), key.environment)
     return answer(TranscriptDeleted(deleted=True))
 
 
 async def stream_events(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """The call's progress as server-sent events: ``status`` with the call, ``transcript`` with a turn. The first
-    event tells how the call stands; the stream ends after the final status."""
+    """Follow a call by server-sent events.
+
+    ``status`` carries the call, ``transcript`` a turn. The stream starts with the call as it is now, and ends after its
+    final status.
+    """
     events = _events(engine.watch(_call_id(request), key.environment))
     first = await anext(events)  # before the answer begins: an unknown call is a 404, not a broken stream
     return EventStream(first, events, allowed=partial(is_still_good, engine, key))

@@ -1,4 +1,4 @@
-"""``/api/webhooks``: who is told of calls, and what became of telling them."""
+"""``/api/webhooks``: the URLs that receive events of calls, and the log of deliveries to them."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ EventGlob = Annotated[str, StringConstraints(pattern=r"^[a-z.*?]{1,64}$"), After
 
 
 class WebhookRequest(Given):
-    """A webhook to make."""
+    """A webhook to create."""
 
-    url: Target = Field(description="an https:// URL of a public host, of up to 2048 characters")
+    url: Target = Field(description="an https:// URL of a public host, up to 2048 characters long")
     events: Annotated[list[EventGlob], Field(min_length=1, max_length=16)] = Field(
-        description=f"an array of 1 to 16 globs such as voice.*, each selecting some of {', '.join(EVENTS)}"
+        description=f"an array of 1 to 16 glob patterns such as voice.*, each matching some of {', '.join(EVENTS)}"
     )
 
 
@@ -56,7 +56,7 @@ class DeliveryQuery(Given):
 
 
 class WebhookCreated(View):
-    """A webhook, the only time with its secret."""
+    """A webhook with its secret, which is shown only here."""
 
     id: str = Field(pattern="^whk_[0-9a-f]{32}$")
     url: str
@@ -75,7 +75,7 @@ class WebhookView(View):
     url: str
     events: list[str]
     created_at: Timestamp
-    disabled_at: Timestamp | None = Field(default=None, description="when its endpoint answered 410: it is gone")
+    disabled_at: Timestamp | None = Field(default=None, description="when its endpoint answered 410 Gone")
 
     @classmethod
     def of(cls, webhook: Webhook) -> WebhookView:
@@ -99,13 +99,13 @@ class WebhookList(View):
 
 
 class WebhookDeleted(View):
-    """The webhook is told nothing any more."""
+    """The webhook is deleted."""
 
     deleted: Literal[True]
 
 
 class DeliveryView(View):
-    """One event for one webhook, and how often it was tried."""
+    """One event for one webhook, and the attempts to deliver it."""
 
     id: str = Field(description="the header `webhook-id` and the event's `id`")
     event_type: str
@@ -113,7 +113,9 @@ class DeliveryView(View):
     attempts: int
     response_code: Annotated[
         int | None,
-        WithJsonSchema({"type": ["integer", "null"], "description": "of the last attempt; null: no response came"}),
+        WithJsonSchema(
+            {"type": ["integer", "null"], "description": "of the last attempt; null if there was no response"}
+        ),
     ]
     created_at: Timestamp
 
@@ -130,12 +132,12 @@ class DeliveryView(View):
 
 
 class DeliveryList(View):
-    """A webhook's deliveries, the newest first."""
+    """A webhook's deliveries, newest first."""
 
     deliveries: list[DeliveryView]
 
     def json_text(self) -> str:
-        """One line of JSON, in which a delivery without a response says so by null: the contract names the member."""
+        """One line of JSON. ``responseCode`` is null without a response, not absent: the contract names the member."""
         return self.model_dump_json()
 
     @classmethod
@@ -144,7 +146,10 @@ class DeliveryList(View):
 
 
 async def create_webhook(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """Have a URL told of calls. The answer shows the secret that verifies the signatures, this once."""
+    """Create a webhook, which sends events of calls to a URL.
+
+    The answer shows the secret that verifies the signatures, only this once.
+    """
     wanted = validate(await body.read(request), WebhookRequest, "No webhook was made")
     try:
         webhook = await engine.webhooks.add(wanted.url, wanted.events, key.environment)
@@ -155,19 +160,22 @@ async def create_webhook(engine: Engine, request: Request, key: ApiKey) -> Respo
 
 
 async def list_webhooks(engine: Engine, _: Request, key: ApiKey) -> Response:
-    """The webhooks there are."""
+    """List the webhooks."""
     return answer(WebhookList.of(await engine.webhooks.all_of(key.environment)))
 
 
 async def delete_webhook(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """Have the URL told nothing any more; what is still to be delivered is dropped."""
+    """Delete a webhook.
+
+    Pending deliveries are dropped.
+    """
     await engine.webhooks.delete(_webhook_id(request), key.environment)
     return answer(WebhookDeleted(deleted=True))
 
 
 async def list_deliveries(engine: Engine, request: Request, key: ApiKey) -> Response:
-    """What became of the latest deliveries."""
-    query = validate_query(request.query_params, DeliveryQuery, "Nothing was looked up")
+    """List the latest deliveries of a webhook."""
+    query = validate_query(request.query_params, DeliveryQuery, "No deliveries were listed")
     found = await engine.webhooks.deliveries(_webhook_id(request), key.environment, query.limit)
     return answer(DeliveryList.of(found))
 

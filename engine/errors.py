@@ -19,7 +19,7 @@
     │   ├── StoreUnavailable  (an EngineError too)
     │   └── TrunkUnavailable
     ├── ConfigError           the operator must change the configuration
-    └── EngineError           our fault, or a process of ours died (HTTP 500)
+    └── EngineError           our fault, or one of our processes died (HTTP 500)
         └── SipError          PJSIP refused an operation
 
 Every error's ``str()`` is a sentence that says what happened and what to do; none carries a secret.
@@ -35,7 +35,7 @@ class TrunklineError(Exception):
 
 
 class RequestError(TrunklineError):
-    """The request cannot be met as it stands."""
+    """The request cannot be met."""
 
 
 class IdempotencyConflict(RequestError):
@@ -49,10 +49,10 @@ class IdempotencyConflict(RequestError):
 
 
 class CallIsLive(RequestError):
-    """What was asked for is possible once the call is over."""
+    """The request needs a call that has ended."""
 
     def __init__(self) -> None:
-        super().__init__("The call is not over yet. Hang up first: DELETE /api/voice/{id}.")
+        super().__init__("The call has not ended yet. Hang up first: DELETE /api/voice/{id}.")
 
 
 class UnknownCall(RequestError):
@@ -63,14 +63,14 @@ class UnknownCall(RequestError):
 
 
 class CallerNotAllowed(RequestError):
-    """No trunk lets this number call."""
+    """No trunk allows calls from this number."""
 
     def __init__(self, callers: Iterable[str]) -> None:
-        super().__init__(f"Expected a number that a trunk may call from: {', '.join(sorted(set(callers)))}.")
+        super().__init__(f"Expected a number that a trunk allows calls from: {', '.join(sorted(set(callers)))}.")
 
 
 class GuardRefused(RequestError):
-    """The guard lets no such call out, today or tomorrow; ``rule`` is the setting, or what the number is."""
+    """The guard never allows such a call; ``rule`` is the setting, or the kind of number."""
 
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
@@ -78,25 +78,25 @@ class GuardRefused(RequestError):
 
 
 class GrantRefused(RequestError):
-    """A key cannot give to another what it does not have."""
+    """A key would create a key with more rights than its own."""
 
 
 class UnknownKey(RequestError):
-    """No API key that the asking one may manage has the id."""
+    """No API key that the requesting key may manage has the id."""
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"No key has the id {key_id!r}.")
 
 
 class TargetRefused(RequestError):
-    """A webhook's URL is one that nothing is sent to."""
+    """Nothing may be sent to a webhook's URL."""
 
 
 class TooManyWebhooks(RequestError):
-    """The environment has as many webhooks as it may."""
+    """The environment has reached its limit of webhooks."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"There are {limit} webhooks already, and no more are allowed. Delete one first.")
+        super().__init__(f"The limit of {limit} webhooks is reached. Delete one first.")
 
 
 class UnknownWebhook(RequestError):
@@ -107,7 +107,7 @@ class UnknownWebhook(RequestError):
 
 
 class CapacityError(TrunklineError):
-    """Nothing is wrong with the request; it cannot be served now."""
+    """The request is valid but cannot be served now."""
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
@@ -115,7 +115,7 @@ class CapacityError(TrunklineError):
 
 
 class QuotaReached(CapacityError):
-    """The guard lets no more such calls out for now; ``rule`` is the setting."""
+    """The guard allows no more such calls for now; ``rule`` is the setting."""
 
     def __init__(self, rule: str, message: str, *, retry_after_s: int) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
@@ -123,11 +123,11 @@ class QuotaReached(CapacityError):
 
 
 class NoCapacity(CapacityError):
-    """All lines are in use."""
+    """All lines are in use, or too many calls are queued."""
 
 
 class ShuttingDown(CapacityError):
-    """No call is taken any more by this process."""
+    """The process is shutting down and accepts no more calls."""
 
 
 class TrunkUnavailable(CapacityError):
@@ -148,14 +148,14 @@ class ConfigError(TrunklineError):
 
 
 class EngineError(TrunklineError):
-    """The engine itself could not do it."""
+    """The engine failed."""
 
 
 class StoreUnavailable(CapacityError, EngineError):
-    """The database cannot be written or read now (disk full, locked, gone); it may be able to again."""
+    """The database cannot be read or written for now (disk full, locked, gone)."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The database did not do what was asked: {reason}.", retry_after_s=5)
+        super().__init__(f"The database is not available: {reason}.", retry_after_s=5)
 
 
 class SipError(EngineError):

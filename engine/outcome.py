@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 class Party(enum.StrEnum):
-    """Whose doing the end was."""
+    """Who ended the call."""
 
     CALLER = "caller"
     """The API's client: DELETE, or the limit it set."""
@@ -23,7 +23,7 @@ class Party(enum.StrEnum):
 
 
 class Cause(enum.StrEnum):
-    """Why a call ended; stable, fit for programs."""
+    """Why a call ended; stable, for programs to compare."""
 
     CALLEE_HANGUP = "callee-hangup"
     CALLER_HANGUP = "caller-hangup"

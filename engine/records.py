@@ -32,7 +32,7 @@ def call_of(attempt_id: AttemptId) -> CallId:
 
 
 class Environment(enum.StrEnum):
-    """Which world a key and its calls live in; neither ever sees the other."""
+    """The environment of a key and of its calls; neither ever sees the other."""
 
     LIVE = "live"
     TEST = "test"
@@ -54,7 +54,7 @@ class Status(enum.StrEnum):
 
 
 class AiStatus(enum.StrEnum):
-    """Where the AI side of a call is."""
+    """The state of the AI side of a call."""
 
     PENDING = "pending"
     """No agent session was asked for yet: the phone does not ring."""

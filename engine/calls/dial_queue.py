@@ -54,8 +54,8 @@ class DialQueue:
         wait_s = self._pacer.wait_s(route, new_session=new_session)
         if wait_s > timeout_s:
             raise NoCapacity(
-                f"So many calls wait for their turn that this one would wait {wait_s:g} s, longer than "
-                f"sip.queue_timeout ({timeout_s:g} s).",
+                f"Too many calls are queued: this one would wait {wait_s:g} s, longer than sip.queue_timeout "
+                f"({timeout_s:g} s).",
                 retry_after_s=math.ceil(wait_s - timeout_s),
             )
 

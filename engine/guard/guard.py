@@ -1,4 +1,4 @@
-"""The guard against toll fraud: which live calls are let out, and how many; a refusal names its rule and is counted."""
+"""The guard against toll fraud: which live calls are allowed, and how many. A refusal names its rule and is counted."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _CAPS = {
 }
 """The settings that are quotas, each with its period in seconds."""
 _RETRY_S = 5
-"""When only the end of a call makes room."""
+"""The Retry-After when only the end of a call makes room."""
 _ALWAYS = {
-    NumberKind.INVALID: "That cannot be a telephone number: its country has none of this length.",
-    NumberKind.EMERGENCY: "A trunk could take that for an emergency number, and Trunkline calls none.",
-    NumberKind.SHORT_CODE: "That is a short code, not a number that can be called from elsewhere.",
+    NumberKind.INVALID: "This is not a telephone number: its country has none of this length.",
+    NumberKind.EMERGENCY: "A trunk could take this for an emergency number. Trunkline never calls emergency numbers.",
+    NumberKind.SHORT_CODE: "This is a short code, which cannot be called from elsewhere.",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rule:
-    """A quota that is set, on what each key uses or each destination, in calls or in seconds."""
+    """A configured quota of each key or each destination, in calls or in seconds."""
 
     setting: str
     of_key: bool
@@ -62,14 +62,14 @@ _Uses = list[tuple[_Rule, Use]]
 
 
 class Clearance:
-    """A call on its way in: what it uses is given back when the block ends, unless it was kept."""
+    """A call that is being accepted: what it uses is given back when the block ends, unless the call is kept."""
 
     def __init__(self, uses: _Uses, live: dict[CallId, _Uses]) -> None:
         self._uses = uses
         self._live = live
 
     def keep(self, call_id: CallId) -> None:
-        """It became this call, whose end the guard will be told."""
+        """The call was accepted as ``call_id``; ``Guard.ended`` settles what it used."""
         self._live[call_id], self._uses = self._uses, []
 
     def __enter__(self) -> Clearance:
@@ -81,7 +81,7 @@ class Clearance:
 
 
 class Guard:
-    """Asked for each live call before its record is written. One event loop; nothing waits."""
+    """Checks each live call before its record is written. One event loop; nothing waits."""
 
     def __init__(self, config: GuardConfig, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._config = config
@@ -93,11 +93,11 @@ class Guard:
 
     @property
     def remembers(self) -> timedelta:
-        """How old a call is when no quota counts it any more."""
+        """The age from which no quota counts a call."""
         return timedelta(seconds=max((rule.quota.period_s for rule in self._rules if not rule.at_once), default=0))
 
     def restore(self, calls: Iterable[CountedCall], now: datetime) -> None:
-        """Count the calls of an earlier run, oldest first; all are over."""
+        """Count the calls of an earlier run, oldest first; all have ended."""
         now_s = self._monotonic_s()
         for call in calls:
             at_s = now_s - (now - call.created_at).total_seconds()
@@ -118,7 +118,7 @@ class Guard:
             raise
 
     def ended(self, call: CallRecord) -> None:
-        """The call is over: from now on it counts with what it lasted."""
+        """The call has ended: from now on it counts with its actual duration."""
         for rule, use in self._live.pop(call.id, ()):
             if rule.at_once:
                 use.settle(0)
@@ -130,15 +130,17 @@ class Guard:
         if to.kind in _ALWAYS:
             raise GuardRefused(to.kind, _ALWAYS[to.kind])
         if to.kind in config.blocked_types:
-            raise GuardRefused("guard.blocked_types", f"No {to.kind} number is called (guard.blocked_types).")
+            message = f"Calls to {to.kind} numbers are not allowed (guard.blocked_types)."
+            raise GuardRefused("guard.blocked_types", message)
         if not may_call_from(config.callers, request.from_number):
-            raise GuardRefused("guard.callers", "The from number is none that may call (guard.callers).")
+            raise GuardRefused("guard.callers", "Calls from this number are not allowed (guard.callers).")
         allowed = frozenset(config.countries or filter(None, [look_up(request.from_number).country]))
         if ANYWHERE not in allowed and allowed.isdisjoint(to.countries):
-            where = "/".join(sorted(to.countries)) or "no country"
+            where = "/".join(sorted(to.countries)) or "numbers without a country"
             places = ", ".join(sorted(allowed)) or "none"
-            why = "guard.countries" if config.countries else "the country of from, for guard.countries is not set"
-            raise GuardRefused("guard.countries", f"The number is of {where}; allowed is {places} ({why}).")
+            why = "guard.countries" if config.countries else "the country of from, as guard.countries is not set"
+            message = f"Calls to {where} are not allowed; allowed countries: {places} ({why})."
+            raise GuardRefused("guard.countries", message)
 
     def _use(self, to_number: str, api_key_id: str, seconds: int) -> _Uses:
         now_s = self._monotonic_s()
@@ -160,7 +162,7 @@ def _rules(config: GuardConfig) -> Iterator[_Rule]:
 
 
 def _talked_s(call: CallRecord | CountedCall) -> int:
-    """Every second that was begun."""
+    """The talk time in seconds, rounded up."""
     if call.answered_at is None or call.ended_at is None:
         return 0
     return max(0, math.ceil((call.ended_at - call.answered_at).total_seconds()))
@@ -168,9 +170,10 @@ def _talked_s(call: CallRecord | CountedCall) -> int:
 
 def _reached(rule: _Rule, amount: int, left: int, free_in_s: float | None) -> QuotaReached:
     wait_s = _RETRY_S if rule.at_once else math.ceil(rule.quota.period_s if free_in_s is None else free_in_s)
-    whose = "this key" if rule.of_key else "this number"
+    whose = "this key" if rule.of_key else "the called number"
     if rule.in_seconds:
-        text = f"The call may last {amount} s (maxDuration), and {max(0, left)} s are left to {whose} ({rule.setting})."
+        left_s = max(0, left)
+        text = f"The call may last {amount} s (maxDuration), but {whose} has only {left_s} s left ({rule.setting})."
     else:
-        text = f"{whose.capitalize()} has had its {rule.quota.limit} calls ({rule.setting})."
+        text = f"{whose.capitalize()} has reached its limit of {rule.quota.limit} calls ({rule.setting})."
     return QuotaReached(rule.setting, text, retry_after_s=wait_s)

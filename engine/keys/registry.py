@@ -62,13 +62,13 @@ class KeyRegistry:
         expires_at = expires_at or by.expires_at
         scopes = frozenset(scopes)
         if environment not in _reach(by):
-            raise GrantRefused("A key of the sandbox can make keys of the sandbox only.")
+            raise GrantRefused("A sandbox key can create sandbox keys only.")
         if missing := sorted(scope for scope in scopes if not keys.allows(by, scope)):
-            raise GrantRefused(f"This key cannot give what it does not have: {', '.join(missing)}.")
+            raise GrantRefused(f"This key cannot grant scopes that it lacks: {', '.join(missing)}.")
         if rate_per_s > by.rate_per_s:
-            raise GrantRefused(f"This key allows {by.rate_per_s:g} requests a second and cannot give more.")
+            raise GrantRefused(f"This key cannot grant a rate limit above its own ({by.rate_per_s:g} per second).")
         if by.expires_at is not None and (expires_at is None or expires_at > by.expires_at):
-            raise GrantRefused(f"This key ends at {by.expires_at.isoformat()}, and so must every key it makes.")
+            raise GrantRefused(f"This key cannot grant a later expiry than its own ({by.expires_at.isoformat()}).")
         secret, key = keys.mint(
             environment, name, now=datetime.now(UTC), scopes=scopes, rate_per_s=rate_per_s, expires_at=expires_at
         )

@@ -29,7 +29,7 @@ class Webhook:
 
 
 class DeliveryStatus(enum.StrEnum):
-    """How far a delivery is."""
+    """The state of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"

@@ -34,8 +34,8 @@ CALL = b'{"from": "+14155559876", "to": "+14155551234"}'
         (b'{"\\udfff": 1}', "unpaired surrogate"),
         (b'{"to": "\\u0000"}', "NUL character"),
         (b'{"to": "\\\\\\u0000"}', "NUL character"),
-        (b'{"temperature": NaN}', "NaN is no JSON value"),
-        (b'{"temperature": -Infinity}', "-Infinity is no JSON value"),
+        (b'{"temperature": NaN}', "NaN is not a JSON value"),
+        (b'{"temperature": -Infinity}', "-Infinity is not a JSON value"),
         (b'{"temperature": 1e999}', "too large"),
         (b'{"temperature": ' + b"1" * 5000 + b"}", "too long"),
         (b'{"to": "+14155551234", "to": "+19005551234"}', "name 'to' twice"),
@@ -67,7 +67,7 @@ def test_backslash_before_u0000_is_ordinary_text() -> None:
     assert parse(b'{"a": "\\\\u0000"}').members == {"a": "\\u0000"}
 
 
-def test_digest_tells_meaning_not_spelling() -> None:
+def test_digest_depends_on_members_not_on_spelling() -> None:
     one = parse(CALL).digest
     assert one == parse(b'{"to":"\\u002b14155551234",\n"from":"+14155559876"}').digest
     assert one != parse(b'{"from": "+14155559876", "to": "+14155551235"}').digest

@@ -94,28 +94,28 @@ async def test_listed_call_is_as_get_shows_it_but_for_what_was_said(
     [
         ("status=over", "status", "Expected one of initiated, ringing, answered, completed, failed."),
         ("status=", "status", "Expected one of initiated, ringing, answered, completed, failed."),
-        ("from=+14155559876", "from", "Expected the caller's number in E.164, its + written %2B (%2B14155559876)."),
+        ("from=+14155559876", "from", "Expected the caller's number in E.164, with + written as %2B (%2B14155559876)."),
         ("to=14155551234", "to",
-         "Expected the number that was called in E.164, its + written %2B (%2B14155551234)."),
+         "Expected the called number in E.164, with + written as %2B (%2B14155551234)."),
         ("createdAfter=2030-01-31", "createdAfter",
-         "Expected a time with its zone, such as 2030-01-31T00:00:00Z; calls of then or later."),
+         "Expected a time with its zone, such as 2030-01-31T00:00:00Z, for calls created then or later."),
         ("createdBefore=2030-01-31T00:00:00", "createdBefore",
-         "Expected a time with its zone, such as 2030-01-31T00:00:00Z; calls before that."),
+         "Expected a time with its zone, such as 2030-01-31T00:00:00Z, for calls created before then."),
         ("createdBefore=1767225600", "createdBefore",
-         "Expected a time with its zone, such as 2030-01-31T00:00:00Z; calls before that."),
+         "Expected a time with its zone, such as 2030-01-31T00:00:00Z, for calls created before then."),
         ("pageSize=0", "pageSize", "Expected a whole number from 1 to 100."),
         ("pageSize=101", "pageSize", "Expected a whole number from 1 to 100."),
         ("pageSize=1e1", "pageSize", "Expected a whole number from 1 to 100."),
         ("pageSize=%D9%A3", "pageSize", "Expected a whole number from 1 to 100."),
-        ("cursor=", "cursor", "Expected the nextCursor of the page before, with its filters."),
-        ("cursor=MjAyNg", "cursor", "Expected the nextCursor of the page before, with its filters."),
-        ("cursor=%FF", "cursor", "Expected the nextCursor of the page before, with its filters."),
+        ("cursor=", "cursor", "Expected the nextCursor of the previous page, with the same filters."),
+        ("cursor=MjAyNg", "cursor", "Expected the nextCursor of the previous page, with the same filters."),
+        ("cursor=%FF", "cursor", "Expected the nextCursor of the previous page, with the same filters."),
         ("limit=1", "limit", "Unknown field; known: status, from, to, createdAfter, createdBefore, pageSize, cursor."),
         ("created_after=x", "created_after", "Unknown field; did you mean createdAfter?"),
         ("pageSize=1&pageSize=2", "pageSize", "Expected once."),
     ],
 )  # fmt: skip
-async def test_mistake_in_the_query_is_told_with_what_was_expected(
+async def test_mistake_in_the_query_is_reported_with_what_was_expected(
     client: httpx.AsyncClient, query: str, field: str, message: str
 ) -> None:
     response = await client.get(f"{PATH}?{query}")

@@ -115,7 +115,7 @@ def test_number_that_is_not_e164_is_a_bad_request(number: str) -> None:
         ({**PLAIN, "metadata": {"order": 7}}, "metadata.order", "Expected a valid string."),
         ({**PLAIN, "metadata": {"order": None}}, "metadata.order", "Expected a valid string."),
         ({**PLAIN, "metadata": {"ultravox.x": "1"}}, "metadata.ultravox.x",
-         "Expected a key that does not begin with ultravox. (reserved)."),
+         'Expected a key that does not begin with "ultravox." (reserved).'),
         ({**AI, "temperature": 2}, "temperature", "Expected a number from 0 to 1."),
         ({**AI, "temperature": -0.1}, "temperature", "Expected a number from 0 to 1."),
         ({**AI, "temperature": True}, "temperature", "Expected a number from 0 to 1."),
@@ -131,9 +131,9 @@ def test_number_that_is_not_e164_is_a_bad_request(number: str) -> None:
         (
             tool(modelToolName="pressKeys"),
             "tools[0].modelToolName",
-            "Expected another name: pressKeys is a tool that Trunkline offers itself.",
+            "Expected another name: pressKeys is Trunkline's own tool.",
         ),
-        ({**AI, "tools": [TOOL, TOOL]}, "tools[1].modelToolName", "Expected a name of its own; tools[0] has this one."),
+        ({**AI, "tools": [TOOL, TOOL]}, "tools[1].modelToolName", "Expected a unique name; tools[0] has this one."),
         (tool(http={"baseUrlPattern": "https://x.example/{id}", "httpMethod": "get"}), "tools[0].http.httpMethod",
          "Expected GET, POST, PUT, PATCH or DELETE, in capitals."),
         (tool(http={"baseUrlPattern": "https://x.example/", "httpMethod": "GET"}), "tools[0].dynamicParameters[0].name",
@@ -148,7 +148,7 @@ def test_number_that_is_not_e164_is_a_bad_request(number: str) -> None:
          "Unknown field; known: modelToolName, description, dynamicParameters, http."),
     ],
 )  # fmt: skip
-def test_mistake_is_told_at_its_field_with_what_was_expected(value: dict[str, Any], field: str, message: str) -> None:
+def test_mistake_is_reported_at_its_field_with_the_expectation(value: dict[str, Any], field: str, message: str) -> None:
     assert refused(value) == (422, {field: message})
 
 
@@ -166,9 +166,9 @@ def test_prompt_that_says_nothing_is_an_error_not_a_plain_call(prompt: object) -
     assert (status, list(errors)) == (422, ["systemPrompt"])
 
 
-def test_ai_fields_without_a_prompt_are_each_told() -> None:
+def test_each_ai_field_without_a_prompt_is_reported() -> None:
     value = {**PLAIN, "model": "m", "voice": "v", "tools": [], "firstSpeaker": "agent", "temperature": 0}
-    message = "Only an AI call has this field: it needs systemPrompt."
+    message = "This field is for AI calls only: it needs systemPrompt."
     assert refused(value) == (
         422,
         dict.fromkeys(["model", "voice", "tools", "firstSpeaker", "temperature"], message),
@@ -203,7 +203,7 @@ def test_metadata_is_a_bounded_object_of_strings(metadata: object) -> None:
     assert refused({**PLAIN, "metadata": metadata})[0] == 422
 
 
-def test_every_mistake_is_told_at_once_and_any_but_a_number_makes_it_422() -> None:
+def test_every_mistake_is_reported_at_once_and_any_but_a_number_makes_it_422() -> None:
     value = {"from": "+0", "maxDuration": 300, "temperature": 2, "systemprompt": "x", "metadata": {"a": 1}}
     status, errors = refused(value)
     assert status == 422
@@ -265,6 +265,6 @@ def test_only_digits_after_a_plus_can_ever_reach_a_sip_header(caller: str, calle
         " ", "$(id)",
     ],
 )  # fmt: skip
-def test_number_with_anything_behind_it_is_no_number(tail: str) -> None:
+def test_number_followed_by_anything_is_refused(tail: str) -> None:
     status, errors = refused({"from": "+14155559876" + tail, "to": "+14155551234" + tail})
     assert (status, set(errors)) == (400, {"from", "to"})

@@ -11,7 +11,7 @@ from api.event_stream import HEARTBEAT, EventStream, event
 
 
 class Reader:
-    """A client at the other end of ASGI: keeps what is sent, leaves when told."""
+    """A client at the other end of ASGI: keeps what is sent, leaves when `gone` is set."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -131,7 +131,7 @@ async def test_failure_of_the_source_is_raised_after_what_came_before() -> None:
 
 
 @pytest.mark.parametrize("event_waits", [True, False])
-async def test_reader_that_may_listen_no_longer_hears_nothing_more(event_waits: bool) -> None:
+async def test_reader_that_is_no_longer_allowed_gets_nothing_more(event_waits: bool) -> None:
     response, source = await started(allowed=AsyncMock(side_effect=[True, True, False]))
     reader = Reader()
     serving = asyncio.create_task(response(scope(), reader.receive, reader.send))

@@ -20,44 +20,44 @@ class Outer(BaseModel):
     words: dict[str, str] | None = Field(default=None, description="an object")
 
 
-def told(value: object) -> list[tuple[str, str]]:
+def reported(value: object) -> list[tuple[str, str]]:
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate_json(json.dumps(value))
     return [(error.field, error.message) for error in describe(caught.value, Outer)]
 
 
-def test_wrong_value_is_told_by_the_fields_description() -> None:
-    assert told({"fullName": 1, "parts": [{"size": "x"}]}) == [
+def test_wrong_value_is_reported_with_the_fields_description() -> None:
+    assert reported({"fullName": 1, "parts": [{"size": "x"}]}) == [
         ("fullName", "Expected a string."),
         ("parts[0].size", "Expected a whole number."),
     ]
 
 
-def test_missing_field_is_told_with_what_belongs_there() -> None:
-    assert told({"parts": [{}]}) == [("parts[0].size", "Required: a whole number.")]
+def test_missing_field_is_reported_with_what_was_expected() -> None:
+    assert reported({"parts": [{}]}) == [("parts[0].size", "Required: a whole number.")]
 
 
-def test_value_without_a_description_is_told_in_pydantics_words() -> None:
-    assert told({"words": {"a": 1}, "parts": [1]}) == [
+def test_value_without_a_description_is_reported_in_pydantics_words() -> None:
+    assert reported({"words": {"a": 1}, "parts": [1]}) == [
         ("parts[0]", "Expected an object."),
         ("words.a", "Expected a valid string."),
     ]
 
 
 @pytest.mark.parametrize("typo", ["fullname", "FULLNAME", "full_name", "fulName", "FullName"])
-def test_unknown_field_is_told_with_the_nearest_known_one(typo: str) -> None:
-    assert told({typo: "x"}) == [(typo, "Unknown field; did you mean fullName?")]
+def test_unknown_field_is_reported_with_the_nearest_known_one(typo: str) -> None:
+    assert reported({typo: "x"}) == [(typo, "Unknown field; did you mean fullName?")]
 
 
-def test_unknown_field_near_none_is_told_with_the_known_ones_of_its_own_level() -> None:
-    assert told({"zzz": 1, "parts": [{"size": 1, "qqq": 1}]}) == [
+def test_unknown_field_unlike_any_is_reported_with_the_known_ones_of_its_level() -> None:
+    assert reported({"zzz": 1, "parts": [{"size": 1, "qqq": 1}]}) == [
         ("parts[0].qqq", "Unknown field; known: size."),
         ("zzz", "Unknown field; known: fullName, parts, words."),
     ]
 
 
-def test_no_more_errors_are_told_than_the_bound() -> None:
-    assert len(told({f"x{n}": 1 for n in range(1000)})) == MAX_ERRORS
+def test_number_of_reported_errors_is_bounded() -> None:
+    assert len(reported({f"x{n}": 1 for n in range(1000)})) == MAX_ERRORS
 
 
 def test_broken_rule_keeps_its_own_words_and_place() -> None:

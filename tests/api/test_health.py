@@ -26,8 +26,8 @@ async def test_engine_that_takes_no_calls_answers_503_and_says_which_part(
 async def test_metrics_are_those_of_the_keys_environment_and_need_a_key(
     client: httpx.AsyncClient, engine: FakeEngine
 ) -> None:
-    told = await client.get("/metrics")
-    assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert told.text in ("of_live 1\n", "of_test 1\n")
+    metrics = await client.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert metrics.text in ("of_live 1\n", "of_test 1\n")
     del client.headers["Authorization"]
     assert (await client.get("/metrics")).status_code == 401

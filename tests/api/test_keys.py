@@ -87,11 +87,15 @@ async def test_star_does_not_manage_keys(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("by", "wanted", "detail"),
     [
-        (SMALL, {}, "cannot give what it does not have: *."),
-        (SMALL, {"scopes": ["voice:read", "voice:call"]}, "cannot give what it does not have: voice:call."),
-        (SMALL, {"scopes": ["voice:read"], "rateLimit": 6}, "allows 5 requests a second and cannot give more."),
-        (SMALL, {"scopes": ["voice:read"], "expiresAt": "3000-01-01T00:00:00Z"}, "so must every key it makes."),
-        (SANDBOX_ROOT, {"environment": "live"}, "can make keys of the sandbox only."),
+        (SMALL, {}, "cannot grant scopes that it lacks: *."),
+        (SMALL, {"scopes": ["voice:read", "voice:call"]}, "cannot grant scopes that it lacks: voice:call."),
+        (SMALL, {"scopes": ["voice:read"], "rateLimit": 6}, "cannot grant a rate limit above its own (5 per second)."),
+        (
+            SMALL,
+            {"scopes": ["voice:read"], "expiresAt": "3000-01-01T00:00:00Z"},
+            "a later expiry than its own (2999-12-31T00:00:00+00:00).",
+        ),
+        (SANDBOX_ROOT, {"environment": "live"}, "can create sandbox keys only."),
     ],
 )
 async def test_key_gives_no_more_than_it_has(

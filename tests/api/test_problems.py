@@ -35,7 +35,7 @@ def test_slugs_are_unique() -> None:
         (errors.EngineError("worker said no"), 500, "internal-error", None),
     ],
 )
-async def test_engine_error_is_told_as_its_problem(
+async def test_engine_error_is_answered_with_its_problem(
     client: httpx.AsyncClient,
     engine: FakeEngine,
     error: Exception,

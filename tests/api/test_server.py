@@ -26,7 +26,7 @@ async def address(app: Starlette) -> AsyncIterator[tuple[str, int]]:
         await server.shutdown([listener])
 
 
-async def test_nothing_of_the_server_is_told_and_nothing_is_logged_of_a_request(
+async def test_answer_does_not_name_the_server_and_no_request_is_logged(
     address: tuple[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")

@@ -59,18 +59,18 @@ async def test_refused_body_places_no_call(client: httpx.AsyncClient, engine: Fa
     assert not engine.calls
 
 
-async def test_caller_that_no_trunk_allows_is_told_which_numbers_may_call(
+async def test_caller_that_no_trunk_allows_gets_422_with_the_allowed_numbers(
     client: httpx.AsyncClient, engine: FakeEngine
 ) -> None:
     engine.refusal = CallerNotAllowed(("+4930*", "+14155550100"))
     response = await client.post("/api/voice", json=BODY)
     assert response.status_code == 422
     assert response.json()["errors"] == [
-        {"field": "from", "message": "Expected a number that a trunk may call from: +14155550100, +4930*."}
+        {"field": "from", "message": "Expected a number that a trunk allows calls from: +14155550100, +4930*."}
     ]
 
 
-async def test_key_of_the_other_environment_cannot_tell_that_a_call_exists(
+async def test_call_does_not_exist_for_a_key_of_the_other_environment(
     client: httpx.AsyncClient, engine: FakeEngine, call: CallRecord
 ) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/events")):
@@ -143,7 +143,7 @@ def events_of(text: str) -> list[tuple[str, dict[str, object]]]:
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
 
 
-async def test_events_tell_each_status_and_turn_once_and_end_with_the_final_status(
+async def test_events_carry_each_status_and_turn_once_and_end_with_the_final_status(
     client: httpx.AsyncClient, engine: FakeEngine
 ) -> None:
     request = CallRequest(

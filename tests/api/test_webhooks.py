@@ -74,7 +74,7 @@ async def test_log_shows_deliveries_the_newest_first_and_as_many_as_asked_for(
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=", "limit=-1", "limit=1&limit=2"])
-async def test_limit_that_is_none_is_refused(client: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_limit_is_refused(client: httpx.AsyncClient, query: str) -> None:
     response = await client.get(f"{PATH}/{(await created(client))['id']}/logs?{query}")
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] == "limit"

@@ -114,7 +114,7 @@ async def test_numbers_and_caller_are_written_as_the_trunk_wishes(tmp_path: Path
 
 async def test_a_number_that_no_trunk_lets_call_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     async with SippUas("uas-busy-486") as callee, trunkline(tmp_path, callee.uri, trunk={"callers": ("+49*",)}) as line:
-        with pytest.raises(CallerNotAllowed, match=r"may call from: \+49\*"):
+        with pytest.raises(CallerNotAllowed, match=r"allows calls from: \+49\*"):
             await line.place()
         assert callee.messages == []
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -101,6 +102,26 @@ def test_call_is_let_out_or_refused_by_a_rule_that_is_named(
         assert rig.guard.refusals == {rule: 1}
 
 
+@pytest.mark.parametrize(
+    ("settings", "to", "sentence"),
+    [
+        ({"countries": ("US", "CA")}, GERMANY,
+         "Calls to DE are not allowed; allowed countries: CA, US (guard.countries)."),
+        ({}, GERMANY, "Calls to DE are not allowed; allowed countries: US (the country of from, as guard.countries is "
+         "not set)."),
+        ({"countries": ("US",), "blocked_types": ()}, "+870773112345",
+         "Calls to numbers without a country are not allowed; allowed countries: US (guard.countries)."),
+        ({"callers": ("+4930*",)}, US, "Calls from this number are not allowed (guard.callers)."),
+        ({}, "+19005551234", "Calls to premium-rate numbers are not allowed (guard.blocked_types)."),
+    ],
+)  # fmt: skip
+def test_refusal_says_what_is_not_allowed_and_by_which_setting(
+    settings: dict[str, Any], to: str, sentence: str
+) -> None:
+    with pytest.raises(GuardRefused, match=f"^{re.escape(sentence)}$"):
+        Rig(**settings).place(to)
+
+
 @pytest.mark.parametrize("of", ["key", "destination"])
 @pytest.mark.parametrize(("period", "period_s"), [("minute", 60), ("hour", 3600), ("day", 86_400)])
 def test_calls_beyond_a_cap_are_refused_until_the_window_has_slid(of: str, period: str, period_s: int) -> None:
@@ -109,7 +130,7 @@ def test_calls_beyond_a_cap_are_refused_until_the_window_has_slid(of: str, perio
     rig.place()
     rig.clock.s += 10
     rig.place()
-    with pytest.raises(QuotaReached, match=f"has had its 2 calls .guard.{setting}") as caught:
+    with pytest.raises(QuotaReached, match=f"has reached its limit of 2 calls .guard.{setting}") as caught:
         rig.place()
     assert caught.value.retry_after_s == period_s - 10
     rig.place(key="other") if of == "key" else rig.place("+14155550199")
@@ -133,7 +154,7 @@ def test_calls_at_once_are_capped_until_one_ends(of: str) -> None:
 def test_live_call_counts_with_what_it_may_last_and_a_finished_one_with_what_it_did() -> None:
     rig = Rig(key_minutes_per_day=10)
     call = rig.place(limit_s=541)
-    with pytest.raises(QuotaReached, match=r"may last 60 s .maxDuration., and 59 s are left to this key"):
+    with pytest.raises(QuotaReached, match=r"may last 60 s .maxDuration., but this key has only 59 s left"):
         rig.place(limit_s=60)
     rig.guard.ended(lasted(call, 239.2))
     rig.place(limit_s=360)
