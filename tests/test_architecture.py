@@ -134,6 +134,17 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
             yield f"{name_of(path)}:{node.name}", length
 
 
+def writers(path: Path, attribute: str) -> set[str]:
+    """The functions of a module that assign an attribute of this name, of whatever object."""
+    return {
+        function.name
+        for function in ast.walk(tree_of(path))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and node.attr == attribute and isinstance(node.ctx, ast.Store | ast.Del)
+    }
+
+
 def lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
 
@@ -187,6 +198,13 @@ def test_every_module_has_a_test_file_of_its_name() -> None:
     }
     assert untested == {*TESTED_ELSEWHERE, *VALUES_ONLY}
     assert [where for where in TESTED_ELSEWHERE.values() if not (ROOT / where).exists()] == []
+
+
+def test_a_calls_state_is_written_in_one_place_where_the_table_decides() -> None:
+    where = {name_of(path): writers(path, "_state") for path in MODULES if name_of(path).startswith("engine/")}
+    assert {name: functions for name, functions in where.items() if functions} == {
+        "engine/calls/call.py": {"__init__", "_move"}
+    }
 
 
 def test_every_source_folder_is_a_package() -> None:

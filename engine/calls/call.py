@@ -16,7 +16,7 @@ from engine.calls.attempts import AttemptQueue, Attempts
 from engine.calls.call_store import CallStore
 from engine.calls.ledger import Ledger, final_kinds
 from engine.calls.pacer import DialGrant
-from engine.calls.state import CallState, Trigger, next_state, status_of, trigger_of
+from engine.calls.state import CallState, Trigger, allows, next_state, status_of, trigger_of
 from engine.errors import TrunkUnavailable
 from engine.messages.commands import HangUp, JoinAgent
 from engine.messages.events import (
@@ -191,6 +191,12 @@ class Call:
             self._attempts.close(self._outcome or CANCELED)
         await self._finalise(self._outcome)
 
+    def _move(self, trigger: Trigger) -> None:
+        """The one place where a call's state changes, as the table says. Raises ``IllegalTransition``."""
+        before, self._state = self._state, next_state(self._state, trigger)
+        if self._state is not before:
+            log.debug("= %s", self._state, extra={"call": self.record.id})
+
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     async def _step(self) -> None:
@@ -271,7 +277,6 @@ class Call:
     # -- dialling ------------------------------------------------------------------------------------------------------
 
     def _queue_up(self) -> None:
-        self._state = CallState.TRYING
         self._after(self._limits.queue_timeout_s, self._waited_too_long)
         self._bound(self._limits.queue_timeout_s, engine_error("The call waited too long for its turn."))
         self._attempts.queue_up()
@@ -306,8 +311,7 @@ class Call:
         self._hang_up(RING_TIMEOUT if self._state is CallState.EARLY else TRUNK_SILENT)
 
     async def _attempt_ended(self, event: AttemptEnded) -> None:
-        # Once the phone has rung a second INVITE would ring it again.
-        unheard = self._state in (CallState.TRYING, CallState.PROCEEDING) and not self._hung_up
+        unheard = allows(self._state, Trigger.NEXT_TRUNK) and not self._hung_up
         if unheard and self._attempts.fails_over(event.outcome):
             await self._fail_over(event.outcome)
             return
@@ -316,6 +320,7 @@ class Call:
 
     async def _fail_over(self, outcome: Outcome) -> None:
         self._attempts.note_end(outcome)
+        self._move(Trigger.NEXT_TRUNK)
         self._queue_up()
         failed: dict[str, Any] = {"trunk": self._dialled["trunk"], "cause": outcome.cause, "sipCode": outcome.sip_code}
         await self._change("voice.trunk.failed", data=failed, attempts=self._attempts.attempts)
@@ -323,20 +328,19 @@ class Call:
     # -- the phone -----------------------------------------------------------------------------------------------------
 
     async def _progress(self, event: Progress) -> None:
-        state = next_state(self._state, trigger_of(event.code))
-        if self._state is CallState.TRYING and not self._hung_up:
+        before = self._state
+        self._move(trigger_of(event.code))
+        if before is CallState.TRYING and not self._hung_up:
             self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
-        if state is CallState.EARLY:
+        if self._state is CallState.EARLY:
             self._ask_for_agent(event.codec_rate_hz)
-            if self._state is not CallState.EARLY:
-                self._state = state
+            if before is not CallState.EARLY:
                 await self._change("voice.ringing", data={"sipCode": event.code}, ringing_at=self._ledger.now())
-        self._state = state
 
     async def _answered(self, event: Answered) -> None:
         if self._hung_up:
             return
-        self._state = next_state(self._state, Trigger.ANSWER)
+        self._move(Trigger.ANSWER)
         self._ask_for_agent(event.codec_rate_hz)
         if self._agent is not None:
             self._agent.wait_no_more()
@@ -389,7 +393,7 @@ class Call:
         """The one place where a record becomes final."""
         assert outcome is not None
         ended_at = self._ledger.now()
-        self._state = CallState.TERMINATED
+        self._move(Trigger.END)
         self._attempts.note_end(outcome)
         outcome = self._attempts.sum_up(outcome)
         fields: dict[str, Any] = {"ended_at": ended_at, "media": self._media or None}

@@ -1,10 +1,13 @@
-"""Where a call is: the one table of states and what moves between them.
+"""Where a call is: the one table of states, and of everything that moves a call from one to another.
 
-The states are the dialog states of RFC 4235 §3.7.1. A call starts in *trying* when its INVITE leaves. A provisional
-response without more makes it *proceeding*, one that says that the far end is being alerted makes it *early*, a 2xx
-makes it *confirmed*. Whatever ends it, from whichever side, makes it *terminated*, once and for good: why is not told
-here but by the ``Outcome`` beside it. A provisional response that arrives late (after the 2xx, or 100 after 180) is a
-fact of networks with more than one path and has a row of its own. Anything else is our mistake and raises.
+The states are the dialog states of RFC 4235 §3.7.1. A call is *trying* from the beginning until the far end responds to
+its INVITE. A provisional response without more makes it *proceeding*, one that says that the far end is being alerted
+makes it *early*, a 2xx makes it *confirmed*. When a trunk fails before the phone has rung, the next trunk is dialled
+and the call is *trying* again. Whatever ends the call, from whichever side, makes it *terminated*, for good; the
+``Outcome`` beside the state says why.
+
+A provisional response may arrive late (after the 2xx, or 100 after 180), because networks have more than one path: it
+has a row in the table and moves nothing. Anything else that is not in the table is a mistake in our code and raises.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ class Trigger(enum.StrEnum):
     """100, or another provisional response that does not alert."""
     ALERTING = "18x"
     ANSWER = "2xx"
+    NEXT_TRUNK = "next trunk"
+    """The trunk failed, and the call goes to another one. Not once the phone has rung: it would ring a second time."""
     END = "end"
 
 
@@ -39,12 +44,14 @@ TRANSITIONS: dict[CallState, dict[Trigger, CallState]] = {
         Trigger.PROVISIONAL: CallState.PROCEEDING,
         Trigger.ALERTING: CallState.EARLY,
         Trigger.ANSWER: CallState.CONFIRMED,
+        Trigger.NEXT_TRUNK: CallState.TRYING,
         Trigger.END: CallState.TERMINATED,
     },
     CallState.PROCEEDING: {
         Trigger.PROVISIONAL: CallState.PROCEEDING,
         Trigger.ALERTING: CallState.EARLY,
         Trigger.ANSWER: CallState.CONFIRMED,
+        Trigger.NEXT_TRUNK: CallState.TRYING,
         Trigger.END: CallState.TERMINATED,
     },
     CallState.EARLY: {
@@ -64,7 +71,7 @@ TRANSITIONS: dict[CallState, dict[Trigger, CallState]] = {
 
 
 class IllegalTransition(Exception):
-    """Something happened to a call that cannot happen in its state; the state is unchanged."""
+    """The call's state has no row for the trigger; the state is unchanged."""
 
     def __init__(self, state: CallState, trigger: Trigger) -> None:
         self.state = state
@@ -80,11 +87,17 @@ def next_state(state: CallState, trigger: Trigger) -> CallState:
         raise IllegalTransition(state, trigger) from None
 
 
-def trigger_of(sip_code: int) -> Trigger:
-    """What a response to our INVITE is to the call (RFC 3261 §21); 181 and 182 alert: it is on its way."""
-    if sip_code < 200:
-        return Trigger.ALERTING if 180 <= sip_code < 190 else Trigger.PROVISIONAL
-    return Trigger.ANSWER if sip_code < 300 else Trigger.END
+def allows(state: CallState, trigger: Trigger) -> bool:
+    """Whether the table has a row for ``trigger`` in ``state``."""
+    return trigger in TRANSITIONS[state]
+
+
+def trigger_of(provisional: int) -> Trigger:
+    """What a provisional response to our INVITE (100 to 199) is to the call (RFC 3261 §21.1).
+
+    181 and 182 alert as 180 does: the call has reached somebody.
+    """
+    return Trigger.ALERTING if 180 <= provisional < 190 else Trigger.PROVISIONAL
 
 
 def status_of(state: CallState, *, answered: bool) -> Status:

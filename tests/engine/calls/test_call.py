@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -516,6 +517,19 @@ async def test_a_trunk_that_failed_is_followed_by_the_next_one(before: tuple[Cal
     ]
     assert record.trunk == "backup"
     assert rig.told.count(Status.RINGING) == 1
+
+
+async def test_a_call_that_fails_over_moves_as_the_table_says(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "trunkline.call")
+    rig = Rig(trunks=BOTH)
+    async with rig.dialled() as call:
+        for event in (progress(100), ended(refusal(503, ""))):
+            call.deliver(event)
+        await until(lambda: len(rig.queue.dials()) == 2)
+        for event in (second(progress(180)), second(answered()), second(ended(CALLEE_HANGUP))):
+            call.deliver(event)
+    moves = [record.getMessage() for record in caplog.records if record.getMessage().startswith("= ")]
+    assert moves == ["= proceeding", "= trying", "= early", "= confirmed", "= terminated"]
 
 
 @pytest.mark.parametrize(
