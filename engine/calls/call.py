@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,7 +50,8 @@ log = logging.getLogger("trunkline.call")
 _GRACE_S = 5.0
 """After we hang up: how long the far end's confirmation may keep the record open. The line stays held until it came."""
 _OVERDUE_S = 10.0
-"""How long after a limit of its own a call may still be busy with itself before it is taken for stuck."""
+"""How long a call's task may be busy past a limit before it counts as stuck."""
+_NO_TURN = engine_error("The call waited too long for its turn.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,16 @@ class CallLimits:
     ring_timeout_s: float
     queue_timeout_s: float
     default_max_duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """When ``at_s`` has come, by the loop's clock, the call's task does ``then``. If the task cannot, because it is
+    stuck, ``Call.check`` ends the call with ``outcome``."""
+
+    at_s: float
+    then: Callable[[], Awaitable[None]]
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +132,9 @@ class Call:
         # changes as the call goes
         self._state = CallState.TRYING
         self._outcome: Outcome | None = None
-        self._deadline_s = 0.0
-        self._at_deadline: Callable[[], Awaitable[None]] = self._waited_too_long
-        self._bound_s = math.inf
-        self._beyond: Outcome = engine_error("The call was never dialled.")
-        self._rings_until_s = 0.0
+        # What the task does next if nothing happens, and where `check` steps in. They are the same limit, but for the
+        # time in which a trunk may be silent: then `due` is the end of the silence, `hard_stop` that of the ringing.
+        self._due = self._hard_stop = self._limit_in(limits.queue_timeout_s, self._waited_too_long, _NO_TURN)
         self._hung_up = False
         self._dialled: dict[str, Any] = {}
         self._media: dict[str, Any] = {}
@@ -146,10 +154,16 @@ class Call:
         self._inputs.put_nowait(_Lost(attempt_id))
 
     def end(self, outcome: Outcome | None = None) -> None:
-        """Have the call ended; DELETE when no outcome is given. Asking again does no harm."""
+        """Have the call ended: with ``outcome``, or as DELETE ends it now. Asking again does no harm.
+
+        This does two things. It always queues the request for the call's task, in order with what happened before. And
+        it hangs up at once, from outside the task, once the call is confirmed or while the store fails: the task may
+        then hang in a write, and nobody's phone stays connected because a disk does not respond. In any other state the
+        queue alone is right, because an answer may be waiting in it, and it decides what DELETE is: a hang-up after the
+        answer, a cancellation before.
+        """
         self._inputs.put_nowait(_End(outcome=outcome))
         if self._state is CallState.CONFIRMED or self._ledger.failing:
-            # The phone does not wait for the record; before the answer it does, which may be told already.
             self._hang_up(outcome or self._deleted)
 
     @property
@@ -162,13 +176,13 @@ class Call:
         record is still being written. To be called each second."""
         if self._task is None or self._outcome is not None:
             return
-        late_s = self._loop.time() - self._bound_s
+        late_s = self._loop.time() - self._hard_stop.at_s
         if self._ledger.writing:
             if late_s > 0:
-                self._hang_up(self._beyond)  # and no more: a write that is given up is done all the same, after the end
+                self._hang_up(self._hard_stop.outcome)  # no more: a cancelled write may still reach the disk later
         elif late_s > _OVERDUE_S:
             log.error("a call is stuck past its time; it is ended", extra={"call": self.record.id})
-            self._outcome = self._beyond
+            self._outcome = self._hard_stop.outcome
             self._task.cancel()
 
     async def run(self) -> None:
@@ -201,10 +215,10 @@ class Call:
 
     async def _step(self) -> None:
         try:
-            async with asyncio.timeout_at(self._deadline_s):
+            async with asyncio.timeout_at(self._due.at_s):
                 happened = await self._inputs.get()
         except TimeoutError:
-            await self._at_deadline()
+            await self._due.then()
         else:
             await self._take(happened)
 
@@ -254,31 +268,23 @@ class Call:
             self._outcome = outcome
             return
         self._attempts.send(HangUp(attempt_id=self._attempts.attempt_id, outcome=outcome))
-        self._after(_GRACE_S, partial(self._end_with, outcome))
-        self._bound(_GRACE_S, outcome)
+        self._due = self._hard_stop = self._limit_in(_GRACE_S, partial(self._end_with, outcome), outcome)
 
     @property
     def _deleted(self) -> Outcome:
         """What DELETE makes of the call now."""
         return CALLER_HANGUP if self._state is CallState.CONFIRMED else CANCELED
 
-    def _bound(self, delay_s: float, outcome: Outcome) -> None:
-        """Whatever else happens, the call is not to go on beyond that time."""
-        self._bound_s, self._beyond = self._loop.time() + delay_s, outcome
-
     async def _end_with(self, outcome: Outcome) -> None:
         self._outcome = outcome
 
-    def _after(self, delay_s: float, act: Callable[[], Awaitable[None]]) -> None:
-        """Have ``act`` done then, in place of what was due before."""
-        self._deadline_s = self._loop.time() + delay_s
-        self._at_deadline = act
+    def _limit_in(self, delay_s: float, then: Callable[[], Awaitable[None]], outcome: Outcome) -> Limit:
+        return Limit(at_s=self._loop.time() + delay_s, then=then, outcome=outcome)
 
     # -- dialling ------------------------------------------------------------------------------------------------------
 
     def _queue_up(self) -> None:
-        self._after(self._limits.queue_timeout_s, self._waited_too_long)
-        self._bound(self._limits.queue_timeout_s, engine_error("The call waited too long for its turn."))
+        self._due = self._hard_stop = self._limit_in(self._limits.queue_timeout_s, self._waited_too_long, _NO_TURN)
         self._attempts.queue_up()
 
     async def _waited_too_long(self) -> None:
@@ -295,17 +301,17 @@ class Call:
             return
         provider = trunk.provider if self.record.request.agent is None else self.record.provider
         self._dialled = {"trunk": trunk.name, "provider": provider, "attempts": self._attempts.attempts}
-        self._rings_until_s = self._loop.time() + self._limits.ring_timeout_s
-        self._bound(self._limits.ring_timeout_s, RING_TIMEOUT)
-        self._after(min(trunk.response_timeout_s, self._limits.ring_timeout_s), self._no_response)
+        rings_for_s = self._limits.ring_timeout_s
+        self._hard_stop = self._limit_in(rings_for_s, self._rang_too_long, RING_TIMEOUT)
+        self._due = self._limit_in(min(trunk.response_timeout_s, rings_for_s), self._no_response, TRUNK_SILENT)
 
     async def _no_response(self) -> None:
-        """The trunk is silent. The last one that can be tried may go on to be, until the phone would have rung."""
+        """The trunk is silent. If no other trunk can be tried, it has until the end of the ringing."""
         if self._state is CallState.TRYING and self._attempts.fails_over(TRUNK_SILENT):
             self._attempts.close(TRUNK_SILENT)
             await self._fail_over(TRUNK_SILENT)
         else:
-            self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
+            self._due = self._hard_stop
 
     async def _rang_too_long(self) -> None:
         self._hang_up(RING_TIMEOUT if self._state is CallState.EARLY else TRUNK_SILENT)
@@ -331,7 +337,7 @@ class Call:
         before = self._state
         self._move(trigger_of(event.code))
         if before is CallState.TRYING and not self._hung_up:
-            self._after(self._rings_until_s - self._loop.time(), self._rang_too_long)
+            self._due = self._hard_stop
         if self._state is CallState.EARLY:
             self._ask_for_agent(event.codec_rate_hz)
             if before is not CallState.EARLY:
@@ -344,16 +350,15 @@ class Call:
         self._ask_for_agent(event.codec_rate_hz)
         if self._agent is not None:
             self._agent.wait_no_more()
-        limit_s = self._limit_s
-        self._after(limit_s, partial(self._lasted_too_long, limit_s))
-        self._bound(limit_s, max_duration(limit_s))
+        limit_s = self._max_duration_s
+        self._due = self._hard_stop = self._limit_in(limit_s, self._lasted_too_long, max_duration(limit_s))
         await self._change("voice.answered", data={"codec": event.codec}, answered_at=self._ledger.now())
 
-    async def _lasted_too_long(self, limit_s: float) -> None:
-        self._hang_up(max_duration(limit_s))
+    async def _lasted_too_long(self) -> None:
+        self._hang_up(max_duration(self._max_duration_s))
 
     @property
-    def _limit_s(self) -> float:
+    def _max_duration_s(self) -> float:
         return self.record.request.max_duration_s or self._limits.default_max_duration_s
 
     # -- the agent -----------------------------------------------------------------------------------------------------
@@ -367,9 +372,11 @@ class Call:
         """Have the agent's session made: at the first ring, or at the answer when nothing rang."""
         if self._agent is not None and not self._hung_up:
             rate_hz = codec_rate_hz or offered_rate_hz(self._trunks.get(self._dialled["trunk"]).account.codecs)
-            rings_for_s = 0.0 if self._state is CallState.CONFIRMED else self._rings_until_s - self._loop.time()
+            rings_for_s = 0.0 if self._state is CallState.CONFIRMED else self._hard_stop.at_s - self._loop.time()
             self._agent.ask(
-                SessionTerms(sample_rate_hz=rate_hz, max_duration_s=self._limit_s, rings_for_s=max(rings_for_s, 0.0))
+                SessionTerms(
+                    sample_rate_hz=rate_hz, max_duration_s=self._max_duration_s, rings_for_s=max(rings_for_s, 0.0)
+                )
             )
 
     def _join(self, session: AgentSession) -> None:
@@ -400,7 +407,7 @@ class Call:
         fields["attempts"] = self._attempts.attempts
         if self._agent is not None:
             reason = await self._agent.end_reason(self._ai, outcome.cause)
-            outcome = self._agent.judge(outcome, reason, self._limit_s)
+            outcome = self._agent.judge(outcome, reason, self._max_duration_s)
             fields["ai"] = self._ai.ended(ended_at, reason)
         await self._change(*final_kinds(self.record), outcome=outcome, **fields)
         log.info("call ended", extra={"call": self.record.id, "by": outcome.by, "cause": outcome.cause, **self._media})
