@@ -27,7 +27,7 @@ from engine.messages.events import (
 from engine.outcome import CALLER_HANGUP, Cause, Outcome, Party
 from engine.records import AttemptId
 from engine.sip.leg_port import LegEnd, LegListener, SipLeg
-from engine.worker import call as call_module
+from engine.worker import agent_leg as agent_leg_module
 from engine.worker.call import WorkerCall
 from media.errors import AgentUnreachable
 from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
@@ -105,7 +105,7 @@ class Rig:
         self.joins = 0
         self.join_error: AgentUnreachable | None = None
         self.left = False
-        monkeypatch.setattr(call_module, "PendingSession", self.pending)
+        monkeypatch.setattr(agent_leg_module, "PendingSession", self.pending)
         dial = Dial(
             attempt_id=ID,
             sip_call_id="CA1",
