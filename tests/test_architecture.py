@@ -60,7 +60,7 @@ TESTED_ELSEWHERE = {
     "engine/assembly.py": "tests/sip/",
     "engine/config/file.py": "tests/engine/config/test_settings.py",
     "engine/config/values.py": "tests/engine/config/test_settings.py",
-    "engine/calls/attempts.py": "tests/engine/calls/test_call.py",
+    "engine/calls/attempts.py": "tests/engine/calls/test_call_failover.py",
     "engine/config/guard.py": "tests/engine/config/test_settings.py",
     "engine/config/addressing.py": "tests/engine/config/test_settings.py",
     "engine/keys/registry.py": "tests/api/test_keys.py",
