@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.environments.backend import Backend
+from engine.metrics import Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +35,14 @@ def judge(backend: Backend, *, used: int, refusals: Counter[str], writable: bool
     trunk_up = any(state.up for state in health.values())
     line_free = used < pool.max_calls and (pool.ready or used > 0)
     return Readiness(ready=trunk_up and line_free and writable and not draining, checks=checks)
+
+
+def standing(backend: Backend, *, used: int, refusals: Mapping[str, int]) -> Standing:
+    """The same of one environment, as figures for the metrics."""
+    return Standing(
+        lines=used,
+        lines_limit=backend.pool.max_calls,
+        tick_late_s=max((beat.late_max_ms for beat in backend.pool.heartbeats.values()), default=0.0) / 1000,
+        trunks={name: health.up for name, health in backend.trunks.health().items()},
+        refusals=refusals,
+    )
