@@ -1,5 +1,20 @@
-"""How a call ended and by whose doing: a type of its own, apart from where the call is; what the network said is read
-by ``engine.sip.causes``."""
+"""How a call ended, and by whose doing: a value, apart from the state that says where a call is.
+
+Who decides the outcome, in this order:
+
+1. In the worker, ``WorkerCall._judge`` says how an attempt ended, once its SIP leg and its agent are both closed. If we
+   refused the trunk's signalling or media, it is that. If we hung up first, our reason stands: the one that ``Call``
+   sent with ``HangUp`` (DELETE, a limit, no agent), or the worker's own (the agent left or failed, no RTP came).
+   Otherwise the far end or PJSIP ended it, and ``engine.sip.causes`` reads the SIP status and the Reason header.
+2. In the control process, ``Call`` takes the attempt's outcome for its own, unless ``Attempts.fails_over`` finds
+   another trunk to try: then it is only that attempt's, as is the silence of a trunk that ``Call`` gives up.
+3. ``Call`` decides alone where no worker reports an end: no line came in time (``Attempts.give_up_waiting``), DELETE or
+   a shutdown while it waits for a line, the worker died, the far end did not confirm our hang-up, an error of ours.
+4. ``Call._finalise`` has the last word, once. ``Attempts.sum_up`` adds how many trunks were tried, and
+   ``AgentSide.judge`` corrects "the agent hung up" when the agent service gives another reason for the session's end.
+
+A record that is not final when the process dies gets its outcome from ``Recovery`` at the next start.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +38,7 @@ class Party(enum.StrEnum):
 
 
 class Cause(enum.StrEnum):
-    """Why a call ended; stable, for programs to compare."""
+    """Why a call ended. The values are stable: programs may compare them."""
 
     CALLEE_HANGUP = "callee-hangup"
     CALLER_HANGUP = "caller-hangup"
@@ -56,10 +71,10 @@ class Cause(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The one end of one call.
+    """How one call, or one attempt, ended.
 
     ``detail`` is a sentence for people, ``hint`` says what to do about it (may be empty). ``sip_code`` and
-    ``sip_reason`` are the final SIP status when one came; ``q850`` the cause of a Reason header when one came.
+    ``sip_reason`` are the final SIP status if one came; ``q850`` is the cause of a Reason header if one came.
     """
 
     by: Party
@@ -71,7 +86,7 @@ class Outcome:
     sip_reason: str | None = None
     q850: int | None = None
     retry_after_s: int | None = None
-    """The Retry-After of a refusal (RFC 3261 §20.33): the trunk takes nothing for so long."""
+    """The Retry-After of a refusal (RFC 3261 §20.33): how long the trunk takes no calls."""
 
 
 CALLEE_HANGUP = Outcome(by=Party.CALLEE, cause=Cause.CALLEE_HANGUP, detail="The callee hung up.")
@@ -139,7 +154,7 @@ ENGINE_SHUTDOWN = Outcome(
 
 
 def rtp_timeout(silent_s: float, *, ever: bool) -> Outcome:
-    """Nothing came from the far end for so long; ``ever``: before that, something had."""
+    """No RTP came from the far end for ``silent_s``. ``ever``: some had come before."""
     if ever:
         detail, hint = f"The far end's audio (RTP) stopped for {silent_s:g} s (sip.rtp_timeout).", ""
     else:
@@ -149,14 +164,14 @@ def rtp_timeout(silent_s: float, *, ever: bool) -> Outcome:
 
 
 def max_duration(limit_s: float) -> Outcome:
-    """The call reached the limit its request set (``maxDuration``), or the engine's own."""
+    """The call reached the limit of its request (``maxDuration``), or the engine's default."""
     return Outcome(
         by=Party.CALLER, cause=Cause.MAX_DURATION, detail=f"The call reached its maximum duration of {limit_s:g} s."
     )
 
 
 def certificate_refused(what: str, hint: str) -> Outcome:
-    """The trunk's TLS certificate was not accepted, so nothing was sent; ``what`` is wrong with it."""
+    """The trunk's TLS certificate was not accepted, so nothing was sent; ``what`` says what is wrong with it."""
     return Outcome(
         by=Party.TRUNK,
         cause=Cause.TRUNK_UNAVAILABLE,
@@ -167,19 +182,19 @@ def certificate_refused(what: str, hint: str) -> Outcome:
 
 
 def engine_error(what: str) -> Outcome:
-    """Something of ours went wrong; ``what`` is a sentence without secrets."""
+    """A failure of the engine itself; ``what`` is a sentence without secrets."""
     return Outcome(
         by=Party.ENGINE, cause=Cause.ENGINE_ERROR, detail=what, hint="Report it with the log.", retryable=True
     )
 
 
 def agent_failure(cause: Cause, what: str) -> Outcome:
-    """The AI side could not be had; ``what`` is the client's own sentence, setting and advice included."""
+    """There is no agent for the call; ``what`` is a sentence of the agent service's client, with its advice."""
     return Outcome(by=Party.AGENT, cause=cause, detail=what, retryable=cause is not Cause.AGENT_REFUSED)
 
 
 def held_back(limit: str, waited_s: float) -> Outcome:
-    """The call's turn did not come in time; ``limit`` names the settings that held it, none when no trunk was up."""
+    """The call got no line in time; ``limit`` names the settings that held it back, empty if no trunk was up."""
     return Outcome(
         by=Party.ENGINE,
         cause=Cause.NO_CAPACITY if limit else Cause.TRUNK_UNAVAILABLE,
