@@ -41,10 +41,10 @@ async def running_engine(
     recordings: Path | None = None,
     show_call: ShowCall = only_the_id,
 ) -> AsyncIterator[Engine]:
-    """An engine that takes calls until the block ends; then its calls are ended and its processes gone.
+    """An engine that accepts calls until the block ends; then its calls are ended and its processes gone.
 
-    ``recordings``: a folder where the sandbox's carriers leave a WAV of every call. ``show_call``: what webhooks are
-    told of a call.
+    ``recordings``: a folder where the sandbox's carriers write a WAV of every call. ``show_call`` makes the view of a
+    call that webhooks get.
     """
     log = log or LogSettings()
     limits = CallLimits(
@@ -58,14 +58,14 @@ async def running_engine(
         webhooks = await closing.enter_async_context(_delivering(config.webhooks, store))
         supervisor = Supervisor(lines_per_worker=config.sip.worker_lines)
         closing.push_async_callback(supervisor.close)
-        engine: Engine  # the backends' events go to it, and it is built from them
+        engine: Engine  # gets the backends' events, and is built from the backends
         sandbox = SandboxBackend(
             supervisor,
             log=log,
             max_calls=config.sip.max_calls,
             recordings=recordings,
             on_event=lambda event: engine.deliver(event),
-            on_lost=lambda call_id: engine.lost(call_id),
+            on_lost=lambda attempt_id: engine.lost(attempt_id),
         )
         live = LiveBackend(
             supervisor,
@@ -73,7 +73,7 @@ async def running_engine(
             agents=_agents(config),
             log=log,
             on_event=lambda event: engine.deliver(event),
-            on_lost=lambda call_id: engine.lost(call_id),
+            on_lost=lambda attempt_id: engine.lost(attempt_id),
         )
         backends = {Environment.LIVE: live.backend(), Environment.TEST: sandbox.backend()}
         guard = Guard(config.guard)
@@ -92,10 +92,10 @@ async def running_engine(
 
 @asynccontextmanager
 async def _delivering(config: WebhooksConfig, store: Store) -> AsyncIterator[WebhookRegistry]:
-    """The webhooks, told until the block ends."""
+    """The webhooks; events are delivered to them until the block ends."""
     sender = Sender(allow_private=config.allow_private)
     dispatcher = Dispatcher(store, sender.post)
-    resolver = Resolver(allow_private=config.allow_private)  # slow names keep no delivery waiting
+    resolver = Resolver(allow_private=config.allow_private)  # a slow look-up does not hold up deliveries
     dispatcher.start()
     try:
         yield WebhookRegistry(store, allow_private=config.allow_private, resolver=resolver)

@@ -1,4 +1,4 @@
-"""What monitoring is told: counters and times of ended calls, and how things stand, in Prometheus' terms."""
+"""Metrics for Prometheus: counters and times of ended calls, and gauges of how things stand now."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Standing:
     trunks: Mapping[str, bool]
     """Whether each can take a call."""
     refusals: Mapping[str, int]
-    """What the guard refused, by rule."""
+    """Requests that the guard refused, by rule."""
 
 
 class Metrics(Collector):
-    """One environment's. Labels hold trunks, causes and rules; never a number or the id of a call.
+    """One environment's metrics. Labels are trunks, causes and rules; never a number or the id of a call.
 
-    ``standing`` is asked for each time the metrics are.
+    ``standing`` is called at each exposition.
     """
 
     def __init__(self, standing: Callable[[], Standing]) -> None:

@@ -1,4 +1,4 @@
-"""Whether a new call would be taken, with a word on every part that has a say in it."""
+"""Whether a new call would be accepted, and how each part that decides it stands."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from engine.metrics import Standing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """Whether a new call would be taken, and what each part says of itself."""
+    """Whether a new call would be accepted, and one sentence on each part."""
 
     ready: bool
     checks: Mapping[str, str]
 
 
 def judge(backend: Backend, *, used: int, refusals: Counter[str], writable: bool, draining: bool) -> Readiness:
-    """Judge one environment. ``used``: its lines that are taken; ``refusals``: calls turned away, by rule."""
+    """Judge one environment. ``used``: its lines in use; ``refusals``: requests that the guard refused, by rule."""
     pool, health = backend.pool, backend.trunks.health()
     checks = {f"trunk {name}": str(state) for name, state in health.items()}
     checks["lines"] = f"{used} of {pool.max_calls} in use" + ("" if pool.ready else ", none warm")
@@ -38,7 +38,7 @@ def judge(backend: Backend, *, used: int, refusals: Counter[str], writable: bool
 
 
 def standing(backend: Backend, *, used: int, refusals: Mapping[str, int]) -> Standing:
-    """The same of one environment, as figures for the metrics."""
+    """How one environment stands, as figures for the metrics."""
     return Standing(
         lines=used,
         lines_limit=backend.pool.max_calls,

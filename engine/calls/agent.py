@@ -1,4 +1,4 @@
-"""The agent's side of one call: a session asked for while the phone rings, and what the service says became of it."""
+"""The agent's side of one call: its session, asked for while the phone rings, and the reason why the session ended."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from media.errors import AgentBusy, AgentError, AgentRefused
 log = logging.getLogger("trunkline.call")
 
 _READ_BACK_S = 1.5
-"""How long the record of an ended AI call waits for the service's own word on why."""
+"""How long the record of an ended AI call waits for the service's reason."""
 _END_REASONS = {
     Cause.AGENT_HANGUP: "agent_hangup",
     Cause.AGENT_LOST: "connection_error",
     Cause.WORKER_LOST: "connection_error",
 }
-"""What a session's end reason must have been when the service cannot be asked; any other: the client hung up."""
+"""The end reason of a session when the service does not give one. For every other cause it is ``hangup``."""
 
 
 class AgentSide:
-    """Asks for a session once: then ``ready`` is told of it, or ``failed`` why there is none; neither after ``close``.
+    """Asks for a session once; then calls ``ready`` with it, or ``failed`` with the outcome. Neither after ``close``.
 
-    A session that the call has not joined is given back, also when it is made only after the call's end.
+    A session that the call has not joined is given back, even if it is made only after the call's end.
     """
 
     def __init__(
@@ -47,33 +47,33 @@ class AgentSide:
         self._closed = False
 
     def ask(self, terms: SessionTerms) -> None:
-        """Have the session made; asking again does nothing."""
+        """Ask the service for a session; asking again does nothing."""
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask(terms))
 
     def wait_no_more(self) -> None:
-        """From now on a service that is busy has refused."""
+        """From now on, take a busy service for one that refuses."""
         self._gave_up.set()
 
     def close(self, *, joined: bool) -> None:
-        """The call is over."""
+        """The call is over. ``joined``: the agent has heard the callee."""
         self._closed = True
         self.wait_no_more()
         if self._session is not None and not joined:
             self._service.give_back(self._session)
 
     async def end_reason(self, ai: AiRecord, cause: Cause) -> str | None:
-        """Why the session of a call that ended by ``cause`` ended; the service's own word when it can be had soon."""
+        """Why the session ended, in a call that ended by ``cause``: the service's reason, if it gives one soon."""
         if self._session is None:
             return None
         if ai.joined_at is None:
             return "unjoined"
-        told = await self._service.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
-        return told or _END_REASONS.get(cause, "hangup")
+        reason = await self._service.end_reason(self._session.ultravox_call_id, _READ_BACK_S)
+        return reason or _END_REASONS.get(cause, "hangup")
 
     @staticmethod
     def judge(outcome: Outcome, reason: str | None, max_duration_s: float) -> Outcome:
-        """The call's outcome by the light of the session's end reason: not every close is the agent's hanging up."""
+        """The call's outcome, given the session's end reason: the agent did not hang up each time that it closed."""
         if outcome.cause is not Cause.AGENT_HANGUP:
             return outcome
         match reason:
@@ -99,7 +99,7 @@ class AgentSide:
         except AgentError as error:
             self._fail(agent_failure(Cause.AGENT_UNREACHABLE, str(error)))
         except Exception:
-            log.exception("asking for the agent's session, or joining it, failed")
+            log.exception("could not ask for the agent's session or join it")
             self._fail(engine_error("An internal error ended the call."))
 
     def _fail(self, outcome: Outcome) -> None:

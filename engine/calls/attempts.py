@@ -28,10 +28,10 @@ class AttemptQueue(Protocol):
 
 
 class Attempts:
-    """Each attempt is a new INVITE with a line and a SIP Call-ID of its own.
+    """Each attempt is a new INVITE with its own line and SIP Call-ID.
 
-    An attempt that was given up keeps its line until its SIP leg is over: a late 2xx is ACKed and followed by BYE
-    there, and what it reports is not the call's business any more (``current``).
+    An attempt that was given up keeps its line until its SIP leg is over: the worker ACKs a late 2xx and sends BYE. The
+    call ignores its events (``current``).
     """
 
     def __init__(
@@ -53,30 +53,30 @@ class Attempts:
         self.attempt_id = attempt_id_of(record.id, 1)
 
     def current(self, attempt_id: AttemptId) -> bool:
-        """The attempt is the one that the call is about now."""
+        """Whether it is the present attempt, and not one that was given up."""
         return attempt_id == self.attempt_id
 
     @property
     def waiting(self) -> bool:
-        """The attempt has no line yet."""
+        """Whether the attempt waits for a line."""
         return self._waiting
 
     @property
     def has_alternative(self) -> bool:
-        """Another trunk could be tried."""
+        """Whether another trunk could be tried."""
         return any(self._trunks.up(name) for name in self._route)
 
     def queue_up(self) -> None:
-        """Wait for the next attempt's turn; ``granted`` is told once, unless the wait is ended before."""
+        """Wait for the next attempt's turn; ``granted`` is called once, unless the wait is given up before."""
         self._waiting = True
         self.attempt_id = attempt_id_of(self._record.id, len(self.attempts) + 1)
         new_session = self._record.request.agent is not None and not self.attempts
         self._queue.ask(Ticket(attempt_id=self.attempt_id, route=self._route, new_session=new_session), self._granted)
 
     def send_invite(self, granted: DialGrant) -> bool:
-        """Dial over the line that was given; False when its worker has died since, so that no INVITE was sent.
+        """Dial over the line that was granted; False if its worker has died, so that no INVITE was sent.
 
-        Raises ``TrunkUnavailable``, and the line is given back.
+        Raises ``TrunkUnavailable``; the line is given back.
         """
         request, ordinal = self._record.request, len(self.attempts) + 1
         account = self._trunks.account(granted.trunk, granted.slot)
@@ -97,15 +97,15 @@ class Attempts:
         return True
 
     def invite_sent(self, at_s: float) -> None:
-        """The attempt's INVITE left, by the monotonic clock."""
+        """The attempt's INVITE was sent at ``at_s`` of the monotonic clock."""
         self._queue.invite_sent(self.attempt_id, at_s)
 
     def send(self, command: Command) -> bool:
-        """Give the current attempt's worker a command; False when there is none any more."""
+        """Send a command to the worker of the present attempt; False if the worker is gone."""
         return self._queue.send(self.attempt_id, command)
 
     def fails_over(self, outcome: Outcome) -> bool:
-        """Note how the attempt ended; True when another trunk is to be tried for it."""
+        """Whether another trunk is to be tried after this outcome. If it is the trunk's failure, note that."""
         trunk = self._trunks.get(self.attempts[-1].trunk)
         if not trunk_failed(outcome, trunk.failover_on):
             return False
@@ -113,7 +113,7 @@ class Attempts:
         return self.has_alternative
 
     def close(self, outcome: Outcome) -> None:
-        """Leave the line, or the queue; what the far end still says concerns the worker alone."""
+        """Give up the attempt: leave the queue, or hang up. What the far end still sends is the worker's business."""
         if self._waiting:
             self._waiting = False
             self._queue.withdraw(self.attempt_id)
@@ -121,20 +121,20 @@ class Attempts:
             self.send(HangUp(attempt_id=self.attempt_id, outcome=outcome))
 
     def give_up_waiting(self, waited_s: float) -> Outcome:
-        """Leave the queue; the outcome names what held the attempt, or is the last attempt's."""
+        """Leave the queue; the outcome is the last attempt's, or else names the limit that held this one back."""
         self._waiting = False
         held_by = self._queue.withdraw(self.attempt_id)
         last = self.attempts[-1].outcome if self.attempts else None
         return last or held_back(held_by, waited_s)
 
     def note_end(self, outcome: Outcome) -> None:
-        """The current attempt came to this."""
+        """Record the end of the present attempt."""
         if self.attempts and self.attempts[-1].ended_at is None:
             ended = replace(self.attempts[-1], ended_at=datetime.now(UTC), outcome=outcome)
             self.attempts = (*self.attempts[:-1], ended)
 
     def sum_up(self, outcome: Outcome) -> Outcome:
-        """The call's outcome: the last attempt's, with their number when every trunk that was tried failed."""
+        """The call's outcome: the last attempt's, with the number of trunks if each one that was tried failed."""
         tried = len(self.attempts)
         failed = tried > 1 and all(
             attempt.outcome and trunk_failed(attempt.outcome, self._trunks.get(attempt.trunk).failover_on)

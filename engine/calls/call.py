@@ -1,4 +1,4 @@
-"""One call in the control process: a single task that takes what happens and decides, writes and tells what follows."""
+"""One call in the control process: a single task that takes in what happens, decides, and writes the record."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from engine.trunks.trunks import Trunks, offered_rate_hz
 log = logging.getLogger("trunkline.call")
 
 _GRACE_S = 5.0
-"""After we hang up: how long the far end's confirmation may keep the record open. The line stays held until it came."""
+"""How long the record stays open after we hang up, for the far end to confirm. The line is held until it does."""
 _OVERDUE_S = 10.0
 """How long a call's task may be busy past a limit before it counts as stuck."""
 _NO_TURN = engine_error("The call waited too long for its turn.")
@@ -56,7 +56,7 @@ _NO_TURN = engine_error("The call waited too long for its turn.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
-    """Times a call is bound by."""
+    """The time limits of every call, from the configuration."""
 
     ring_timeout_s: float
     queue_timeout_s: float
@@ -65,8 +65,8 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """When ``at_s`` has come, by the loop's clock, the call's task does ``then``. If the task cannot, because it is
-    stuck, ``Call.check`` ends the call with ``outcome``."""
+    """At ``at_s``, by the loop's clock, the call's task does ``then``. If the task is stuck and cannot, ``Call.check``
+    ends the call with ``outcome``."""
 
     at_s: float
     then: Callable[[], Awaitable[None]]
@@ -80,7 +80,7 @@ class _AgentReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _End:
-    """Somebody on this side wants the call over; DELETE when no outcome is given."""
+    """A request of this side to end the call; without an outcome it is DELETE."""
 
     outcome: Outcome | None
 
@@ -98,8 +98,7 @@ _Input = CallEvent | DialGrant | _AgentReady | _End | _Lost
 class Call:
     """A call from its accepted request to its final record; the trunks of ``route`` are tried in that order.
 
-    ``run`` is the only writer of the record; ``record`` may be read by anyone. ``publish`` is called after each change
-    is committed.
+    Only ``run`` writes the record; anyone may read ``record``. ``publish`` is called after each change is committed.
     """
 
     def __init__(
@@ -132,8 +131,8 @@ class Call:
         # changes as the call goes
         self._state = CallState.TRYING
         self._outcome: Outcome | None = None
-        # What the task does next if nothing happens, and where `check` steps in. They are the same limit, but for the
-        # time in which a trunk may be silent: then `due` is the end of the silence, `hard_stop` that of the ringing.
+        # What the task does next if nothing happens, and when `check` steps in. They are the same limit, except while
+        # a trunk has not responded yet: then `due` ends the silence, and `hard_stop` the ringing.
         self._due = self._hard_stop = self._limit_in(limits.queue_timeout_s, self._waited_too_long, _NO_TURN)
         self._hung_up = False
         self._dialled: dict[str, Any] = {}
@@ -142,15 +141,15 @@ class Call:
 
     @property
     def record(self) -> CallRecord:
-        """The record as it is committed."""
+        """The record, as committed."""
         return self._ledger.record
 
     def deliver(self, event: CallEvent) -> None:
-        """Something happened to the call."""
+        """Queue an event for the call's task."""
         self._inputs.put_nowait(event)
 
     def lost(self, attempt_id: AttemptId) -> None:
-        """The worker that carried the attempt died."""
+        """Notify the call that the worker of the attempt died."""
         self._inputs.put_nowait(_Lost(attempt_id))
 
     def end(self, outcome: Outcome | None = None) -> None:
@@ -168,25 +167,27 @@ class Call:
 
     @property
     def attempt_id(self) -> AttemptId | None:
-        """The attempt that a worker carries; None while the call waits for a line."""
+        """The attempt that has a line; None while the call waits for one."""
         return None if self._attempts.waiting else self._attempts.attempt_id
 
     def check(self) -> None:
-        """End the call from outside when it is past a limit of its own and has done nothing about it; hang up while its
-        record is still being written. To be called each second."""
+        """End a call that is past its hard stop because its task is stuck. To be called each second.
+
+        While the task waits for a write, the call is only hung up; its record becomes final when the write returns.
+        """
         if self._task is None or self._outcome is not None:
             return
         late_s = self._loop.time() - self._hard_stop.at_s
         if self._ledger.writing:
             if late_s > 0:
-                self._hang_up(self._hard_stop.outcome)  # no more: a cancelled write may still reach the disk later
+                self._hang_up(self._hard_stop.outcome)  # the task goes on: a cancelled write could still be committed
         elif late_s > _OVERDUE_S:
-            log.error("a call is stuck past its time; it is ended", extra={"call": self.record.id})
+            log.error("call stuck past its limit, ending it", extra={"call": self.record.id})
             self._outcome = self._hard_stop.outcome
             self._task.cancel()
 
     async def run(self) -> None:
-        """Carry the call to its final record, whatever happens."""
+        """Take the call to its final record, whatever happens."""
         self._task = asyncio.current_task()
         try:
             self._queue_up()
@@ -195,9 +196,9 @@ class Call:
         except asyncio.CancelledError:
             if self._outcome is None or self._task is None:
                 raise
-            self._task.uncancel()  # it was `check`
+            self._task.uncancel()  # `check` cancelled it
         except Exception:
-            log.exception("the call's task failed; the call is ended", extra={"call": self.record.id})
+            log.exception("call's task failed, ending the call", extra={"call": self.record.id})
             self._outcome = engine_error("An internal error ended the call.")
         finally:
             if self._agent is not None:
@@ -206,7 +207,7 @@ class Call:
         await self._finalise(self._outcome)
 
     def _move(self, trigger: Trigger) -> None:
-        """The one place where a call's state changes, as the table says. Raises ``IllegalTransition``."""
+        """The only place where the state changes, as the table says. Raises ``IllegalTransition``."""
         before, self._state = self._state, next_state(self._state, trigger)
         if self._state is not before:
             log.debug("= %s", self._state, extra={"call": self.record.id})
@@ -247,7 +248,7 @@ class Call:
             case AgentJoined():
                 await self._change("voice.ai.joined", ai=self._ai.joined(self._ledger.now()))
             case AgentSpoke():
-                log.info("agent's first word", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
+                log.info("agent spoke first", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
             case Transcribed():
                 await self._ledger.add_turn(event.turn)
             case DigitsPressed():
@@ -272,7 +273,7 @@ class Call:
 
     @property
     def _deleted(self) -> Outcome:
-        """What DELETE makes of the call now."""
+        """The outcome of a DELETE now."""
         return CALLER_HANGUP if self._state is CallState.CONFIRMED else CANCELED
 
     async def _end_with(self, outcome: Outcome) -> None:
@@ -294,7 +295,7 @@ class Call:
         trunk = self._trunks.get(granted.trunk)
         try:
             if not self._attempts.send_invite(granted):
-                self._queue_up()  # nobody's phone has rung: another worker may dial
+                self._queue_up()  # no INVITE was sent: another worker may dial
                 return
         except TrunkUnavailable as error:
             self._outcome = replace(engine_error(str(error)), cause=Cause.TRUNK_UNAVAILABLE)
@@ -369,7 +370,7 @@ class Call:
         return self.record.ai
 
     def _ask_for_agent(self, codec_rate_hz: int | None) -> None:
-        """Have the agent's session made: at the first ring, or at the answer when nothing rang."""
+        """Ask for the agent's session: at the first ring, or at the answer if nothing rang."""
         if self._agent is not None and not self._hung_up:
             rate_hz = codec_rate_hz or offered_rate_hz(self._trunks.get(self._dialled["trunk"]).account.codecs)
             rings_for_s = 0.0 if self._state is CallState.CONFIRMED else self._hard_stop.at_s - self._loop.time()
@@ -380,7 +381,7 @@ class Call:
             )
 
     def _join(self, session: AgentSession) -> None:
-        """Let the worker join the agent now: what is said to the callee does not wait for the record."""
+        """Have the worker join the agent at once: the conversation does not wait for the record."""
         if self._hung_up:
             return
         attempt_id, rate_hz = self._attempts.attempt_id, session.sample_rate_hz
@@ -390,14 +391,14 @@ class Call:
     # -- the record ----------------------------------------------------------------------------------------------------
 
     async def _change(self, *kinds: str, data: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        """Commit a change of the record, whose last kind sums it up, then tell it."""
+        """Commit a change of the record, then publish it. The last of ``kinds`` names the change in the log."""
         status = status_of(self._state, answered=self.record.answered_at is not None)
         data = data or {}
         await self._ledger.change(*kinds, data=data, status=status, **(self._dialled | fields))
         log.info("call %s", kinds[-1].removeprefix("voice."), extra={"call": self.record.id, **data})
 
     async def _finalise(self, outcome: Outcome | None) -> None:
-        """The one place where a record becomes final."""
+        """The only place where a record becomes final."""
         assert outcome is not None
         ended_at = self._ledger.now()
         self._move(Trigger.END)

@@ -1,4 +1,4 @@
-"""A call's record on its way to the store: committed before it is told, in times that no setting of the clock bends."""
+"""A call's record on its way to the store: committed before it is published, with times that no clock change bends."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _STORE_REST_S = 1.0
 
 
 class Ledger:
-    """The one writer of one call's record. ``record`` is what is committed: whoever asks may be told it.
+    """The only writer of one call's record. ``record`` is what is committed, so anyone may see it.
 
-    ``writing`` is True while a commit is waited for. While the store fails, the write is tried again and again and
-    ``failing`` is True. ``publish`` is called after each commit.
+    ``writing`` is True during a commit. While the store fails, the write is repeated until it succeeds, and ``failing``
+    is True. ``publish`` is called after each commit.
     """
 
     def __init__(
@@ -40,26 +40,26 @@ class Ledger:
         self._epoch = record.created_at - timedelta(seconds=self._loop.time())
 
     def now(self) -> datetime:
-        """The time by the clock of the call's beginning: when the machine's is set meanwhile, durations stay true."""
+        """The time, by the clock as it was when the call began: durations stay true when the machine's clock is set."""
         return self._epoch + timedelta(seconds=self._loop.time())
 
     async def change(self, *kinds: str, data: Mapping[str, Any], **fields: Any) -> None:
-        """Commit new values of some of the record's fields, as changes of these kinds, then tell the record."""
+        """Commit new values of some of the record's fields, as changes of these kinds; then publish the record."""
         record, now = replace(self.record, **fields), self.now()
         changes = [CallChange(call_id=record.id, kind=kind, at=now, data=data) for kind in kinds]
         await self._commit(lambda: self._store.save(record, *changes))
-        self._tell(record)
+        self._committed(record)
 
     async def add_turn(self, turn: TranscriptTurn) -> None:
-        """Commit a turn of the transcript, in place of one with its ordinal, then tell the record with it."""
+        """Commit a turn of the transcript, in place of one with the same ordinal; then publish the record with it."""
         ai = self.record.ai
         assert ai is not None
         others = (other for other in ai.transcript if other.ordinal != turn.ordinal)
         turns = tuple(sorted((*others, turn), key=lambda each: each.ordinal))
         await self._commit(lambda: self._store.add_turn(self.record.id, turn, self.now()))
-        self._tell(replace(self.record, ai=replace(ai, transcript=turns)))
+        self._committed(replace(self.record, ai=replace(ai, transcript=turns)))
 
-    def _tell(self, record: CallRecord) -> None:
+    def _committed(self, record: CallRecord) -> None:
         self.record = record
         self._publish(record)
 
@@ -78,7 +78,7 @@ class Ledger:
             await write()
         except StoreUnavailable as error:
             if not self.failing:
-                log.error("the call goes on untold: %s", error, extra={"call": self.record.id})
+                log.error("cannot write the call's record, retrying: %s", error, extra={"call": self.record.id})
             self.failing = True
         else:
             self.failing = False
@@ -86,11 +86,11 @@ class Ledger:
 
 
 def first_kinds(record: CallRecord) -> tuple[str, ...]:
-    """The changes that a call begins with, in one transaction."""
+    """The kinds of change that a call begins with, all in one transaction."""
     return ("voice.initiated", "voice.ai.initiated") if record.ai is not None else ("voice.initiated",)
 
 
 def final_kinds(record: CallRecord) -> tuple[str, ...]:
-    """The changes that a record becomes final with, in one transaction; the last is its history's last."""
+    """The kinds of change that make a record final, all in one transaction; the last one ends its history."""
     final = "voice.completed" if record.answered_at is not None else "voice.failed"
     return ("voice.ai.ended", final) if record.ai is not None else (final,)

@@ -33,7 +33,7 @@ class LiveCalls:
         return self._calls.get(call_id)
 
     def carry(self, call: Call, line: contextlib.AbstractContextManager[object]) -> None:
-        """Run the call in a task of its own. The task enters ``line``, and leaves it when the call is over."""
+        """Run the call in its own task, inside ``line``: the line is given back when the call is over."""
         self._calls[call.record.id] = call
         if self._ended_with is not None:
             call.end(self._ended_with)

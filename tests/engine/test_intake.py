@@ -46,8 +46,8 @@ async def test_an_ai_call_reports_the_begin_of_its_agents_side_before_the_phone_
     record = await rig.engine.place(request, Environment.LIVE)
     await rig.engine.hang_up(record.id, Environment.LIVE)
     await rig.final(record)
-    told = [delivery.event for delivery in await rig.store.list_deliveries(webhook.id, 9)][::-1]
-    assert told == ["voice.initiated", "voice.ai.initiated", "voice.ai.ended", "voice.failed"]
+    delivered = [delivery.event for delivery in await rig.store.list_deliveries(webhook.id, 9)][::-1]
+    assert delivered == ["voice.initiated", "voice.ai.initiated", "voice.ai.ended", "voice.failed"]
     await rig.engine.close()
 
 

@@ -1,4 +1,4 @@
-"""The agent's side of a call: asked for once, told once, and believed about its end."""
+"""The agent's side of a call: asked for once, reported once, and believed about its end."""
 
 from __future__ import annotations
 
@@ -47,34 +47,34 @@ class Service:
     ],
 )
 async def test_whatever_keeps_the_session_from_being_made_ends_the_call(error: Exception, cause: Cause) -> None:
-    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+    results: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
     service = Service(error)
-    side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
+    side = AgentSide(service, REQUEST, ready=results.put_nowait, failed=results.put_nowait)
     for _ in range(2):
         side.ask(TERMS)
-    outcome = await told.get()
+    outcome = await results.get()
     assert isinstance(outcome, Outcome)
     assert (outcome.cause, service.asked) == (cause, 1)
 
 
 async def test_a_session_that_cannot_be_joined_ends_the_call_and_is_given_back() -> None:
-    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+    results: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
 
     def broken(session: AgentSession) -> None:
         raise RuntimeError("a mistake of ours")
 
     service = SlowService()
-    side = AgentSide(service, REQUEST, ready=broken, failed=told.put_nowait)
+    side = AgentSide(service, REQUEST, ready=broken, failed=results.put_nowait)
     service.go.set()
     side.ask(TERMS)
-    outcome = await told.get()
+    outcome = await results.get()
     assert isinstance(outcome, Outcome) and outcome.cause is Cause.ENGINE_ERROR
     side.close(joined=False)
     assert service.given_back == [SESSION]
 
 
 class SlowService(Service):
-    """Makes a session when it is told to, or fails then."""
+    """Makes a session, or fails, when ``go`` is set."""
 
     def __init__(self, error: Exception | None = None) -> None:
         super().__init__(error or RuntimeError("unused"))
@@ -95,33 +95,33 @@ class SlowService(Service):
 
 @pytest.mark.parametrize("joined", [False, True])
 async def test_a_session_that_the_call_did_not_join_is_given_back(joined: bool) -> None:
-    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+    results: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
     service = SlowService()
-    side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
+    side = AgentSide(service, REQUEST, ready=results.put_nowait, failed=results.put_nowait)
     side.ask(TERMS)
     service.go.set()
-    assert await told.get() is SESSION
+    assert await results.get() is SESSION
     side.close(joined=joined)
     assert service.given_back == ([] if joined else [SESSION])
 
 
-async def test_a_session_made_after_the_end_is_given_back_and_not_told() -> None:
-    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+async def test_a_session_made_after_the_end_is_given_back_and_not_reported() -> None:
+    results: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
     service = SlowService()
-    side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
+    side = AgentSide(service, REQUEST, ready=results.put_nowait, failed=results.put_nowait)
     side.ask(TERMS)
     side.close(joined=False)
     service.go.set()
     async with asyncio.timeout(30):
         while not service.given_back:
             await asyncio.sleep(0)
-    assert told.empty()
+    assert results.empty()
 
 
 async def test_a_service_that_fails_after_the_end_is_no_news() -> None:
-    told: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
+    results: asyncio.Queue[AgentSession | Outcome] = asyncio.Queue()
     service = SlowService(AgentUnreachable("Nobody."))
-    side = AgentSide(service, REQUEST, ready=told.put_nowait, failed=told.put_nowait)
+    side = AgentSide(service, REQUEST, ready=results.put_nowait, failed=results.put_nowait)
     side.ask(TERMS)
     side.close(joined=False)
     service.go.set()
@@ -129,7 +129,7 @@ async def test_a_service_that_fails_after_the_end_is_no_news() -> None:
         while not service.asked:
             await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert told.empty()
+    assert results.empty()
 
 
 @pytest.mark.parametrize(

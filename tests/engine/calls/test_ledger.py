@@ -1,4 +1,4 @@
-"""What a call's record promises: committed before it is told, and durations that no clock bends."""
+"""What a call's record promises: committed before it is published, and durations that no clock bends."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tests.engine.store.samples import NOON, a_call, a_change
 from tests.engine.store.slow import SlowStore
 
 
-async def a_ledger(store: MemoryStore, told: list[CallRecord]) -> Ledger:
+async def a_ledger(store: MemoryStore, published: list[CallRecord]) -> Ledger:
     call = a_call(created_at=NOON)
     await store.add(call, None, a_change(call))
-    return Ledger(call, store=store, publish=told.append)
+    return Ledger(call, store=store, publish=published.append)
 
 
-async def test_change_is_neither_shown_nor_told_before_it_is_committed() -> None:
-    store, told = SlowStore(), list[CallRecord]()
+async def test_change_is_neither_shown_nor_published_before_it_is_committed() -> None:
+    store, published = SlowStore(), list[CallRecord]()
     store.free.clear()
-    ledger = await a_ledger(store, told)
+    ledger = await a_ledger(store, published)
     changing = asyncio.create_task(ledger.change("voice.ringing", data={}, status=Status.RINGING))
     await asyncio.sleep(0)
-    assert (ledger.record.status, told) == (Status.INITIATED, [])
+    assert (ledger.record.status, published) == (Status.INITIATED, [])
     store.free.set()
     await changing
-    assert told == [ledger.record]
+    assert published == [ledger.record]
     assert await store.get(ledger.record.id) == ledger.record
     assert ledger.record.status is Status.RINGING
 
@@ -45,10 +45,10 @@ async def test_times_begin_with_the_call_and_go_on_with_the_loops_clock(monkeypa
 
 
 async def test_failure_that_is_no_outage_is_not_repeated() -> None:
-    store, told = MemoryStore(), list[CallRecord]()
+    store, published = MemoryStore(), list[CallRecord]()
     call = a_call()
-    ledger = Ledger(call, store=store, publish=told.append)
+    ledger = Ledger(call, store=store, publish=published.append)
     with pytest.raises(Exception, match="no call") as failure:  # it was never added
         await ledger.change("voice.ringing", data={}, status=Status.RINGING)
     assert not isinstance(failure.value, StoreUnavailable)
-    assert (ledger.record, told, ledger.failing) == (call, [], False)
+    assert (ledger.record, published, ledger.failing) == (call, [], False)

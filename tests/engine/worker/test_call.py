@@ -1,4 +1,4 @@
-"""One call in a worker: leg and agent begun in order, ended together, told once."""
+"""One call in a worker: leg and agent begun in order, ended together, reported once."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ class FakeAgent:
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
-        self.told: list[dict[str, object]] = []
+        self.sent: list[dict[str, object]] = []
         self.closed_by_us = False
         self.dropped_frames = 0
-        self.backlog_heeded = 0
+        self.backlog_checks = 0
         self.on_audio: Callable[[bytes], None]
         self.on_event: Callable[[SessionEvent], None]
         self.on_closed: Callable[[Closed], None]
@@ -86,13 +86,13 @@ class FakeAgent:
         self.heard.append(pcm)
 
     def check_backlog(self) -> None:
-        self.backlog_heeded += 1
+        self.backlog_checks += 1
 
     def send_text(self, text: str) -> None:
-        self.told.append(json.loads(text))
+        self.sent.append(json.loads(text))
 
     def refuse_tool(self, invocation_id: str) -> None:
-        self.told.append({"refused": invocation_id})
+        self.sent.append({"refused": invocation_id})
 
     def close(self) -> None:
         self.closed_by_us = True
@@ -159,7 +159,7 @@ class Rig:
 
     def outcome(self) -> Outcome:
         ends = [event for event in self.events if isinstance(event, AttemptEnded)]
-        assert len(ends) == 1 and self.events[-1] is ends[0], "told once, and last"
+        assert len(ends) == 1 and self.events[-1] is ends[0], "reported once, and last"
         return ends[0].outcome
 
 
@@ -199,7 +199,7 @@ async def test_what_the_callee_says_while_the_socket_opens_is_not_lost(monkeypat
     assert len(rig.agent.heard) == 4
 
 
-async def test_audio_flows_both_ways_every_tick_and_the_first_word_is_told_once(
+async def test_audio_flows_both_ways_every_tick_and_the_first_word_is_reported_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rig = Rig(monkeypatch)
@@ -233,7 +233,7 @@ async def test_the_agents_audio_waits_while_its_keys_are_pressed(monkeypatch: py
     rig.tick(3)
     assert (rig.leg.pressed, rig.stream.sent) == ("5", [bytes(320)] * 3)
     async with asyncio.timeout(30):
-        while not rig.agent.told:
+        while not rig.agent.sent:
             await asyncio.sleep(0.01)
     rig.tick(2)
     assert rig.stream.sent[3:] == [LOUD, bytes(320)]
@@ -242,7 +242,7 @@ async def test_the_agents_audio_waits_while_its_keys_are_pressed(monkeypatch: py
     ]
 
 
-async def test_keys_before_the_answer_and_after_our_hang_up_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_before_the_answer_and_after_our_hang_up_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(monkeypatch, with_agent=False)
     rig.dial()
     rig.call.on_media(rig.stream)
@@ -258,7 +258,7 @@ async def test_any_other_client_tool_is_refused(monkeypatch: pytest.MonkeyPatch)
     rig = Rig(monkeypatch)
     await rig.talk()
     rig.agent.on_event(ToolInvoked(name="transferCall", invocation_id="i", parameters={}))
-    assert rig.agent.told == [{"refused": "i"}]
+    assert rig.agent.sent == [{"refused": "i"}]
 
 
 async def test_the_agents_farewell_is_played_out_before_the_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +286,7 @@ async def test_a_lost_websocket_hangs_up_at_once_with_its_own_cause(monkeypatch:
     assert rig.outcome().cause is Cause.AGENT_LOST
 
 
-async def test_the_callees_hang_up_closes_the_agent_and_the_end_is_told_when_both_are_closed(
+async def test_the_callees_hang_up_closes_the_agent_and_the_end_is_reported_when_both_are_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rig = Rig(monkeypatch)
@@ -384,7 +384,7 @@ async def test_a_hang_up_before_the_invite_left_frees_the_line(monkeypatch: pyte
     assert rig.leg.hang_ups == 0
 
 
-async def test_an_end_that_pjsip_tells_before_it_returns_the_leg_stays_the_last_event(
+async def test_an_end_that_pjsip_reports_before_it_returns_the_leg_stays_the_last_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rig = Rig(monkeypatch, with_agent=False)
@@ -426,12 +426,12 @@ async def test_a_call_that_the_stack_itself_ended_says_why(
     assert (rig.outcome().cause, rig.outcome().by, rig.outcome().sip_code) == (cause, Party.TRUNK, None)
 
 
-async def test_an_agent_that_takes_too_little_is_looked_for_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_agent_that_takes_too_little_is_checked_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(monkeypatch)
     await rig.talk()
     for _ in range(2):
         rig.call.watch(30)
-    assert rig.agent.backlog_heeded == 2
+    assert rig.agent.backlog_checks == 2
 
 
 @pytest.mark.parametrize(
@@ -440,7 +440,7 @@ async def test_an_agent_that_takes_too_little_is_looked_for_each_second(monkeypa
         ([0, 0, 0, 0], "No audio"),
         ([5, 5, 5, 5], "audio (RTP) stopped"),
         ([0, 1, 2, 3], ""),
-        ([5, 5, None, 5], ""),  # held and taken back: the time begins anew
+        ([5, 5, None, 5], ""),  # held and taken back: the time starts again
     ],
 )
 async def test_a_far_end_that_sends_nothing_is_hung_up_on_unless_it_holds(
