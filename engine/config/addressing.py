@@ -11,29 +11,33 @@ from engine.sip.addressing import Addressing, IdentityHeader, check_header
 
 
 class AddressingConfig(Section):
-    """The part of a trunk's settings that becomes its ``Addressing``."""
+    """How the trunk wants numbers written and the caller named."""
 
     number_format: Literal["+e164", "e164"] = "+e164"
-    """With or without the plus; for the caller's number too."""
+    """How numbers are written, the caller's too: ``+e164`` is +4930123456, ``e164`` is 4930123456."""
     strip_prefix: str = Field(default="", pattern=r"^(\+?[0-9]+)?$")
-    """Taken off the dialled number where it begins so, such as ``+49``."""
+    """Removed from the start of the dialled number where it is there, such as ``+49``."""
     prefix: str = Field(default="", pattern=r"^[0-9*#+]*$")
-    """Then put in front of it, whatever it is."""
+    """Then put in front of every dialled number, such as ``0``."""
     user_phone: bool = False
-    """``;user=phone`` in every URI that is a number (RFC 3261 §19.1.1)."""
+    """Add ``;user=phone`` to every URI that is a number (RFC 3261 §19.1.1)."""
     from_user: str = Field(default="", pattern=r"^[A-Za-z0-9._+*-]*$")
-    """Stands in From in place of the caller's number."""
+    """The user in From, in place of the caller's number. Try your account's name here when the trunk answers 401 or
+    403 although it is registered: some PBXs, such as Asterisk, find the account by it."""
     from_domain: str = Field(default="", pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)?$")
-    """Stands in From and the identity header in place of the trunk's host."""
+    """The host in From and in the identity header, in place of the trunk's."""
     display_name: str = ""
+    """The caller's name, in From and in the identity header."""
     identity: Literal["p-asserted-identity", "p-preferred-identity", "none"] = "p-asserted-identity"
-    """Which header carries the caller's number beside From (RFC 3325)."""
+    """The header that carries the caller's number beside From (RFC 3325)."""
     privacy: bool = False
-    """Have the number withheld: ``Privacy: id`` and an anonymous From (RFC 3323)."""
+    """Withhold the caller's number: an anonymous From and ``Privacy: id`` (RFC 3323)."""
     headers: dict[str, str] = Field(default={})
-    """Added to every INVITE."""
+    """Headers to add to every INVITE, such as ``{ "X-Account" = "7" }``. Headers that Trunkline writes itself are
+    refused."""
     callers: tuple[Callers, ...] = ()
-    """The numbers that may call through the trunk. Empty: every number."""
+    """The numbers that may call through this trunk, such as ``["+1415555*"]``. Other calls use the other trunks; a
+    number that no trunk serves gets 422. Empty: every number."""
 
     @field_validator("display_name")
     @classmethod

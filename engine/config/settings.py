@@ -31,18 +31,21 @@ _LARGEST_LOSS = 1 / 6
 
 
 class HttpConfig(Section):
-    """Where the API listens."""
+    """Where the API listens. It speaks plain HTTP: put a TLS proxy in front before clients on other machines use it."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; ``0.0.0.0`` listens on every interface."""
     port: int = Field(default=8080, ge=0, le=65535)
-    """0: any free one."""
+    """The TCP port; 0 picks a free one."""
 
 
 class StoreConfig(Section):
-    """Where calls and keys are remembered."""
+    """Where calls, API keys and webhooks are kept."""
 
     url: str = "sqlite:///trunkline.db"
-    """``sqlite:///`` and a path; a relative one starts at the working directory."""
+    """``sqlite:///`` and the path of the database file. A relative path starts at the working directory, an absolute
+    one has four slashes. The file has mode 0600, because it holds transcripts and prompts. One engine uses it at a
+    time."""
 
     @field_validator("url")
     @classmethod
@@ -53,35 +56,42 @@ class StoreConfig(Section):
 
 
 class SipConfig(Section):
-    """The SIP user agent."""
+    """Addresses, ports, capacity and time limits that hold for every call."""
 
     bind: IpAddress = "0.0.0.0"
+    """The address that SIP and RTP use."""
     port: int = Field(default=5060, ge=1, le=65535)
-    """The registrar process."""
+    """The SIP port of the registrar process, which sends REGISTER and OPTIONS. Calls leave from ``worker_ports``."""
     max_calls: int = Field(default=32, ge=1)
-    """Concurrent calls, whatever their kind."""
+    """Concurrent calls of any kind. A request beyond that is refused with 503 ``no-capacity``."""
     lines_per_worker: int = Field(default=16, ge=LINES_PER_INSTANCE)
-    """Calls in one worker process, at most; and at most a sixth of ``max_calls``, or four."""
+    """The most calls that one worker process carries, in steps of four. They are lost together when it dies, so a
+    worker never carries more than a sixth of ``max_calls`` (but always four)."""
     worker_ports: Ports = Field(default=PortRange(5062, 5199), validate_default=True)
-    """One SIP port for each four calls."""
+    """The SIP ports that calls leave from: one for each four calls, and two to spare at least."""
     rtp_ports: Ports = Field(default=PortRange(16000, 17999), validate_default=True)
-    """RTP on the even ports, RTCP on the odd ones (RFC 3550 §11)."""
+    """RTP on the even ports, RTCP on the odd ones (RFC 3550 §11), divided among the workers. Four for each call at
+    least: half of them are spare."""
     public_address: OptionalIpAddress = ""
-    """The IP address to advertise behind NAT."""
+    """Behind NAT: the IPv4 address to advertise in Contact and SDP. Forward the ports to this machine unchanged."""
     real_time: bool = True
-    """Workers run before ordinary programs where the system permits it (SCHED_RR; RLIMIT_RTPRIO of 1)."""
+    """Run workers before ordinary programs (SCHED_RR) where the system permits it: as root, or with an RLIMIT_RTPRIO
+    of 1 (``LimitRTPRIO=1`` in a systemd unit)."""
     ring_timeout_s: Duration = Field(default=60.0, alias="ring_timeout")
-    """How long a phone rings before the call is given up as not answered."""
+    """How long a call may take from INVITE to answer. Then it is cancelled: cause ``no-answer``, or ``trunk-timeout``
+    when the phone never rang."""
     drain_timeout_s: Duration = Field(default=30.0, alias="drain_timeout")
-    """How long a shutdown lets the live calls go on before it ends them."""
+    """After SIGTERM: how long the live calls may go on before they are ended."""
     queue_timeout_s: Duration = Field(default=10.0, alias="queue_timeout")
-    """How long a call waits for its turn: a free line, the trunks' limits, the agent service's."""
+    """How long a call waits for a free line, for room under the trunks' limits and for Ultravox. Then it fails with
+    the cause ``no-capacity``, and its ``detail`` names the limits that held it."""
     dscp_sip: int = Field(default=24, ge=0, le=63)
-    """DiffServ code point (RFC 2474) of SIP; 24 is CS3."""
+    """The DiffServ code point (RFC 2474) of SIP packets; 24 is CS3."""
     dscp_rtp: int = Field(default=46, ge=0, le=63)
-    """Of RTP and RTCP; 46 is EF (RFC 3246)."""
+    """The DiffServ code point of RTP and RTCP packets; 46 is EF (RFC 3246)."""
     rtp_timeout_s: Duration = Field(default=30.0, alias="rtp_timeout")
-    """A call whose far end sends neither RTP nor RTCP for so long is ended; a call on hold is not."""
+    """End an answered call whose far end has sent neither RTP nor RTCP for this long (cause ``rtp-timeout``). Time on
+    hold does not count."""
 
     @field_validator("worker_ports")
     @classmethod
@@ -128,35 +138,41 @@ class SipConfig(Section):
 
 
 class UltravoxConfig(Section):
-    """The account that AI calls run on."""
+    """The Ultravox account that live AI calls use. Sandbox calls never use it."""
 
     api_key: SecretText = Secret("")
-    """Empty: plain calls only."""
+    """The account's API key. Without one, only plain calls can be placed."""
     base_url: WebUrl = "https://api.ultravox.ai"
+    """Where Ultravox's REST API is. Plain ``http`` is accepted only for this machine."""
     creations_per_second: int | None = Field(default=None, ge=1)
-    """AI calls begun in any window of one second."""
+    """The AI calls that may begin in any window of one second, as your Ultravox plan allows. With or without this
+    limit, a 429 or 503 from Ultravox holds back further AI calls for its Retry-After."""
     sample_rate: Literal["auto", 8000, 16000, 24000, 48000] = "auto"
-    """Hz between here and Ultravox, both ways; ``auto`` is the codec's own rate, so that nothing is resampled."""
+    """The audio rate to and from Ultravox in Hz. ``auto`` is the codec's own rate, 8000 (G.711) or 16000 (G.722), so
+    that nothing is resampled; while the phone rings without an SDP answer, it is the rate of the trunk's first
+    codec."""
     press_keys: bool = True
-    """Offer the model a tool that presses telephone keys."""
+    """Offer the agent of every live call the tool ``pressKeys``, which presses telephone keys."""
     hang_up_unjoined: bool = False
-    """Join and hang up the session of a phone that was not answered."""
+    """When a phone rang and was not answered, join its Ultravox session and hang up at once. Otherwise the session
+    ends at its ``joinTimeout``; until then Ultravox may count it as one of the account's concurrent calls. Ultravox
+    may bill the join (6 s)."""
 
 
 class WebhooksConfig(Section):
-    """Where clients' webhooks may lead."""
+    """Which addresses webhooks may reach."""
 
     allow_private: bool = False
-    """Also to loopback, private and link-local addresses, and by plain http."""
+    """Let webhooks reach loopback, private and link-local addresses too, and use plain http."""
 
 
 class RetentionConfig(Section):
-    """How long what is personal is kept."""
+    """How long personal data is kept. Call records without their transcript are never deleted."""
 
     transcripts_days: int = Field(default=0, ge=0)
-    """Days after a call's end: then its transcript, prompt and tools are deleted. 0 keeps them."""
+    """Days after a call's end until its transcript, prompt and tools are deleted. 0 keeps them."""
     deliveries_days: int = Field(default=30, ge=1)
-    """The log of webhook deliveries."""
+    """Days until an entry of the webhook delivery log is deleted."""
 
 
 class Config(Section):

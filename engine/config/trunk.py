@@ -28,12 +28,14 @@ class TlsConfig(Section):
     """TLS to a trunk. Files are PEM."""
 
     ca_file: ReadableFile = ""
-    """Trust these authorities, in place of the system's."""
+    """Trust these authorities in place of the system's."""
     certificate: ReadableFile = ""
-    """Ours, for a trunk that asks for one."""
+    """Our own certificate, for a trunk that asks for one. Needs ``private_key``."""
     private_key: ReadableFile = Field(default="", validate_default=True)
+    """The key of ``certificate``, without a passphrase."""
     verify: bool = True
-    """False: anybody on the way can pose as the trunk."""
+    """Verify the trunk's certificate. With ``false`` anybody on the way can pose as the trunk; each start logs a
+    warning."""
 
     @field_validator("private_key")
     @classmethod
@@ -47,54 +49,67 @@ class TlsConfig(Section):
 
 
 class TrunkConfig(AddressingConfig):
-    """A way to the telephone network."""
+    """A way to the telephone network. Repeat the section for each trunk."""
 
     name: Label
-    """Unique; for logs and records."""
+    """Unique; shown in logs, records and metrics."""
     provider: Label = "sip"
     """Shown as ``provider`` of plain calls."""
     uri: ServerUri
-    """Where INVITEs go, such as ``sip:sip.carrier.example;transport=udp``."""
+    """Where INVITEs go, such as ``sip:sip.carrier.example;transport=udp``. The transport is ``udp``, ``tcp`` or
+    ``tls``; ``sips:`` is read as TLS."""
     username: str = Field(default="", pattern=r"^(?:[A-Za-z0-9._~!*$&=+-]|%[0-9A-Fa-f]{2})*$")
+    """The digest account (RFC 7616), for 401 and 407. Required beside ``registrar``."""
     password: SecretText = Secret("")
+    """The account's password. Write ``"${TRUNK_PASSWORD}"`` to keep it out of the file."""
     registrar: OptionalServerUri = ""
-    """Set: register there."""
+    """Register there, such as ``sip:sip.carrier.example``. Calls are refused (503 ``trunk-unavailable``) until the
+    trunk is registered. Leave it out for a trunk that knows you by your address."""
     outbound_proxy: tuple[ServerUri, ...] = ()
-    """Route every request through these, in this order (RFC 3261 §8.1.2)."""
+    """Send every request through these proxies, in this order (RFC 3261 §8.1.2)."""
     codecs: tuple[Literal["PCMU", "PCMA", "G722"], ...] = ("PCMU", "PCMA", "G722")
-    """Offered in this order."""
+    """The codecs, offered in this order."""
     dtmf: Literal["auto", "rfc4733", "info"] = "auto"
-    """How keys are sent: RTP events (RFC 4733), SIP INFO, or events where the far end takes them, else INFO."""
+    """How the agent's telephone keys are sent: ``rfc4733`` as RTP events, ``info`` as SIP INFO, ``auto`` as events
+    where the far end's SDP accepts them and as INFO elsewhere."""
     reliable_provisional: Literal["optional", "required"] = "optional"
-    """18x acknowledged with PRACK (RFC 3262): when the far end asks for it, or always."""
+    """PRACK for 18x responses (RFC 3262): ``optional`` when the far end asks for it, ``required`` always."""
     session_timer: Literal["off", "optional", "required", "always"] = "optional"
-    """Session timers (RFC 4028): none; when the far end has them too; insist; refresh whether it has them or not."""
+    """Session timers (RFC 4028): ``off``, ``optional`` when the far end supports them, ``required`` of the far end, or
+    ``always``, which refreshes the session even where the far end has no timers."""
     session_expires_s: Duration = Field(default=1800.0, alias="session_expires")
-    """The session interval we ask for; RFC 4028 §4 allows no less than 90 s."""
+    """The session interval to ask for; 90 s at least (RFC 4028 §4)."""
     redirects: Literal["refuse", "follow"] = "refuse"
-    """What a 3xx does: end the call, or lead to the address it names at this trunk's own host."""
+    """What a 3xx response does: ``refuse`` ends the call; ``follow`` tries the address that the response names, only at
+    this trunk's own host and five times at most. A redirect may come from the callee's own phone and name a premium
+    number, so follow only when the carrier says that it redirects."""
     priority: int | None = Field(default=None, ge=0)
-    """Lower ones are tried first; by default the trunk's place in the file."""
+    """Trunks with a lower number are tried first. By default the trunk's place in the file."""
     weight: int = Field(default=1, ge=1)
-    """How often the trunk is first among those of the same priority."""
+    """How often this trunk comes first among those with the same priority."""
     max_calls: int | None = Field(default=None, ge=1)
+    """Concurrent calls through this trunk. By default only ``sip.max_calls`` limits them."""
     calls_per_second: int | None = Field(default=None, ge=1)
-    """INVITEs in any window of one second."""
+    """INVITEs in any window of one second. By default there is no limit."""
     failover_on: tuple[int, ...] = (408, 500, 502, 503, 504)
-    """The statuses after which the next trunk is tried."""
+    """The SIP statuses after which the next trunk is tried; 401, 402, 403, 407 and other 5xx may be added."""
     response_timeout_s: Duration = Field(default=4.0, alias="response_timeout")
-    """Without any response for so long the next trunk is tried."""
+    """Try the next trunk when no response at all has come for this long."""
     register_expires_s: Duration = Field(default=300.0, alias="register_expires")
-    """How long a registration is asked to hold; it is renewed in time."""
+    """How long a registration is asked to hold. It is renewed after half of the time that the registrar granted."""
     probe_interval_s: Duration | None = Field(default=None, alias="probe_interval")
-    """Set: OPTIONS so often."""
+    """Send OPTIONS this often. By default the trunk is not probed, and only failed calls show that it is down."""
     probe_failures: int = Field(default=2, ge=1)
-    """So many probes without a good answer in a row, and the trunk gets no calls until one is answered."""
+    """After this many probes in a row without a good answer the trunk gets no calls until a probe is answered."""
 
     tls: TlsConfig = TlsConfig()
+    """TLS to this trunk, as an inline table: ``tls = { ca_file = "/etc/trunkline/ca.pem" }``."""
     srtp_without_tls: bool = False
-    """Allow ``srtp`` although its keys can be read on the way."""
+    """Allow ``srtp`` without TLS to the first hop, although its keys can then be read on the way."""
     srtp: Literal["off", "optional", "required"] = "off"
+    """Encrypted audio with keys in SDP (SDES). ``required`` offers RTP/SAVP and sends no audio without it (cause
+    ``srtp-refused``); ``optional`` offers RTP/AVP with ``a=crypto``, and encrypts if the trunk answers so. Needs TLS to
+    the first hop, because the keys are in SDP."""
 
     @property
     def first_hop(self) -> SipUri:
