@@ -90,8 +90,8 @@ class SipConfig(Section):
     dscp_rtp: int = Field(default=46, ge=0, le=63)
     """The DiffServ code point of RTP and RTCP packets; 46 is EF (RFC 3246)."""
     rtp_timeout_s: Duration = Field(default=30.0, alias="rtp_timeout")
-    """End an answered call whose far end has sent neither RTP nor RTCP for this long (cause ``rtp-timeout``). Time on
-    hold does not count."""
+    """End an answered call whose far end has sent neither RTCP nor RTP that can be decoded for this long (cause
+    ``rtp-timeout``). Time on hold does not count."""
 
     @field_validator("worker_ports")
     @classmethod
