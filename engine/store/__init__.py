@@ -1,4 +1,4 @@
-"""Calls, their histories, transcripts, API keys and webhooks, kept in SQLite, or in PostgreSQL, or in memory."""
+"""Calls, their histories, transcripts, API keys and webhooks, kept in SQLite or in memory."""
 
 from __future__ import annotations
 

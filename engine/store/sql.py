@@ -1,4 +1,4 @@
-"""The store on a SQL database: every write through one writer, every read beside it."""
+"""The store on SQLite: every write through one writer, every read beside it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from engine.records import (
     TranscriptTurn,
 )
 from engine.store import calls, claims, keys, webhooks
-from engine.store.database import Database, open_database
+from engine.store.database import open_database
 from engine.store.outage import is_outage
+from engine.store.sqlite import SqliteDatabase
 from engine.store.writer import T, Work, Writer
 from engine.webhooks.delivery import Delivery, Webhook
 from engine.webhooks.subscriptions import ShowCall
@@ -49,14 +50,14 @@ def only_the_id(call: CallRecord) -> Mapping[str, Any]:
 
 
 class Store:
-    """``CallStore``, ``KeyStore``, ``WebhookStore`` and ``Outbox`` (see ``engine.ports``) on a SQL database.
+    """``CallStore``, ``KeyStore``, ``WebhookStore`` and ``Outbox`` on SQLite.
 
     Any failure of the database is an ``EngineError``, as is a write about a call that does not exist. A write happens
     also when its caller is cancelled while waiting for it.
     """
 
     def __init__(
-        self, database: Database, now: Callable[[], datetime] = utc_now, show_call: ShowCall = only_the_id
+        self, database: SqliteDatabase, now: Callable[[], datetime] = utc_now, show_call: ShowCall = only_the_id
     ) -> None:
         self._database = database
         self._writer = Writer(database.write)
@@ -209,7 +210,7 @@ class Store:
 
 
 async def open_store(url: str, *, now: Callable[[], datetime] = utc_now, show_call: ShowCall = only_the_id) -> Store:
-    """Open the store at a URL (``sqlite:///path`` or ``postgresql://…``), creating or upgrading its tables.
+    """Open the store at a URL (``sqlite:///path``), creating or upgrading its tables.
 
     ``show_call`` makes the ``data`` of the events that webhooks are told.
 
