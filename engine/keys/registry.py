@@ -32,10 +32,6 @@ class KeyStore(Protocol):
         """Note that the key was used; may be delayed and coalesced."""
         ...
 
-    async def environments(self) -> frozenset[Environment]:
-        """The environments that have a usable key."""
-        ...
-
 
 class KeyRegistry:
     """Every operation is asked ``by`` a key, and gives away nothing that this key does not have."""

@@ -54,12 +54,5 @@ def touch(conn: Connection, key_id: str, at: datetime) -> None:
     conn.execute(update(_keys).where(_keys.c.id == key_id).values(last_used_at=at))
 
 
-def read_environments(conn: Connection, now: datetime) -> frozenset[Environment]:
-    """The environments of the keys that are neither revoked nor expired."""
-    unexpired = or_(_keys.c.expires_at.is_(None), _keys.c.expires_at > now)
-    query = select(_keys.c.environment).distinct().where(_keys.c.revoked_at.is_(None), unexpired)
-    return frozenset(Environment(name) for name in conn.execute(query).scalars())
-
-
 def _key(row: dict[str, Any]) -> ApiKey:
     return ApiKey(**{**row, "environment": Environment(row["environment"]), "scopes": frozenset(row["scopes"])})

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from engine.errors import EngineError, IdempotencyConflict, TooManyWebhooks
 from engine.keys.key import ApiKey
-from engine.keys.keys import usable
 from engine.records import (
     CallChange,
     CallFilter,
@@ -175,9 +174,6 @@ class MemoryStore:
     async def touch_key(self, key_id: str, at: datetime) -> None:
         if key_id in self._keys:
             self._keys[key_id] = replace(self._keys[key_id], last_used_at=at)
-
-    async def environments(self) -> frozenset[Environment]:
-        return frozenset(key.environment for key in self._keys.values() if usable(key, self._now()))
 
     async def add_webhook(self, webhook: Webhook) -> None:
         if len(await self.list_webhooks(webhook.environment)) >= MAX_WEBHOOKS:

@@ -153,9 +153,6 @@ class Store:
         self._touched[key_id] = at
         self._writer.submit(lambda conn: keys.touch(conn, key_id, at)).add_done_callback(_log_failure)
 
-    async def environments(self) -> frozenset[Environment]:
-        return await self._read(lambda conn: keys.read_environments(conn, self._now()))
-
     async def add_webhook(self, webhook: Webhook) -> None:
         await self._write(lambda conn: webhooks.insert_webhook(conn, webhook))
 

@@ -365,18 +365,6 @@ async def test_use_of_a_key_is_noted(store: AnyStore) -> None:
     assert await store.find_key(other.digest) == other
 
 
-async def test_environments_are_those_with_a_usable_key(store: AnyStore, clock: Clock) -> None:
-    assert await store.environments() == frozenset()
-    test, live = a_key(), a_key(Environment.LIVE, expires_at=NOON + timedelta(hours=1))
-    await store.add_key(test)
-    await store.add_key(live)
-    assert await store.environments() == {Environment.TEST, Environment.LIVE}
-    await store.revoke_key(test.id, NOON)
-    assert await store.environments() == {Environment.LIVE}
-    clock.advance(hours=1)
-    assert await store.environments() == frozenset()
-
-
 # What is kept for a time only
 
 
