@@ -40,10 +40,6 @@ class Stream:
         return int(self.packets["at_ns"][0])
 
     @property
-    def last_ns(self) -> int:
-        return int(self.packets["at_ns"][-1])
-
-    @property
     def received(self) -> int:
         """Different packets: one that came twice counts once."""
         return len(np.unique(self.positions))

@@ -34,7 +34,6 @@ class TalkLog:
     """What happened in a call at the agent's side; times are ``time.time_ns``."""
 
     call: str
-    joined_ns: int
     sentences: int = 0
     clears_ns: list[int] = field(default_factory=list)
     clicks_ns: list[int] = field(default_factory=list)
@@ -50,7 +49,7 @@ class Talk:
     """Drives one joined conversation until ``stop``. ``flush`` sends at once what the conversation holds."""
 
     def __init__(self, conversation: Conversation, flush: Callable[[], None], call: str) -> None:
-        self.log = TalkLog(call=call, joined_ns=time.time_ns())
+        self.log = TalkLog(call=call)
         self._conversation = conversation
         self._flush = flush
         self._loop = asyncio.get_running_loop()

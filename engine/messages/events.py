@@ -19,7 +19,6 @@ class Ready:
     """
 
     lines: int
-    sip_port: int
     real_time: bool = False
 
 
@@ -119,10 +118,8 @@ class Heartbeat:
 
     calls: frozenset[AttemptId]
     dials: int
-    ticks: int
     late_p99_ms: float
     late_max_ms: float
-    cpu_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,13 @@ class CarrierSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierReady:
+    """The sandbox carrier takes calls at ``sip_port`` of 127.0.0.1."""
+
+    sip_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorSettings:
     """The sandbox's simulated Ultravox's."""
 

@@ -16,8 +16,9 @@ from engine.environments.backend import Backend
 from engine.errors import EngineError, TrunkUnavailable
 from engine.log import LogSettings
 from engine.messages.commands import Stop, TrunkAccount
-from engine.messages.events import CallEvent, Event, Ready
+from engine.messages.events import CallEvent, Event
 from engine.messages.settings import (
+    CarrierReady,
     CarrierSettings,
     SimulatorReady,
     SimulatorSettings,
@@ -176,7 +177,7 @@ class SandboxBackend:
             on_event=lambda _: None,
             on_exit=lambda: self._trunks.carrier_gone(slot),
         )
-        assert isinstance(ready, Ready)
+        assert isinstance(ready, CarrierReady)
         self._trunks.carrier_ports[slot] = ready.sip_port
 
         def worker_gone() -> None:

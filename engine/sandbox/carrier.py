@@ -15,9 +15,8 @@ import uvloop
 
 from engine.log import set_up_logging
 from engine.messages.commands import Command
-from engine.messages.events import Ready
 from engine.messages.pipe import open_pipe
-from engine.messages.settings import CarrierSettings, StackSettings
+from engine.messages.settings import CarrierReady, CarrierSettings, StackSettings
 from engine.pjsip.clock import TICK_S, MediaClock
 from engine.pjsip.leg import Leg
 from engine.pjsip.stack import SipStack
@@ -152,7 +151,7 @@ class Carrier:
 
         pipe = await open_pipe(end, on_command, stopping.set)
         self._clock.start()
-        pipe.send(Ready(lines=self._stack.lines, sip_port=self._stack.sip_port))
+        pipe.send(CarrierReady(sip_port=self._stack.sip_port))
         await stopping.wait()
         pipe.close()
 

@@ -8,7 +8,6 @@ import functools
 import gc
 import itertools
 import logging
-import resource
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -78,7 +77,7 @@ class Worker:
             if stack.udp_socket is not None:
                 OnArrival(stack.udp_socket, stack.poll).start()
         lines = sum(stack.lines for stack in self._stacks)
-        self._emit(Ready(lines=lines, sip_port=self._stacks[0].sip_port, real_time=self._real_time))
+        self._emit(Ready(lines=lines, real_time=self._real_time))
         heart = asyncio.create_task(self._beat())
         await self._stopping.wait()
         self._idle.clear()
@@ -158,15 +157,12 @@ class Worker:
             for attempt_id in list(self._calls):
                 self._act(attempt_id, lambda call: call.watch(self._rtp_timeout_s))
             report = self._clock.meter.take()
-            usage = resource.getrusage(resource.RUSAGE_SELF)
             self._emit(
                 Heartbeat(
                     calls=frozenset(self._calls),
                     dials=self._dials,
-                    ticks=report.ticks,
                     late_p99_ms=report.late_p99_ms,
                     late_max_ms=report.late_max_ms,
-                    cpu_s=usage.ru_utime + usage.ru_stime,
                 )
             )
 

@@ -37,7 +37,7 @@ async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
 
     registrations = Registrations(stack, lambda event: pipe.send(event) if pipe is not None else None)
     pipe = await open_pipe(end, on_command, stopping.set)
-    pipe.send(Ready(lines=0, sip_port=stack.sip_port))
+    pipe.send(Ready(lines=0))
     loop = asyncio.get_running_loop()
     beat_s = loop.time()
     while not stopping.is_set():

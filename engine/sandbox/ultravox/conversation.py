@@ -90,10 +90,6 @@ class Conversation:
         utterance.uninterruptible, utterance.ends_call = uninterruptible, ends_call
         self.speech.say(utterance)
 
-    def say_pcm(self, pcm: bytes, text: str = "") -> None:
-        """Play s16le at the output rate, when the sayings before it are said; transcribed where ``text`` is given."""
-        self.speech.say(Utterance(text, pcm, self.settings.output_hz))
-
     def clear(self) -> None:
         """Stop speaking at once, as after a barge-in, and listen."""
         self.speech.interrupt(self.now)

@@ -77,7 +77,6 @@ def signalling(number: int) -> Signalling:
 def talk(number: int) -> dict[str, Any]:
     return {
         "call": str(number),
-        "joined_ns": START_NS,
         "sentences": 1,
         "clears_ns": [],
         "clicks_ns": [START_NS, START_NS + 10],

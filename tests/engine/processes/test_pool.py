@@ -65,7 +65,7 @@ class Rig:
     async def start(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> FakeChild:
         child = FakeChild(slot, on_event, on_exit)
         self.children.append(child)
-        asyncio.get_running_loop().call_soon(on_event, Ready(lines=self.lines, sip_port=5062 + slot))
+        asyncio.get_running_loop().call_soon(on_event, Ready(lines=self.lines))
         return child
 
 
@@ -82,7 +82,7 @@ def dial(call: str) -> Dial:
 
 def beat(*calls: str, dials: int) -> Heartbeat:
     table = frozenset(AttemptId(call) for call in calls)
-    return Heartbeat(calls=table, dials=dials, ticks=50, late_p99_ms=0, late_max_ms=0, cpu_s=0)
+    return Heartbeat(calls=table, dials=dials, late_p99_ms=0, late_max_ms=0)
 
 
 async def settle() -> None:

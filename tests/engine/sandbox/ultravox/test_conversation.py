@@ -393,14 +393,6 @@ def test_echo_sends_the_audio_back() -> None:
     assert client.audio[heard:].startswith(SPEECH)
 
 
-def test_pcm_of_a_test_is_played_as_it_is() -> None:
-    client = Client(CallKnobs(quiet=True))
-    client.run(0.1)
-    client.call.say_pcm(SPEECH)
-    client.run_until(lambda: client.audio != b"")
-    assert client.audio == SPEECH
-
-
 def test_quirks_of_the_transcript() -> None:
     client = Client(CallKnobs(deltas="null-text", blank_ordinals=True))
     client.run(4)
