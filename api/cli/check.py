@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import tomli_w
 import typer
 
 from api.cli.client import url_of
@@ -21,23 +20,8 @@ def check(path: Path | None) -> None:
     """Print the configuration without its secrets. Raises ``ConfigError`` with every mistake."""
     config = load_config(path, os.environ)
     found = find_config(path, os.environ)
-    typer.echo("\n".join([f"# {found or 'no file: the defaults'}", *toml(config.redacted()), "", *forecast(config)]))
-
-
-def toml(settings: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of a TOML file with these sections and lists of sections."""
-    for name, section in settings.items():
-        repeated = not isinstance(section, Mapping)
-        for one in section if repeated else (section,):
-            yield f"[[{name}]]" if repeated else f"[{name}]"
-            yield from (f"{key} = {_value(value)}" for key, value in one.items() if value is not None)
-
-
-def _value(value: Any) -> str:
-    """A table inline; JSON's strings, numbers and lists of strings are TOML's too."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{json.dumps(key)} = {_value(item)}' for key, item in value.items())}}}"
-    return json.dumps(value, ensure_ascii=False)
+    settings = tomli_w.dumps(config.redacted())
+    typer.echo("\n".join([f"# {found or 'no file: the defaults'}", settings, *forecast(config)]))
 
 
 def forecast(config: Config) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import tomli_w
 
 from api.load.child import LoadFailed, child, python, until
 from api.load.plan import Plan
@@ -106,7 +106,7 @@ async def engine(settings: dict[str, Any], folder: Path, make_key: MakeKey) -> A
     """Serving while the block runs, with warm lines. Raises ``LoadFailed`` when it does not come up."""
     file, log = folder / "trunkline.toml", folder / "engine.log"
     file.touch(mode=0o600)
-    file.write_text(toml(settings))
+    file.write_text(tomli_w.dumps(settings))
     key = await make_key(load_config(file, {}))
     async with child(python("api.cli", "serve", "--config", str(file)), folder, "engine") as process:
 
@@ -138,13 +138,3 @@ async def lines_in_use(http: httpx.AsyncClient) -> int:
         return -1
     found = re.match(r"(\d+) of", checks.get("lines", ""))
     return int(found[1]) if found else -1
-
-
-def toml(settings: dict[str, Any]) -> str:
-    """As the text of a configuration file."""
-    lines = []
-    for name, section in settings.items():
-        for one in section if isinstance(section, list) else [section]:
-            lines.append(f"[[{name}]]" if isinstance(section, list) else f"[{name}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in one.items()]
-    return "\n".join(lines)

@@ -201,5 +201,5 @@ class Config(Section):
         return trunks
 
     def redacted(self) -> dict[str, Any]:
-        """The settings under the names of the file, with stars for every secret that is set."""
-        return self.model_dump(by_alias=True)
+        """What is set or has a default, under the names of the file, with stars for every secret."""
+        return self.model_dump(by_alias=True, exclude_none=True)

@@ -4,8 +4,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
-from api.cli.check import toml
 from engine.config.file import load_config
 from tests.api.cli.conftest import Trunkline
 
@@ -70,7 +70,7 @@ def test_guard_that_was_set_is_told(trunkline: Trunkline) -> None:
 def test_no_configuration_is_told_to_be_sandbox_only(trunkline: Trunkline) -> None:
     code, out, _ = trunkline("check")
     assert code == 0
-    assert out.startswith("# no file: the defaults\n[http]\n")
+    assert out.startswith("# no file: the defaults\ntrunks = []\n\n[http]\n")
     assert out.splitlines()[-1].startswith("Trunks: none")
 
 
@@ -95,6 +95,6 @@ def test_printed_settings_are_a_file_that_says_the_same(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(FULL)
     config = load_config(path, {"PASSWORD": "***", "KEY": "***"})
-    path.write_text("\n".join(toml(config.redacted())))
+    path.write_text(tomli_w.dumps(config.redacted()))
     assert tomllib.loads(path.read_text())["trunks"][1]["name"] == "spare"
     assert load_config(path, {}) == config

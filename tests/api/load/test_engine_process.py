@@ -4,8 +4,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
-from api.load.engine_process import Ports, configuration, lines_of, toml
+from api.load.engine_process import Ports, configuration, lines_of
 from api.load.plan import Plan
 from engine.config.file import load_config
 from engine.config.settings import Config
@@ -25,7 +26,7 @@ def test_configuration_is_one_that_the_engine_takes(tmp_path: Path, plain: bool)
     plan = Plan(calls=100, plain=plain, sample_rate=16000)
     settings = configuration(plan, Ports(first=10_001, lines=120), tmp_path, ("http://127.0.0.1:5080", "secret"))
     file = tmp_path / "trunkline.toml"
-    file.write_text(toml(settings))
+    file.write_text(tomli_w.dumps(settings))
     config: Config = load_config(file, {})
     assert tomllib.loads(file.read_text()) == settings
     assert config.trunks[0].uri == "sip:127.0.0.1:10002"
