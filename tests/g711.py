@@ -1,4 +1,4 @@
-"""G.711 by its formulas (ITU-T G.711 §3, tables 1a to 2b): the ear and the voice of the tests' RTP endpoints."""
+"""G.711, decoded and encoded by the load kit's table: the ear and the voice of the tests' RTP endpoints."""
 
 from __future__ import annotations
 
@@ -7,27 +7,16 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from api.load.packets import LEVELS
+
 Law: TypeAlias = Literal["PCMU", "PCMA"]
 PAYLOAD_TYPES: Final[dict[int, Law]] = {0: "PCMU", 8: "PCMA"}
 """RFC 3551 §6."""
 
 
-def _mulaw_level(code: int) -> int:
-    code ^= 0xFF
-    magnitude = (((code & 0x0F) << 3) + 0x84 << (code >> 4 & 7)) - 0x84
-    return -magnitude if code & 0x80 else magnitude
-
-
-def _alaw_level(code: int) -> int:
-    code ^= 0x55
-    segment, step = code >> 4 & 7, (code & 0x0F) << 4
-    magnitude = step + 8 if segment == 0 else step + 0x108 << segment - 1
-    return magnitude if code & 0x80 else -magnitude
-
-
 _LEVELS: Final[dict[Law, npt.NDArray[np.int16]]] = {
-    "PCMU": np.array([_mulaw_level(code) for code in range(256)], np.int16),
-    "PCMA": np.array([_alaw_level(code) for code in range(256)], np.int16),
+    "PCMU": LEVELS[0].astype(np.int16),
+    "PCMA": LEVELS[1].astype(np.int16),
 }
 
 

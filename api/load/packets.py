@@ -51,7 +51,8 @@ def _alaw_level(code: int) -> int:
     return magnitude if code & 0x80 else -magnitude
 
 
-_LEVELS: Final = np.array([[level(code) for code in range(256)] for level in (_mulaw_level, _alaw_level)], np.float32)
+LEVELS: Final = np.array([[level(code) for code in range(256)] for level in (_mulaw_level, _alaw_level)], np.float32)
+"""The samples of G.711's codes: PCMU's, PCMA's."""
 _PCMU, _PCMA = 0, 8
 _PHASE: Final = 2 * np.pi * SPEECH_HZ * np.arange(SAMPLES) / RATE_HZ
 _BASIS: Final = np.stack([np.cos(_PHASE), np.sin(_PHASE)], axis=1).astype(np.float32)
@@ -70,7 +71,7 @@ def read_packets(data: Bytes, lengths: Times, ports: Times, at_ns: Times, echoed
     heard = np.isin(kind, (_PCMU, _PCMA)) & (lengths[rtp] == HEADER + SAMPLES)
     rows["loud"] = True
     if heard.any():
-        _hear(rows, heard, _LEVELS[(kind[heard] == _PCMA).astype(np.intp)[:, None], payload[heard]])
+        _hear(rows, heard, LEVELS[(kind[heard] == _PCMA).astype(np.intp)[:, None], payload[heard]])
     return rows
 
 
