@@ -13,6 +13,7 @@ from engine import numbering
 from engine.calls.call import CallLimits
 from engine.config.settings import Config, RetentionConfig, WebhooksConfig
 from engine.engine import Engine
+from engine.environments.backend import Backend
 from engine.environments.live import LiveBackend
 from engine.guard.guard import Guard
 from engine.log import LogSettings
@@ -75,7 +76,7 @@ async def running_engine(
             on_event=lambda event: engine.deliver(event),
             on_lost=lambda attempt_id: engine.lost(attempt_id),
         )
-        backends = {Environment.LIVE: live.backend(), Environment.TEST: sandbox.backend()}
+        backends: dict[Environment, Backend] = {Environment.LIVE: live, Environment.TEST: sandbox}
         guard = Guard(config.guard)
         engine = Engine(backends=backends, store=store, keys=store, webhooks=webhooks, limits=limits, guard=guard)
         await engine.recover()

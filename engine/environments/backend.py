@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 from engine.agent_service import AgentService
 from engine.calls.dial_queue import DialQueue
@@ -11,13 +10,25 @@ from engine.processes.pool import WorkerPool
 from engine.trunks.trunks import Trunks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
-    """Everything that belongs to one ``Environment``. ``start`` has it ready for calls; called before the first one."""
+class Backend(Protocol):
+    """Everything that belongs to one ``Environment``."""
 
-    pool: WorkerPool
-    dial_queue: DialQueue
-    trunks: Trunks
-    agents: AgentService | None
-    start: Callable[[], Awaitable[None]]
-    close: Callable[[], Awaitable[None]]
+    @property
+    def pool(self) -> WorkerPool: ...
+
+    @property
+    def dial_queue(self) -> DialQueue: ...
+
+    @property
+    def trunks(self) -> Trunks: ...
+
+    @property
+    def agents(self) -> AgentService | None: ...
+
+    async def start(self) -> None:
+        """Get ready for calls: before the first one, and quick when it is ready already."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        ...

@@ -14,7 +14,6 @@ from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS, Config
 from engine.config.trunk import TrunkConfig
-from engine.environments.backend import Backend
 from engine.environments.name_resolution import nameservers, static_hosts
 from engine.log import LogSettings
 from engine.messages.commands import Srtp, TlsSettings, TrunkAccount
@@ -37,7 +36,8 @@ other. With 100 calls at 8 kHz, RTP spacing error p99 at the far end, in three r
 
 
 class LiveBackend:
-    """Starts the registrar and the workers; gives each worker's slot its SIP port and its share of the RTP ports."""
+    """The live environment's ``Backend``: starts the registrar and the workers; gives each worker's slot its SIP port
+    and its share of the RTP ports."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class LiveBackend:
     ) -> None:
         self._supervisor = supervisor
         self._config = config
-        self._agents = agents
+        self.agents = agents
         self._log = log
-        self._trunks = ConfiguredTrunks(_trunk(place, trunk) for place, trunk in enumerate(config.trunks))
+        self.trunks = ConfiguredTrunks(_trunk(place, trunk) for place, trunk in enumerate(config.trunks))
         self._registrar = RegistrarHandle(
             supervisor,
             lambda: WorkerSettings(stack=self._stack(config.sip.port), log=log),
-            self._trunks.watched(),
+            self.trunks.watched(),
             on_event=self._hear_of_trunk,
-            on_lost=self._trunks.registrations_lost,
+            on_lost=self.trunks.registrations_lost,
         )
         self._started = False
         # An attempt that was given up keeps its line until the transaction is over, up to 32 s (RFC 3261 §17.1.1.2).
@@ -68,7 +68,7 @@ class LiveBackend:
         self._slots = min(
             len(config.sip.worker_ports) // self._instances, math.ceil(lines / worker_lines) + SPARE_WORKERS
         )
-        self._pool = WorkerPool(
+        self.pool = WorkerPool(
             self._start_worker,
             max_calls=config.sip.max_calls,
             slots=self._slots,
@@ -78,21 +78,10 @@ class LiveBackend:
             on_event=on_event,
             on_lost=on_lost,
         )
-        pacer = Pacer(self._trunks.limits(), creations_per_second=config.ultravox.creations_per_second)
-        self._dial_queue = DialQueue(self._pool, self._trunks, pacer)
+        pacer = Pacer(self.trunks.limits(), creations_per_second=config.ultravox.creations_per_second)
+        self.dial_queue = DialQueue(self.pool, self.trunks, pacer)
         if agents is not None:
-            agents.on_busy(self._dial_queue.hold_sessions)
-
-    def backend(self) -> Backend:
-        """The live environment's backend."""
-        return Backend(
-            pool=self._pool,
-            dial_queue=self._dial_queue,
-            trunks=self._trunks,
-            agents=self._agents,
-            start=self.start,
-            close=self.close,
-        )
+            agents.on_busy(self.dial_queue.hold_sessions)
 
     async def start(self) -> None:
         """Have lines warm and trunks registering; does nothing the second time, or without trunks."""
@@ -106,26 +95,26 @@ class LiveBackend:
                     "read its SRTP keys; set tls.verify to true",
                     extra={"trunk": trunk.name},
                 )
-        self._pool.warm_up()
-        if self._trunks.watched():
+        self.pool.warm_up()
+        if self.trunks.watched():
             self._registrar.start()
 
     async def close(self) -> None:
         """Stop the workers, un-register, and let the agent service go."""
         self._registrar.stop()
-        await self._pool.close()
+        await self.pool.close()
         await self._registrar.gone()
-        if self._agents is not None:
-            await self._agents.aclose()
+        if self.agents is not None:
+            await self.agents.aclose()
 
     def _hear_of_trunk(self, event: Event) -> None:
-        if not isinstance(event, Registration | Probed) or not self._trunks.note(event):
+        if not isinstance(event, Registration | Probed) or not self.trunks.note(event):
             return
-        health = self._trunks.health()[event.trunk]
+        health = self.trunks.health()[event.trunk]
         level = logging.INFO if health.up else logging.WARNING
         log.log(level, "trunk %s", health, extra={"trunk": event.trunk, "code": event.code, "reason": event.reason})
         if health.up:
-            self._dial_queue.grant_turns()
+            self.dial_queue.grant_turns()
 
     async def _start_worker(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
         ports, rtp = self._config.sip.worker_ports, self._config.sip.rtp_ports

@@ -12,7 +12,6 @@ from engine.agent_service import AgentSession, SessionTerms
 from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS
-from engine.environments.backend import Backend
 from engine.errors import EngineError, TrunkUnavailable
 from engine.log import LogSettings
 from engine.messages.commands import Stop, TrunkAccount
@@ -76,7 +75,8 @@ class SandboxTrunks:
 
 
 class SandboxBackend:
-    """Starts the far ends when the first call of the test environment asks for them, and stops them at the end."""
+    """The test environment's ``Backend``: starts the far ends when the first call asks for them, and stops them at the
+    end."""
 
     def __init__(
         self,
@@ -91,30 +91,19 @@ class SandboxBackend:
         self._supervisor = supervisor
         self._log = log
         self._recordings = recordings
-        self._trunks = SandboxTrunks()
-        self._agents = LateAgents()
+        self.trunks = SandboxTrunks()
+        self.agents = LateAgents()
         self._simulator: ChildProcess | None = None
         self._carrier_settings: CarrierSettings | None = None
         self._started: asyncio.Task[None] | None = None
-        self._pool = WorkerPool(
+        self.pool = WorkerPool(
             self._start_pair,
             max_calls=max_calls,
             slots=max_calls + SPARE_WORKERS,
             on_event=on_event,
             on_lost=on_lost,
         )
-        self._dial_queue = DialQueue(self._pool, self._trunks, Pacer({_TRUNK.name: TrunkLimits()}))
-
-    def backend(self) -> Backend:
-        """The test environment's backend."""
-        return Backend(
-            pool=self._pool,
-            dial_queue=self._dial_queue,
-            trunks=self._trunks,
-            agents=self._agents,
-            start=self.start,
-            close=self.close,
-        )
+        self.dial_queue = DialQueue(self.pool, self.trunks, Pacer({_TRUNK.name: TrunkLimits()}))
 
     async def start(self) -> None:
         """Have the simulated Ultravox running and lines warm; quick when they are already."""
@@ -130,10 +119,10 @@ class SandboxBackend:
         """Stop the workers, their carriers with them, then the simulated Ultravox."""
         if self._started is None:
             return
-        await self._pool.close()
+        await self.pool.close()
         if self._simulator is not None:
             self._simulator.send(Stop())
-        await self._agents.aclose()
+        await self.agents.aclose()
 
     async def _start(self) -> None:
         self._carrier_settings = await self._prepare_voices()
@@ -146,8 +135,8 @@ class SandboxBackend:
             on_exit=self._simulator_died,
         )
         assert isinstance(ready, SimulatorReady)
-        self._agents.use(UltravoxService(UltravoxApi(ready.base_url, key)))
-        self._pool.warm_up()
+        self.agents.use(UltravoxService(UltravoxApi(ready.base_url, key)))
+        self.pool.warm_up()
 
     def _simulator_died(self) -> None:
         # The next call starts another.
@@ -175,10 +164,10 @@ class SandboxBackend:
             f"sandbox carrier {slot}",
             self._carrier_settings,
             on_event=lambda _: None,
-            on_exit=lambda: self._trunks.carrier_gone(slot),
+            on_exit=lambda: self.trunks.carrier_gone(slot),
         )
         assert isinstance(ready, CarrierReady)
-        self._trunks.carrier_ports[slot] = ready.sip_port
+        self.trunks.carrier_ports[slot] = ready.sip_port
 
         def worker_gone() -> None:
             carrier.send(Stop())

@@ -66,6 +66,18 @@ class FakePool:
         return True
 
 
+class FakeBackend:
+    """Nothing to start, nothing to close."""
+
+    def __init__(self, pool: WorkerPool, trunks: ConfiguredTrunks, agents: AgentService | None) -> None:
+        self.pool, self.trunks, self.agents = pool, trunks, agents
+        self.dial_queue = DialQueue(pool, trunks, Pacer(trunks.limits()))
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 class Rig:
     def __init__(
         self,
@@ -76,11 +88,10 @@ class Rig:
         agents: AgentService | None = None,
         **guard: int,
     ) -> None:
-        self.agents = agents
         self.store = store or MemoryStore()
         self.pools = {environment: FakePool(max_calls) for environment in Environment}
         backends: Mapping[Environment, Backend] = {
-            environment: self.backend(cast(WorkerPool, pool), ConfiguredTrunks(trunks))
+            environment: FakeBackend(cast(WorkerPool, pool), ConfiguredTrunks(trunks), agents)
             for environment, pool in self.pools.items()
         }
         limits = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
@@ -95,15 +106,6 @@ class Rig:
         )
         for pool in self.pools.values():
             pool.engine = self.engine
-
-    def backend(self, pool: WorkerPool, trunks: ConfiguredTrunks) -> Backend:
-        dial_queue = DialQueue(pool, trunks, Pacer(trunks.limits()))
-        return Backend(
-            pool=pool, dial_queue=dial_queue, trunks=trunks, agents=self.agents, start=self.nothing, close=self.nothing
-        )
-
-    @staticmethod
-    async def nothing() -> None: ...
 
     async def place(self) -> CallRecord:
         return await self.engine.place(REQUEST, Environment.LIVE)

@@ -98,7 +98,7 @@ async def test_torture_messages_leave_the_registrar_registered(tmp_path: Path) -
         SippUas("registrar-200") as registrar,
         trunkline(tmp_path, registrar.uri, registrar=registrar.uri) as line,
     ):
-        backend = cast(LiveBackend, line.engine._backends[Environment.LIVE].start.__self__)  # type: ignore[attr-defined]
+        backend = cast(LiveBackend, line.engine._backends[Environment.LIVE])
         before = backend._registrar._child
         await torture(line.config.sip.port)
         await asyncio.sleep(0.2)
