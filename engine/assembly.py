@@ -15,6 +15,7 @@ from engine.config.settings import Config, RetentionConfig, WebhooksConfig
 from engine.engine import Engine
 from engine.environments.backend import Backend
 from engine.environments.live import LiveBackend
+from engine.environments.worker_plan import WorkerPlan
 from engine.guard.guard import Guard
 from engine.log import LogSettings
 from engine.processes.supervisor import Supervisor
@@ -57,7 +58,7 @@ async def running_engine(
         store = await open_store(config.store.url, show_call=show_call)
         closing.push_async_callback(store.aclose)
         webhooks = await closing.enter_async_context(_delivering(config.webhooks, store))
-        supervisor = Supervisor(lines_per_worker=config.sip.worker_lines)
+        supervisor = Supervisor(lines_per_worker=WorkerPlan.of(config.sip).lines)
         closing.push_async_callback(supervisor.close)
         engine: Engine  # gets the backends' events, and is built from the backends
         sandbox = SandboxBackend(

@@ -14,6 +14,7 @@ from engine.config.file import find_config, load_config
 from engine.config.guard import ANYWHERE, GuardConfig
 from engine.config.settings import Config
 from engine.config.trunk import TrunkConfig
+from engine.environments.worker_plan import WorkerPlan
 
 
 def check(path: Path | None) -> None:
@@ -28,7 +29,8 @@ def forecast(config: Config) -> Iterator[str]:
     """What `trunkline serve` will do with it, a line each."""
     sip = config.sip
     yield f"API: {url_of(config.http)}, calls and keys kept in {config.store.url}."
-    yield f"Calls: at most {sip.max_calls} at once, in {sip.workers} workers; phones ring for {sip.ring_timeout_s:g} s."
+    workers = WorkerPlan.of(sip).workers
+    yield f"Calls: at most {sip.max_calls} at once, in {workers} workers; phones ring for {sip.ring_timeout_s:g} s."
     if not config.trunks:
         yield "Trunks: none, so tk_live_ keys can place no call; tk_test_ keys call in the sandbox."
     else:

@@ -26,8 +26,6 @@ from engine.pjsip_limits import LINES_PER_INSTANCE, MAX_ACCOUNTS
 
 SPARE_WORKERS = 2
 """Beyond what ``max_calls`` needs: for the spare lines, and for a process that is still ending."""
-_LARGEST_LOSS = 1 / 6
-"""Of ``max_calls``: what goes with one worker."""
 
 
 class HttpConfig(Section):
@@ -102,25 +100,6 @@ class SipConfig(Section):
         if len(ports) < needed:
             raise ValueError(f"{len(ports)} ports are too few: max_calls needs {needed}, one for each four, and two")
         return ports
-
-    @property
-    def instances(self) -> int:
-        """How many PJSIPs a worker holds (``engine.pjsip.instances``), each with a SIP port of its own."""
-        most = min(self.lines_per_worker, int(self.max_calls * _LARGEST_LOSS)) // LINES_PER_INSTANCE
-        return next((n for n in range(most, 1, -1) if n * self._workers(n) <= len(self.worker_ports)), 1)
-
-    @property
-    def worker_lines(self) -> int:
-        """How many calls a worker holds."""
-        return self.instances * LINES_PER_INSTANCE
-
-    @property
-    def workers(self) -> int:
-        """How many processes ``max_calls`` takes, with the spare ones."""
-        return self._workers(self.instances)
-
-    def _workers(self, instances: int) -> int:
-        return math.ceil(self.max_calls / (instances * LINES_PER_INSTANCE)) + SPARE_WORKERS
 
     @field_validator("rtp_ports")
     @classmethod

@@ -11,6 +11,7 @@ from pathlib import Path
 import certifi
 
 from engine.calls.dial_queue import DialQueue
+from engine.environments.worker_plan import WorkerPlan
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS, Config
 from engine.config.trunk import TrunkConfig
@@ -64,17 +65,15 @@ class LiveBackend:
         self._started = False
         # An attempt that was given up keeps its line until the transaction is over, up to 32 s (RFC 3261 §17.1.1.2).
         lines = config.sip.max_calls * min(2, len(config.trunks))
-        self._instances, worker_lines = config.sip.instances, config.sip.worker_lines
-        self._slots = min(
-            len(config.sip.worker_ports) // self._instances, math.ceil(lines / worker_lines) + SPARE_WORKERS
-        )
+        self._plan = plan = WorkerPlan.of(config.sip)
+        self._slots = min(len(config.sip.worker_ports) // plan.instances, math.ceil(lines / plan.lines) + SPARE_WORKERS)
         self.pool = WorkerPool(
             self._start_worker,
             max_calls=config.sip.max_calls,
             slots=self._slots,
-            lines_per_worker=worker_lines,
+            lines_per_worker=plan.lines,
             # Always another worker in hand, which takes the calls that come while a lost one is replaced.
-            spare_lines=max(SPARE_LINES, worker_lines + 1),
+            spare_lines=max(SPARE_LINES, plan.lines + 1),
             on_event=on_event,
             on_lost=on_lost,
         )
@@ -120,13 +119,13 @@ class LiveBackend:
         ports, rtp = self._config.sip.worker_ports, self._config.sip.rtp_ports
         share = (rtp.last - rtp.first + 1) // self._slots // 2 * 2
         first = rtp.first + slot * share
-        stack = self._stack(ports.first + slot * self._instances, rtp_first=first, rtp_last=first + share - 1)
+        stack = self._stack(ports.first + slot * self._plan.instances, rtp_first=first, rtp_last=first + share - 1)
         settings = WorkerSettings(
             stack=stack,
-            lines=self._config.sip.worker_lines,
+            lines=self._plan.lines,
             log=self._log,
             real_time=self._config.sip.real_time,
-            phase_s=slot * self._instances // _INSTANCES_IN_A_MS / 1000,
+            phase_s=slot * self._plan.instances // _INSTANCES_IN_A_MS / 1000,
             rtp_timeout_s=self._config.sip.rtp_timeout_s,
         )
         return await self._supervisor.start_child(
