@@ -114,7 +114,7 @@ async def _keep(retention: RetentionConfig, store: Store) -> None:
 
 
 def _agents(config: Config) -> UltravoxService | None:
-    key = config.ultravox.api_key.reveal()
+    key = config.ultravox.api_key.get_secret_value()
     if not key:
         return None
     rate = config.ultravox.sample_rate

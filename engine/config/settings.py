@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from engine.config.guard import GuardConfig
 from engine.config.trunk import TrunkConfig
@@ -17,7 +17,6 @@ from engine.config.values import (
     OptionalIpAddress,
     PortRange,
     Ports,
-    Secret,
     SecretText,
     Section,
     WebUrl,
@@ -119,7 +118,7 @@ class SipConfig(Section):
 class UltravoxConfig(Section):
     """The Ultravox account that live AI calls use. Sandbox calls never use it."""
 
-    api_key: SecretText = Secret("")
+    api_key: SecretText = SecretStr("")
     """The account's API key. Without one, only plain calls can be placed."""
     base_url: WebUrl = "https://api.ultravox.ai"
     """Where Ultravox's REST API is. Plain ``http`` is accepted only for this machine."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, PlainValidator, SecretStr
 
 from engine.sip.uri import SipUri
 
@@ -22,30 +22,6 @@ class Section(BaseModel):
     """A table of the file. Frozen; an unknown key in it is an error, and so is a value of another type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Secret:
-    """A text that prints as stars; ``reveal()`` where it is used, and nowhere else."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return "***" if self._text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +44,10 @@ class PortRange:
         return self.first <= other.last and other.first <= self.last
 
 
-def _secret(value: Any) -> Secret:
-    if isinstance(value, Secret):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("expected a text in quotes")
-    if not value.isprintable():
+def _one_line(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().isprintable():
         raise ValueError("holds a line break or another control character")
-    return Secret(value)
+    return value
 
 
 def _ports(value: Any) -> PortRange:
@@ -192,7 +164,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-SecretText = Annotated[Secret, PlainValidator(_secret), PlainSerializer(repr)]
+SecretText = Annotated[SecretStr, AfterValidator(_one_line), PlainSerializer(lambda secret: "***" if secret else "")]
+"""Prints as stars; ``get_secret_value()`` where it is used, and nowhere else."""
 Ports = Annotated[PortRange, PlainValidator(_ports), PlainSerializer(str)]
 """Written as ``"5062-5199"``."""
 Duration = Annotated[float, PlainValidator(_duration), PlainSerializer(lambda seconds: f"{seconds:g}s")]

@@ -75,8 +75,8 @@ def test_documented_file_says_the_defaults_and_its_trunk() -> None:
     assert config.trunks == (
         TrunkConfig(name="main", uri="sip:sip.carrier.example;transport=udp", password=config.trunks[0].password),
     )
-    assert config.trunks[0].password.reveal() == "hunter2"
-    assert config.ultravox.api_key.reveal() == "uvx-1"
+    assert config.trunks[0].password.get_secret_value() == "hunter2"
+    assert config.ultravox.api_key.get_secret_value() == "uvx-1"
     assert config.sip.ring_timeout_s == 60
     assert config.sip.worker_ports == PortRange(5062, 5199)
 
