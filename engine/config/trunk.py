@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+import certifi
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from engine.config.addressing import AddressingConfig
 from engine.config.values import (
@@ -12,14 +14,15 @@ from engine.config.values import (
     Label,
     OptionalServerUri,
     ReadableFile,
-    Secret,
     SecretText,
     Section,
     ServerUri,
     check_key_pair,
 )
+from engine.messages.commands import Srtp, TlsSettings, TrunkAccount
 from engine.sip.causes import CONCERNS_TRUNK
 from engine.sip.uri import SipUri
+from engine.trunks.trunks import Trunk, TrunkLimits
 
 _MIN_SESSION_EXPIRES_S = 90.0
 
@@ -47,6 +50,15 @@ class TlsConfig(Section):
             check_key_pair(certificate, private_key)
         return private_key
 
+    def settings(self) -> TlsSettings:
+        """As the SIP stack takes them; PJSIP's bundled OpenSSL does not find the system's authorities by itself."""
+        return TlsSettings(
+            ca_file=self.ca_file or ssl.get_default_verify_paths().cafile or certifi.where(),
+            certificate=self.certificate,
+            private_key=self.private_key,
+            verify=self.verify,
+        )
+
 
 class TrunkConfig(AddressingConfig):
     """A way to the telephone network. Repeat the section for each trunk."""
@@ -60,7 +72,7 @@ class TrunkConfig(AddressingConfig):
     ``tls``; ``sips:`` is read as TLS."""
     username: str = Field(default="", pattern=r"^(?:[A-Za-z0-9._~!*$&=+-]|%[0-9A-Fa-f]{2})*$")
     """The digest account (RFC 7616), for 401 and 407. Required beside ``registrar``."""
-    password: SecretText = Secret("")
+    password: SecretText = SecretStr("")
     """The account's password. Write ``"${TRUNK_PASSWORD}"`` to keep it out of the file."""
     registrar: OptionalServerUri = ""
     """Register there, such as ``sip:sip.carrier.example``. Calls are refused (503 ``trunk-unavailable``) until the
@@ -115,6 +127,41 @@ class TrunkConfig(AddressingConfig):
     def first_hop(self) -> SipUri:
         """Where INVITEs leave to."""
         return SipUri.parse((*self.outbound_proxy, self.uri)[0])
+
+    def trunk(self, place: int) -> Trunk:
+        """The trunk that is the ``place``-th in the file."""
+        return Trunk(
+            account=self._account(),
+            provider=self.provider,
+            callers=self.callers,
+            priority=place if self.priority is None else self.priority,
+            weight=self.weight,
+            limits=TrunkLimits(max_calls=self.max_calls, calls_per_second=self.calls_per_second),
+            failover_on=frozenset(self.failover_on),
+            response_timeout_s=self.response_timeout_s,
+            probe_failures=self.probe_failures,
+        )
+
+    def _account(self) -> TrunkAccount:
+        return TrunkAccount(
+            name=self.name,
+            uri=self.uri,
+            codecs=self.codecs,
+            username=self.username,
+            password=self.password.get_secret_value(),
+            registrar=self.registrar,
+            outbound_proxy=self.outbound_proxy,
+            dtmf=self.dtmf,
+            register_expires_s=round(self.register_expires_s),
+            probe_interval_s=self.probe_interval_s,
+            tls=self.tls.settings(),
+            srtp=Srtp(self.srtp),
+            addressing=self.addressing(),
+            reliable_provisional=self.reliable_provisional,
+            session_timer=self.session_timer,
+            session_expires_s=self.session_expires_s,
+            follow_redirects=self.redirects == "follow",
+        )
 
     @field_validator("srtp")
     @classmethod

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-import certifi
-
 from engine.calls.dial_queue import DialQueue
-from engine.environments.worker_plan import WorkerPlan
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS, Config
-from engine.config.trunk import TrunkConfig
 from engine.environments.name_resolution import nameservers, static_hosts
+from engine.environments.worker_plan import WorkerPlan
 from engine.log import LogSettings
-from engine.messages.commands import Srtp, TlsSettings, TrunkAccount
 from engine.messages.events import CallEvent, Event, Probed, Registration
-from engine.messages.settings import StackSettings, WorkerSettings
+from engine.messages.settings import RegistrarSettings, StackSettings, WorkerSettings
 from engine.processes.pool import SPARE_LINES, WorkerPool
 from engine.processes.registrar_handle import RegistrarHandle
 from engine.processes.supervisor import Supervisor
 from engine.processes.worker_handle import Child
 from engine.records import AttemptId
-from engine.trunks.trunks import ConfiguredTrunks, Trunk, TrunkLimits
+from engine.trunks.trunks import ConfiguredTrunks
 from engine.ultravox_service import UltravoxService
 
 log = logging.getLogger("trunkline.trunks")
@@ -54,10 +49,10 @@ class LiveBackend:
         self._config = config
         self.agents = agents
         self._log = log
-        self.trunks = ConfiguredTrunks(_trunk(place, trunk) for place, trunk in enumerate(config.trunks))
+        self.trunks = ConfiguredTrunks(trunk.trunk(place) for place, trunk in enumerate(config.trunks))
         self._registrar = RegistrarHandle(
             supervisor,
-            lambda: WorkerSettings(stack=self._stack(config.sip.port), log=log),
+            lambda: RegistrarSettings(stack=self._stack(config.sip.port), log=log),
             self.trunks.watched(),
             on_event=self._hear_of_trunk,
             on_lost=self.trunks.registrations_lost,
@@ -145,45 +140,3 @@ class LiveBackend:
             nameservers=nameservers(Path("/etc/resolv.conf")),
             hosts=static_hosts(Path("/etc/hosts")),
         )
-
-
-def default_ca_file() -> str:
-    """The system's authorities, which PJSIP's bundled OpenSSL does not find by itself; else certifi's."""
-    return ssl.get_default_verify_paths().cafile or certifi.where()
-
-
-def _trunk(place: int, trunk: TrunkConfig) -> Trunk:
-    return Trunk(
-        account=TrunkAccount(
-            name=trunk.name,
-            uri=trunk.uri,
-            codecs=trunk.codecs,
-            username=trunk.username,
-            password=trunk.password.reveal(),
-            registrar=trunk.registrar,
-            outbound_proxy=trunk.outbound_proxy,
-            dtmf=trunk.dtmf,
-            register_expires_s=round(trunk.register_expires_s),
-            probe_interval_s=trunk.probe_interval_s,
-            tls=TlsSettings(
-                ca_file=trunk.tls.ca_file or default_ca_file(),
-                certificate=trunk.tls.certificate,
-                private_key=trunk.tls.private_key,
-                verify=trunk.tls.verify,
-            ),
-            srtp=Srtp(trunk.srtp),
-            addressing=trunk.addressing(),
-            reliable_provisional=trunk.reliable_provisional,
-            session_timer=trunk.session_timer,
-            session_expires_s=trunk.session_expires_s,
-            follow_redirects=trunk.redirects == "follow",
-        ),
-        provider=trunk.provider,
-        callers=trunk.callers,
-        priority=place if trunk.priority is None else trunk.priority,
-        weight=trunk.weight,
-        limits=TrunkLimits(max_calls=trunk.max_calls, calls_per_second=trunk.calls_per_second),
-        failover_on=frozenset(trunk.failover_on),
-        response_timeout_s=trunk.response_timeout_s,
-        probe_failures=trunk.probe_failures,
-    )

@@ -11,7 +11,7 @@ from typing import Literal
 
 from engine.outcome import Outcome
 from engine.records import AttemptId
-from engine.sip.addressing import PLAIN, Addressing
+from engine.sip.addressing import Addressing
 
 Dtmf = Literal["auto", "rfc4733", "info"]
 
@@ -20,13 +20,10 @@ Dtmf = Literal["auto", "rfc4733", "info"]
 class TlsSettings:
     """How a TLS connection to a trunk is made: whom we trust, and who we are. Paths of PEM files; empty: none."""
 
-    ca_file: str = ""
-    certificate: str = ""
-    private_key: str = ""
-    verify: bool = True
-
-
-_PUBLIC_TLS = TlsSettings()
+    ca_file: str
+    certificate: str
+    private_key: str
+    verify: bool
 
 
 class Srtp(StrEnum):
@@ -41,29 +38,29 @@ class Srtp(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrunkAccount:
-    """What a worker needs to dial through a trunk."""
+    """What a worker needs to dial through a trunk (made by ``engine.config.trunk``, where the defaults are)."""
 
     name: str
     uri: str
     """Where INVITEs go: the host part and parameters of the Request-URI (``sip:carrier.example;transport=udp``)."""
     codecs: tuple[str, ...]
     """Encoding names in the order they are offered (RFC 3264 §5.1)."""
-    username: str = ""
-    password: str = field(default="", repr=False)
-    registrar: str = ""
-    outbound_proxy: tuple[str, ...] = ()
-    dtmf: Dtmf = "auto"
+    username: str
+    password: str = field(repr=False)
+    registrar: str
+    outbound_proxy: tuple[str, ...]
+    dtmf: Dtmf
     """How keys are sent; ``auto``: as RTP events when the far end's SDP takes them, else by INFO."""
-    register_expires_s: int = 300
-    probe_interval_s: float | None = None
+    register_expires_s: int
+    probe_interval_s: float | None
     """Set: how often the trunk is sent OPTIONS (RFC 3261 §11)."""
-    tls: TlsSettings = _PUBLIC_TLS
-    srtp: Srtp = Srtp.OFF
-    addressing: Addressing = PLAIN
-    reliable_provisional: str = "optional"
-    session_timer: str = "optional"
-    session_expires_s: float = 1800.0
-    follow_redirects: bool = False
+    tls: TlsSettings
+    srtp: Srtp
+    addressing: Addressing
+    reliable_provisional: str
+    session_timer: str
+    session_expires_s: float
+    follow_redirects: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

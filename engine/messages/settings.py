@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from engine.log import LogSettings
-from engine.pjsip_limits import LINES_PER_INSTANCE
+from engine.messages.commands import TrunkAccount
 
 RtpSourceRule: TypeAlias = Literal["negotiated", "any"]
 
@@ -35,8 +35,16 @@ class StackSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrarSettings:
+    """The registrar's."""
+
+    stack: StackSettings
+    log: LogSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """A worker's or the registrar's.
+    """A worker's.
 
     ``lines``: how many calls a worker is to hold. ``real_time``: it asks for precedence (``engine.real_time``).
     ``phase_s``: its place in the machine's common tick (``engine.pjsip.clock``).
@@ -45,23 +53,25 @@ class WorkerSettings:
 
     stack: StackSettings
     log: LogSettings
-    lines: int = LINES_PER_INSTANCE
-    real_time: bool = True
-    phase_s: float = 0.0
-    rtp_timeout_s: float = 30.0
+    lines: int
+    real_time: bool
+    phase_s: float
+    rtp_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarrierSettings:
     """A sandbox carrier's.
 
-    ``hello`` and ``sayings``: the PCM its callees say, by sample rate. ``recordings``: where to leave WAVs, or None.
+    ``account``: how it speaks SIP. ``hello`` and ``sayings``: the PCM its callees say, by sample rate. ``recordings``:
+    where to leave WAVs, or None.
     """
 
     log: LogSettings
+    account: TrunkAccount
     hello: Mapping[int, bytes] = field(repr=False)
     sayings: Mapping[int, tuple[bytes, ...]] = field(repr=False)
-    recordings: Path | None = None
+    recordings: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

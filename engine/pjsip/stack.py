@@ -110,8 +110,9 @@ class _Refused:
 class SipStack:
     """PJSIP without a thread of its own: ``poll`` serves its timers, SIP sockets and RTP sockets.
 
-    It has as many ``lines`` as the build holds calls, but no more than were asked for. Stacks on one thread share a
-    ``budget`` of requests.
+    ``on_incoming`` gets the calls that come in, which the account ``answer_as`` takes; the two go together. It has as
+    many ``lines`` as the build holds calls, but no more than were asked for. Stacks on one thread share a ``budget`` of
+    requests.
 
     With a ``link`` it has no SIP socket: each message that it sends is handed to ``link`` at once, and each that comes
     in is to be given to ``receive``. The SIP edge behind the link resolves names, finds the way to each trunk and
@@ -126,6 +127,7 @@ class SipStack:
         settings: StackSettings,
         on_incoming: Callable[[Leg, str], LegListener] | None = None,
         *,
+        answer_as: TrunkAccount | None = None,
         lines: int = _MAX_LINES,
         budget: Budget | None = None,
         link: Callable[[bytes], None] | None = None,
@@ -134,7 +136,6 @@ class SipStack:
         self._settings = settings
         self._rtp_ports = self._ports_of(settings)
         self._accounts: dict[str, IncomingAccount] = {}
-        self._on_incoming = on_incoming
         set_log_level(_LOG_LEVEL)
         self._endpoint = SipEndpoint()
         self._endpoint.libCreate()
@@ -153,8 +154,9 @@ class SipStack:
         for codec in self._endpoint.codecEnum2():
             name = str(codec.codecId).partition("/")[0]
             self._endpoint.codecSetPriority(codec.codecId, _FIRST - CODECS.index(name) if name in CODECS else 0)
-        if on_incoming is not None:
-            self._any_account()
+        if answer_as is not None:
+            account = self._accounts[""] = IncomingAccount(on_incoming)
+            account.create(self.account_config(answer_as, answer_as.uri), True)
 
     def poll(self) -> None:
         """Serve what is due and return at once."""
@@ -299,12 +301,6 @@ class SipStack:
             account.create(self.account_config(trunk, trunk.uri))
         self._accounts[trunk.name] = account
         return account
-
-    def _any_account(self) -> None:
-        account = self._accounts[""] = IncomingAccount(self._on_incoming, self.rtp_plan)
-        bind = self._settings.bind
-        nobody = TrunkAccount(name="", uri=f"sip:[{bind}]" if ":" in bind else f"sip:{bind}", codecs=())
-        account.create(self.account_config(nobody, nobody.uri), True)
 
     def _endpoint_config(self, lines: int) -> pj.EpConfig:
         config = pj.EpConfig()

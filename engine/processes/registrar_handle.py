@@ -10,7 +10,7 @@ from collections.abc import Callable
 from engine.errors import EngineError
 from engine.messages.commands import Register, Stop, TrunkAccount
 from engine.messages.events import Event
-from engine.messages.settings import WorkerSettings
+from engine.messages.settings import RegistrarSettings
 from engine.processes.supervisor import ChildProcess, Supervisor
 from engine.processes.worker_handle import SILENT_SWEEPS
 
@@ -31,7 +31,7 @@ class RegistrarHandle:
     def __init__(
         self,
         supervisor: Supervisor,
-        settings: Callable[[], WorkerSettings],
+        settings: Callable[[], RegistrarSettings],
         trunks: tuple[TrunkAccount, ...],
         *,
         on_event: Callable[[Event], None],

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.agent_service import AgentSession, SessionTerms
 from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
-from engine.config.settings import SPARE_WORKERS
+from engine.config.settings import SPARE_WORKERS, SipConfig
+from engine.config.trunk import TrunkConfig
 from engine.errors import EngineError, TrunkUnavailable
 from engine.log import LogSettings
 from engine.messages.commands import Stop, TrunkAccount
@@ -25,6 +27,7 @@ from engine.messages.settings import (
     WorkerSettings,
 )
 from engine.outcome import Outcome
+from engine.pjsip_limits import LINES_PER_INSTANCE
 from engine.processes.pool import WorkerPool
 from engine.processes.supervisor import ChildProcess, Supervisor
 from engine.processes.worker_handle import Child
@@ -32,11 +35,12 @@ from engine.records import AttemptId, CallRequest
 from engine.sandbox.dialogue import APPOINTMENT
 from engine.sandbox.speech import speech
 from engine.trunks.health import TrunkHealth
-from engine.trunks.trunks import Trunk, TrunkLimits
+from engine.trunks.trunks import Trunk
 from engine.ultravox_service import UltravoxService
 from media.ultravox.rest import UltravoxApi
 
-_TRUNK = TrunkAccount(name="sandbox", uri="sip:127.0.0.1", codecs=("PCMU", "PCMA"))
+_TRUNK = TrunkConfig(name="sandbox", uri="sip:127.0.0.1", codecs=("PCMU", "PCMA")).trunk(0)
+_SIP = SipConfig()
 _RATES_HZ = (8_000, 16_000)
 
 
@@ -54,14 +58,14 @@ class SandboxTrunks:
         return True
 
     def get(self, name: str) -> Trunk:
-        return Trunk(account=_TRUNK)
+        return _TRUNK
 
     def account(self, name: str, slot: int) -> TrunkAccount:
         port = self.carrier_ports.get(slot)
         if port is None:
             raise TrunkUnavailable("The sandbox's carrier process died; place the call again.", retry_after_s=2)
         # A name of its own: accounts are kept by name, and the port changes when a slot is filled anew.
-        return TrunkAccount(name=f"sandbox-{port}", uri=f"sip:127.0.0.1:{port}", codecs=_TRUNK.codecs)
+        return replace(_TRUNK.account, name=f"sandbox-{port}", uri=f"sip:127.0.0.1:{port}")
 
     def carrier_gone(self, slot: int) -> None:
         """The carrier of the slot is no more."""
@@ -103,7 +107,7 @@ class SandboxBackend:
             on_event=on_event,
             on_lost=on_lost,
         )
-        self.dial_queue = DialQueue(self.pool, self.trunks, Pacer({_TRUNK.name: TrunkLimits()}))
+        self.dial_queue = DialQueue(self.pool, self.trunks, Pacer({_TRUNK.name: _TRUNK.limits}))
 
     async def start(self) -> None:
         """Have the simulated Ultravox running and lines warm; quick when they are already."""
@@ -149,6 +153,7 @@ class SandboxBackend:
         def prepare() -> CarrierSettings:
             return CarrierSettings(
                 log=self._log,
+                account=_TRUNK.account,
                 hello={rate_hz: say(APPOINTMENT.hello, rate_hz) for rate_hz in _RATES_HZ},
                 sayings={rate_hz: tuple(say(text, rate_hz) for text in APPOINTMENT.callee) for rate_hz in _RATES_HZ},
                 recordings=self._recordings,
@@ -173,7 +178,14 @@ class SandboxBackend:
             carrier.send(Stop())
             on_exit()
 
-        settings = WorkerSettings(stack=StackSettings(bind="127.0.0.1"), log=self._log)
+        settings = WorkerSettings(
+            stack=StackSettings(bind="127.0.0.1"),
+            log=self._log,
+            lines=LINES_PER_INSTANCE,
+            real_time=_SIP.real_time,
+            phase_s=0.0,
+            rtp_timeout_s=_SIP.rtp_timeout_s,
+        )
         return await self._supervisor.start_child(
             "engine.worker.process", f"sandbox worker {slot}", settings, on_event, worker_gone
         )

@@ -133,7 +133,7 @@ class Carrier:
     def __init__(self, settings: CarrierSettings) -> None:
         self._settings = settings
         self._callees: list[SimulatedCallee] = []
-        self._stack = SipStack(StackSettings(bind="127.0.0.1"), self._take)
+        self._stack = SipStack(StackSettings(bind="127.0.0.1"), self._take, answer_as=settings.account)
         self._clock = MediaClock(
             poll=self._stack.poll,
             play=self._tick,

@@ -35,20 +35,16 @@ class Addressing:
     ``from_domain`` is the trunk's own host when empty.
     """
 
-    plus: bool = True
-    strip_prefix: str = ""
-    prefix: str = ""
-    user_phone: bool = False
-    from_user: str = ""
-    from_domain: str = ""
-    display_name: str = ""
-    header: IdentityHeader = IdentityHeader.ASSERTED
-    privacy: bool = False
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # one may be a token
-
-
-PLAIN = Addressing()
-"""E.164 as it is, and P-Asserted-Identity."""
+    plus: bool
+    strip_prefix: str
+    prefix: str
+    user_phone: bool
+    from_user: str
+    from_domain: str
+    display_name: str
+    header: IdentityHeader
+    privacy: bool
+    headers: tuple[tuple[str, str], ...] = field(repr=False)  # one may be a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

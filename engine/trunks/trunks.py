@@ -27,9 +27,6 @@ class TrunkLimits:
     calls_per_second: int | None = None
 
 
-_NO_LIMITS = TrunkLimits()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trunk:
     """A configured trunk. ``provider`` is what records of plain calls show.
@@ -39,15 +36,15 @@ class Trunk:
     """
 
     account: TrunkAccount
-    provider: str = "sip"
-    callers: tuple[str, ...] = ()
+    provider: str
+    callers: tuple[str, ...]
     """The numbers that may call through it (``engine.sip.addressing.may_call_from``)."""
-    priority: int = 0
-    weight: int = 1
-    limits: TrunkLimits = _NO_LIMITS
-    failover_on: frozenset[int] = frozenset((408, 500, 502, 503, 504))
-    response_timeout_s: float = 4.0
-    probe_failures: int = 2
+    priority: int
+    weight: int
+    limits: TrunkLimits
+    failover_on: frozenset[int]
+    response_timeout_s: float
+    probe_failures: int
 
     @property
     def name(self) -> str:

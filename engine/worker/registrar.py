@@ -12,7 +12,7 @@ from engine.log import set_up_logging
 from engine.messages.commands import Command, Register, Stop
 from engine.messages.events import Alive, Ready
 from engine.messages.pipe import Pipe, open_pipe
-from engine.messages.settings import WorkerSettings
+from engine.messages.settings import RegistrarSettings
 from engine.pjsip.registration import Registrations
 from engine.pjsip.stack import SipStack
 
@@ -21,7 +21,7 @@ _HEARTBEAT_S = 1.0
 _UNREGISTER_S = 3.0
 
 
-async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
+async def _serve(end: socket.socket, settings: RegistrarSettings) -> None:
     stack = SipStack(settings.stack)
     stopping = asyncio.Event()
     pipe: Pipe | None = None
@@ -55,7 +55,7 @@ async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
     pipe.close()
 
 
-def main(end: socket.socket, settings: WorkerSettings) -> None:
+def main(end: socket.socket, settings: RegistrarSettings) -> None:
     """The process, from fork to exit."""
     set_up_logging(settings.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,19 +13,16 @@ from engine.keys.key import ApiKey
 from engine.keys.registry import KeyRegistry
 from engine.readiness import Readiness
 from engine.records import (
-    AiRecord,
     CallFilter,
-    CallId,
     CallRecord,
     CallRequest,
     Environment,
     IdempotencyClaim,
-    SipCallId,
-    Status,
 )
 from engine.store import MemoryStore
 from engine.trunks.trunks import TrunkState
 from engine.webhooks.registry import WebhookRegistry
+from tests.engine.samples import call_record
 
 NOW = datetime(2026, 3, 9, 15, 30, 0, 123_456, tzinfo=UTC)
 LIVE_KEY = "tk_live_" + "a" * 43
@@ -53,18 +49,7 @@ def api_key(secret: str, **changes: object) -> ApiKey:
 
 def a_call(request: CallRequest | None = None, **changes: object) -> CallRecord:
     request = request or CallRequest(from_number="+14155559876", to_number="+14155551234")
-    call = CallRecord(
-        id=CallId(str(uuid.uuid4())),
-        sip_call_id=SipCallId("CA" + uuid.uuid4().hex),
-        environment=Environment.LIVE,
-        request=request,
-        provider="sip",
-        trunk="main",
-        status=Status.INITIATED,
-        created_at=NOW,
-        ai=AiRecord() if request.agent else None,
-    )
-    return replace(call, **changes)  # type: ignore[arg-type]
+    return call_record(**{"request": request, "created_at": NOW, **changes})
 
 
 class FakeEngine:

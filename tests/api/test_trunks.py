@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import httpx
 
-from engine.messages.commands import TrunkAccount
 from engine.messages.events import Probed, Registration
 from engine.records import Environment
 from engine.sip.causes import refusal
-from engine.trunks.trunks import ConfiguredTrunks, Trunk, TrunkLimits, TrunkState
+from engine.trunks.trunks import ConfiguredTrunks, TrunkState
 from tests.api.fakes import NOW, READING_KEY, TEST_KEY, FakeEngine
+from tests.engine.samples import trunk
 
 
 def states() -> list[TrunkState]:
-    account = TrunkAccount(name="main", uri="sip:a", codecs=(), registrar="sip:a", password="hush")
-    main = Trunk(account=account, limits=TrunkLimits(max_calls=3), probe_failures=1)
+    main = trunk(registrar="sip:a", username="me", password="hush", max_calls=3, probe_failures=1)
     trunks = ConfiguredTrunks([main], now=lambda: NOW)
     trunks.note(Registration(trunk="main", registered=True, code=200, reason="OK", expires_s=60))
     trunks.note(Probed(trunk="main", code=408, reason="no answer"))

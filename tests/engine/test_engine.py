@@ -19,11 +19,9 @@ from engine.outcome import CALLEE_HANGUP, Cause
 from engine.records import (
     CallChange,
     CallFilter,
-    CallId,
     CallRecord,
     Environment,
     IdempotencyClaim,
-    SipCallId,
     Status,
     attempt_id_of,
 )
@@ -102,13 +100,7 @@ async def test_calls_that_were_live_when_the_process_died_are_made_final(
     rig = Rig()
     now = datetime.now(UTC)
     answered_at = now - timedelta(seconds=answered_ago_s) if answered_ago_s is not None else None
-    record = CallRecord(
-        id=CallId("6f0c"),
-        sip_call_id=SipCallId("CA1"),
-        environment=Environment.LIVE,
-        request=REQUEST,
-        provider="sip",
-        trunk="main",
+    record = call_record(
         status=Status.ANSWERED if answered_at else Status.RINGING,
         created_at=now - timedelta(seconds=600),
         answered_at=answered_at,

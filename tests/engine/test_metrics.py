@@ -5,21 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 from engine.metrics import Metrics, Standing
 from engine.outcome import CALLEE_HANGUP
-from engine.records import CallId, CallRecord, CallRequest, Environment, SipCallId, Status
+from engine.records import Status
 from engine.sip.causes import refusal
+from tests.engine.samples import call_record
 
 AT = datetime(2026, 3, 9, tzinfo=UTC)
-CALL = CallRecord(
-    id=CallId("6f0c"),
-    sip_call_id=SipCallId("CA1"),
-    environment=Environment.LIVE,
-    request=CallRequest(from_number="+14155550100", to_number="+14155550123"),
-    provider="sip",
-    trunk="main",
-    status=Status.FAILED,
-    created_at=AT,
-    ended_at=AT,
-)
+CALL = call_record(status=Status.FAILED, created_at=AT, ended_at=AT)
 
 
 def standing() -> Standing:

@@ -17,9 +17,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
-from engine.messages.commands import TrunkAccount
 from engine.messages.settings import StackSettings
 from engine.sip.leg_port import LegEnd, MediaStream
+from tests.engine import samples
 
 _ROOT = Path(__file__).parents[2]
 _POLLS_BEFORE = 20
@@ -122,7 +122,7 @@ def main(uri: str) -> None:
     clock = Clock()
     stack = SipStack(StackSettings(bind="127.0.0.1"))
     listener = Listener()
-    trunk = TrunkAccount(name="tests", uri=uri, codecs=("PCMU",))
+    trunk = samples.trunk(name="tests", uri=uri).account
     leg = stack.dial(trunk, listener, from_number="+15557654321", to_number="+15551234567", sip_call_id="alone")
     commands = FileIO(0)  # what waits in a buffer would not wake select
     while listener.end is None:

@@ -8,8 +8,8 @@ import os
 import sys
 import time
 
-from engine.messages.commands import TrunkAccount
 from engine.messages.settings import StackSettings
+from tests.engine import samples
 from tests.sip.stack_alone import Clock, Listener
 
 CALLS = 20
@@ -39,7 +39,7 @@ def main(uri: str) -> None:
 
     clock = Clock()
     stack = SipStack(StackSettings(bind="127.0.0.1"))
-    trunk = TrunkAccount(name="tests", uri=uri, codecs=("PCMU",))
+    trunk = samples.trunk(name="tests", uri=uri).account
 
     def calls(count: int) -> None:
         for _ in range(count):

@@ -9,12 +9,11 @@ import pytest
 from engine.agent_service import AgentSession, SessionTerms
 from engine.calls.agent import AgentSide
 from engine.outcome import AGENT_HANGUP, CALLEE_HANGUP, Cause, Outcome
-from engine.records import AgentSettings, CallRequest
+from engine.records import CallRequest
 from media.errors import AgentBusy, AgentRefused, AgentUnreachable
+from tests.engine.samples import KIND, request
 
-REQUEST = CallRequest(
-    from_number="+14155550100", to_number="+14155550111", agent=AgentSettings(system_prompt="Be kind.")
-)
+REQUEST = request(agent=KIND)
 TERMS = SessionTerms(sample_rate_hz=8000, max_duration_s=60, rings_for_s=9)
 SESSION = AgentSession(ultravox_call_id="uv", join_url="ws://x", sample_rate_hz=8000)
 

@@ -11,10 +11,10 @@ import pytest
 from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import DialGrant, Pacer, Ticket
 from engine.errors import NoCapacity
-from engine.messages.commands import TrunkAccount
 from engine.processes.pool import WorkerPool
 from engine.records import AttemptId
-from engine.trunks.trunks import ConfiguredTrunks, Trunk, TrunkLimits
+from engine.trunks.trunks import ConfiguredTrunks
+from tests.engine.samples import trunk
 
 
 class FakePool:
@@ -39,10 +39,9 @@ class FakePool:
 
 
 class Rig:
-    def __init__(self, *, lines: int = 9, limits: TrunkLimits = TrunkLimits()) -> None:  # noqa: B008
+    def __init__(self, *, lines: int = 9, **limits: int) -> None:
         self.pool = FakePool(lines)
-        account = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
-        trunks = ConfiguredTrunks([Trunk(account=account, limits=limits)])
+        trunks = ConfiguredTrunks([trunk(**limits)])
         self.admission = DialQueue(cast(WorkerPool, self.pool), trunks, Pacer(trunks.limits()))
         self.granted: list[str] = []
 
@@ -65,7 +64,7 @@ async def test_a_free_line_is_had_at_once_and_a_freed_one_by_who_waits() -> None
 
 
 async def test_time_alone_lets_through_who_waits_for_a_rate() -> None:
-    rig = Rig(limits=TrunkLimits(calls_per_second=1))
+    rig = Rig(calls_per_second=1)
     rig.ask("1")
     rig.ask("2")
     rig.admission.invite_sent(AttemptId("1"), asyncio.get_running_loop().time() - 0.95)
@@ -76,7 +75,7 @@ async def test_time_alone_lets_through_who_waits_for_a_rate() -> None:
 
 
 async def test_who_withdraws_is_told_what_held_it_and_gives_back_what_it_had() -> None:
-    rig = Rig(lines=5, limits=TrunkLimits(max_calls=1))
+    rig = Rig(lines=5, max_calls=1)
     rig.ask("1")
     rig.ask("2")
     assert rig.admission.withdraw(AttemptId("2")) == "trunks[main].max_calls = 1"
@@ -87,7 +86,7 @@ async def test_who_withdraws_is_told_what_held_it_and_gives_back_what_it_had() -
 
 
 async def test_a_queue_longer_than_can_be_served_in_time_takes_nobody() -> None:
-    rig = Rig(limits=TrunkLimits(calls_per_second=2))
+    rig = Rig(calls_per_second=2)
     for number in range(24):
         rig.ask(str(number))
     rig.admission.check_wait(("main",), 11, new_session=False)

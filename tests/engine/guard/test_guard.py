@@ -10,7 +10,8 @@ import pytest
 from engine.config.guard import GuardConfig
 from engine.errors import GuardRefused, QuotaReached
 from engine.guard.guard import Guard
-from engine.records import CallId, CallRecord, CallRequest, CountedCall, Environment, SipCallId, Status
+from engine.records import CallRecord, CountedCall, Status
+from tests.engine.samples import call_record, request
 
 US, CANADA, GERMANY = "+14155550100", "+16135550123", "+493012345678"
 NOON = datetime(2026, 3, 9, 12, tzinfo=UTC)
@@ -28,23 +29,11 @@ class Rig:
     def __init__(self, **settings: Any) -> None:
         self.clock = Clock()
         self.guard = Guard(GuardConfig.model_validate(settings), monotonic_s=self.clock)
-        self._calls = 0
 
     def place(self, to: str = US, *, key: str = "k", from_: str = US, limit_s: float = 60) -> CallRecord:
-        with self.guard.clear(CallRequest(from_number=from_, to_number=to), key, limit_s) as clearance:
-            self._calls += 1
-            call = CallRecord(
-                id=CallId(str(self._calls)),
-                sip_call_id=SipCallId("CA"),
-                environment=Environment.LIVE,
-                request=CallRequest(from_number=from_, to_number=to),
-                provider="sip",
-                trunk="main",
-                status=Status.COMPLETED,
-                created_at=NOON,
-                answered_at=NOON,
-                ended_at=NOON,
-            )
+        asked = request(from_number=from_, to_number=to)
+        with self.guard.clear(asked, key, limit_s) as clearance:
+            call = call_record(request=asked, status=Status.COMPLETED, answered_at=NOON, ended_at=NOON)
             clearance.keep(call.id)
         return call
 
@@ -144,7 +133,7 @@ def test_live_call_counts_with_what_it_may_last_and_a_finished_one_with_what_it_
 
 def test_call_that_comes_to_nothing_uses_nothing() -> None:
     rig = Rig(key_calls_per_day=1, key_concurrent_calls=1, key_minutes_per_day=1)
-    with pytest.raises(ValueError, match="disk"), rig.guard.clear(CallRequest(from_number=US, to_number=US), "k", 60):
+    with pytest.raises(ValueError, match="disk"), rig.guard.clear(request(from_number=US, to_number=US), "k", 60):
         raise ValueError("disk")
     rig.place()
 

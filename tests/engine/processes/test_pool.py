@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from engine.messages.commands import Command, Dial, HangUp, Stop, TrunkAccount
+from engine.messages.commands import Command, Dial, HangUp, Stop
 from engine.messages.events import AttemptEnded, CallEvent, Event, Heartbeat, LineFree, Ready
 from engine.outcome import CALLEE_HANGUP
 from engine.processes import pool as pool_module
 from engine.processes.pool import WorkerPool
 from engine.processes.worker_handle import SILENT_SWEEPS
 from engine.records import AttemptId
+from tests.engine.samples import trunk
 
 
 class FakeChild:
@@ -74,9 +75,13 @@ def ended(call: str) -> AttemptEnded:
 
 
 def dial(call: str) -> Dial:
-    trunk = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
     return Dial(
-        attempt_id=AttemptId(call), sip_call_id="CA1", trunk=trunk, from_number="+1", to_number="+2", with_agent=False
+        attempt_id=AttemptId(call),
+        sip_call_id="CA1",
+        trunk=trunk().account,
+        from_number="+1",
+        to_number="+2",
+        with_agent=False,
     )
 
 

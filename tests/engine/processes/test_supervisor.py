@@ -16,10 +16,10 @@ from engine.errors import EngineError
 from engine.log import LogSettings
 from engine.messages.commands import Stop
 from engine.messages.events import Ready
-from engine.messages.settings import StackSettings, WorkerSettings
+from engine.messages.settings import RegistrarSettings, StackSettings
 from engine.processes.supervisor import ChildProcess, Supervisor
 
-SETTINGS = WorkerSettings(stack=StackSettings(bind="127.0.0.1"), log=LogSettings())
+SETTINGS = RegistrarSettings(stack=StackSettings(bind="127.0.0.1"), log=LogSettings())
 
 
 @pytest.fixture

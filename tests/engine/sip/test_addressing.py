@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from engine.sip.addressing import Addresses, Addressing, IdentityHeader, addresses, check_header, dialled, may_call_from
+from engine.sip.addressing import Addresses, IdentityHeader, addresses, check_header, dialled, may_call_from
 from engine.sip.uri import SipUri
+from tests.engine.samples import trunk
 
 FROM, TO = "+14155550100", "+493012345"
+PLAIN = trunk().account.addressing
 ASSERTED = ("P-Asserted-Identity", f"<sip:{FROM}@carrier.example>")
 
 
 def said(**wishes: Any) -> Addresses:
     return addresses(
-        Addressing(**wishes),
+        replace(PLAIN, **wishes),
         target=SipUri.parse("sip:gw.carrier.example:5070;transport=tcp"),
         home=SipUri.parse("sip:carrier.example;transport=tcp"),
         from_number=FROM,
@@ -35,7 +38,7 @@ def said(**wishes: Any) -> Addresses:
     ],
 )
 def test_the_number_is_dialled_as_the_trunk_writes_it(wishes: dict[str, Any], written: str) -> None:
-    assert dialled(Addressing(**wishes), TO) == written
+    assert dialled(replace(PLAIN, **wishes), TO) == written
     assert said(**wishes).request_uri.user == written
     assert said(**wishes).to == f"<sip:{written}@gw.carrier.example>"
 

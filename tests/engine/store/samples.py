@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
-from uuid import uuid4
 
 from engine.calls.call_store import CallStore
 from engine.keys.key import ApiKey
@@ -16,14 +15,10 @@ from engine.records import (
     AiRecord,
     AiStatus,
     CallChange,
-    CallId,
     CallRecord,
-    CallRequest,
     Environment,
     IdempotencyClaim,
-    SipCallId,
     Speaker,
-    Status,
     TranscriptTurn,
 )
 from engine.retention import Archive
@@ -31,8 +26,8 @@ from engine.webhooks.delivery import Webhook
 from engine.webhooks.endpoint import Outbox
 from engine.webhooks.registry import WebhookStore
 from engine.webhooks.subscriptions import subscribe
-
-NOON = datetime(2026, 3, 9, 12, 0, 0, 123456, tzinfo=UTC)
+from tests.engine.samples import NOON as NOON
+from tests.engine.samples import call_record, request
 
 
 class AnyStore(Archive, CallStore, KeyStore, WebhookStore, Outbox, Protocol):
@@ -55,28 +50,15 @@ class Clock:
 
 
 def a_call(**given: Any) -> CallRecord:
-    identity = uuid4()
-    values: dict[str, Any] = {
-        "id": CallId(str(identity)),
-        "sip_call_id": SipCallId("CA" + identity.hex),
-        "environment": Environment.TEST,
-        "request": CallRequest(from_number="+14155550100", to_number="+14155550101"),
-        "provider": "sip",
-        "trunk": "office",
-        "status": Status.INITIATED,
-        "created_at": NOON,
-    }
-    return CallRecord(**{**values, **given})
+    return call_record(**{"environment": Environment.TEST, "trunk": "office", **given})
 
 
 def an_ai_call(**given: Any) -> CallRecord:
     agent = AgentSettings(
         system_prompt="You are a pizza shop: “Ciao” – 🍕", temperature=0.3, tools=({"http": {"a": 1}},)
     )
-    request = CallRequest(
-        from_number="+14155550100", to_number="+14155550101", agent=agent, max_duration_s=12.5, metadata={"order": "7"}
-    )
-    return a_call(**{"request": request, "provider": "ultravox", "ai": AiRecord(status=AiStatus.PENDING), **given})
+    asked = request(agent=agent, max_duration_s=12.5, metadata={"order": "7"})
+    return a_call(**{"request": asked, "provider": "ultravox", "ai": AiRecord(status=AiStatus.PENDING), **given})
 
 
 def a_change(call: CallRecord, kind: str = "voice.initiated", **data: Any) -> CallChange:

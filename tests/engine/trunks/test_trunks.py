@@ -8,15 +8,14 @@ from collections import Counter
 import pytest
 
 from engine.errors import TrunkUnavailable
-from engine.messages.commands import TrunkAccount
 from engine.messages.events import Registration
 from engine.sip.causes import refusal
 from engine.trunks.trunks import ConfiguredTrunks, Trunk, offered_rate_hz, order
+from tests.engine import samples
 
 
-def trunk(name: str, registrar: str = "", *, priority: int = 0, weight: int = 1) -> Trunk:
-    account = TrunkAccount(name=name, uri=f"sip:{name}.example", codecs=("PCMU",), registrar=registrar)
-    return Trunk(account=account, priority=priority, weight=weight)
+def trunk(name: str, registrar: str = "", **settings: int) -> Trunk:
+    return samples.trunk(name=name, registrar=registrar, username="me", **settings)
 
 
 def registration(name: str, code: int) -> Registration:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.errors import SipError
-from engine.messages.commands import Dial, JoinAgent, TrunkAccount
+from engine.messages.commands import Dial, JoinAgent
 from engine.messages.events import (
     AgentJoined,
     AgentLeft,
@@ -32,9 +32,10 @@ from engine.worker.call import WorkerCall
 from media.errors import AgentUnreachable
 from media.ultravox.session import ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 from media.ultravox.websocket import Closed
+from tests.engine.samples import trunk
 
 ID = AttemptId("6f0c")
-TRUNK = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
+TRUNK = trunk().account
 JOIN = JoinAgent(attempt_id=ID, join_url="ws://127.0.0.1/x", sample_rate_hz=8000)
 LOUD = b"\x10\x27" * 160
 
