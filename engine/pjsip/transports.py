@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
-import os
 import socket
+import struct
 
 import pjsua2 as pj
 
@@ -19,7 +18,6 @@ from engine.sip.uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
 
-_UDP = [(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6)]
 _MADE_BY_US = (b"tcpc", b"tlsc")
 """How the name of a connection that we made begins (``obj_name``, the first field of ``pjsip_transport``)."""
 _NOT_VERIFIED = "PJSIP_TLS_ECERTVERIF"
@@ -92,7 +90,7 @@ class Transports:
         self._tls: dict[TlsSettings, int] = {}
         address = str(endpoint.transportGetInfo(self._udp).localName)
         self.sip_port = int(address.rpartition(":")[2])
-        self.udp_socket = _udp_socket(self.sip_port)
+        self.udp_socket = _udp_socket()
         """Its file descriptor, to wait for; reading is PJSIP's."""
 
     def bind(self, config: pj.AccountConfig, first_hop: SipUri, tls: TlsSettings) -> None:
@@ -133,17 +131,30 @@ class Transports:
         return config
 
 
-def _udp_socket(port: int) -> int:
-    """The process's socket on that port: PJSIP keeps it to itself."""
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError):  # no socket
-            one = socket.socket(fileno=fd)
-            try:
-                if (one.family, one.type) in _UDP and one.getsockname()[1] == port:
-                    return fd
-            finally:
-                one.detach()  # else it would be closed
-    raise RuntimeError(f"no UDP socket is bound to port {port}")
+_get_endpoint = pjlib.pjsua_get_pjsip_endpt
+_get_endpoint.restype = ctypes.c_void_p
+_acquire = pjlib.pjsip_endpt_acquire_transport
+_acquire.argtypes = (
+    *(ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p),
+    *(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+)
+_release = pjlib.pjsip_transport_dec_ref
+_release.argtypes = (ctypes.c_void_p,)
+_socket_of = pjlib.pjsip_udp_transport_get_socket
+_socket_of.argtypes = (ctypes.c_void_p,)
+_socket_of.restype = ctypes.c_long
+
+
+def _udp_socket() -> int:
+    """The UDP socket. PJSIP gives it for a transport, and a transport for a datagram's address, whatever that is."""
+    address, transport = struct.pack("=H14x", socket.AF_INET), ctypes.c_void_p()
+    kind = pj.PJSIP_TRANSPORT_UDP
+    if _acquire(_get_endpoint(), kind, address, len(address), None, ctypes.byref(transport)) != 0:
+        raise SipError("PJSIP has no UDP transport")
+    try:
+        return int(_socket_of(transport))
+    finally:
+        _release(transport)
 
 
 def mark(config: pj.TransportConfig, dscp: int) -> None:
