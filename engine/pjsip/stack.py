@@ -155,7 +155,7 @@ class SipStack:
             name = str(codec.codecId).partition("/")[0]
             self._endpoint.codecSetPriority(codec.codecId, _FIRST - CODECS.index(name) if name in CODECS else 0)
         if answer_as is not None:
-            account = self._accounts[""] = IncomingAccount(on_incoming)
+            account = self._accounts[""] = IncomingAccount(on_incoming, self.rtp_plan)
             account.create(self.account_config(answer_as, answer_as.uri), True)
 
     def poll(self) -> None:

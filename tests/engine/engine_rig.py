@@ -14,7 +14,7 @@ from engine.config.guard import GuardConfig
 from engine.engine import Engine
 from engine.environments.backend import Backend
 from engine.guard.guard import Guard
-from engine.messages.commands import Command, Dial, HangUp, TrunkAccount
+from engine.messages.commands import Command, Dial, HangUp
 from engine.messages.events import AttemptEnded, Heartbeat
 from engine.processes.pool import WorkerPool
 from engine.records import (
@@ -26,9 +26,10 @@ from engine.records import (
 from engine.store.memory import MemoryStore
 from engine.trunks.trunks import ConfiguredTrunks, Trunk
 from engine.webhooks.registry import WebhookRegistry
+from tests.engine.samples import trunk
 
 REQUEST = CallRequest(from_number="+14155550100", to_number="+14155550111")
-TRUNK = Trunk(account=TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",)), provider="sip")
+TRUNK = trunk()
 
 
 class FakePool:
@@ -37,9 +38,7 @@ class FakePool:
     def __init__(self, max_calls: int = 2) -> None:
         self.max_calls = max_calls
         self.ready = self.real_time = True
-        self.heartbeats = {
-            4711: Heartbeat(calls=frozenset(), dials=0, ticks=50, late_p99_ms=1.26, late_max_ms=3.0, cpu_s=0.1)
-        }
+        self.heartbeats = {4711: Heartbeat(calls=frozenset(), dials=0, late_p99_ms=1.26, late_max_ms=3.0)}
         self.dialled: list[AttemptId] = []
         self.engine: Engine | None = None
         self.swept = 0

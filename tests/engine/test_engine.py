@@ -28,6 +28,7 @@ from engine.records import (
 from engine.store.memory import MemoryStore
 from engine.trunks.trunks import Trunk
 from tests.engine.engine_rig import REQUEST, TRUNK, Rig
+from tests.engine.samples import call_record
 
 EVERY_CALL = CallFilter(environment=Environment.LIVE)
 

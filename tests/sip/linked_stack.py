@@ -16,9 +16,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from engine.messages.commands import Srtp, TrunkAccount
 from engine.messages.settings import StackSettings
 from engine.sip.leg_port import LegEnd, LegListener, MediaStream
+from tests.engine import samples
 
 _ROOT = Path(__file__).parents[2]
 _FRAME_S = 0.02
@@ -154,9 +154,11 @@ def main(role: str, descriptor: int, bind: str, trunk: str) -> None:
         return call
 
     settings = StackSettings(bind=bind, rtp_first=21000, rtp_last=21999)
-    stack = SipStack(settings, take if role == "callee" else None, link=send)
+    callee = samples.trunk(name="callee", uri=f"sip:[{bind}]" if ":" in bind else f"sip:{bind}").account
+    answers = role == "callee"
+    stack = SipStack(settings, take if answers else None, answer_as=callee if answers else None, link=send)
     if role == "caller":
-        account = TrunkAccount(name=trunk, uri="sip:carrier.example;transport=tls", codecs=("PCMU",), srtp=Srtp.OFF)
+        account = samples.trunk(name=trunk, uri="sip:carrier.example;transport=tls").account
         legs.append(
             stack.dial(account, call, from_number="+15557654321", to_number="+15551234567", sip_call_id="linked")
         )

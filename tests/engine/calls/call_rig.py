@@ -13,7 +13,7 @@ from engine.agent_service import AgentSession, SessionTerms
 from engine.calls.call import Call, CallLimits
 from engine.calls.ledger import first_kinds
 from engine.calls.pacer import DialGrant, Ticket
-from engine.messages.commands import Command, Dial, TrunkAccount
+from engine.messages.commands import Command, Dial
 from engine.messages.events import Answered, AttemptEnded, Progress
 from engine.outcome import Cause, Outcome
 from engine.records import (
@@ -32,12 +32,13 @@ from engine.records import (
 from engine.store.memory import MemoryStore
 from engine.trunks.trunks import ConfiguredTrunks, Trunk
 from media.errors import AgentError
+from tests.engine.samples import trunk
 
 ID = CallId("6f0c")
 FIRST = attempt_id_of(ID, 1)
 SECOND = attempt_id_of(ID, 2)
 LIMITS = CallLimits(ring_timeout_s=30, queue_timeout_s=1, default_max_duration_s=60)
-TRUNK = Trunk(account=TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",)), provider="sip")
+TRUNK = trunk()
 BACKUP = replace(TRUNK, account=replace(TRUNK.account, name="backup", uri="sip:backup.example"))
 BOTH = (TRUNK, BACKUP)
 

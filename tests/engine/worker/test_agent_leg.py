@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.messages.commands import Dial, TrunkAccount
+from engine.messages.commands import Dial
 from engine.messages.events import AgentJoined, AgentLeft, Event
 from engine.outcome import AGENT_LOST, Cause, Outcome
 from engine.records import AttemptId
@@ -20,8 +20,9 @@ from engine.worker.keypad import Keypad
 from media.errors import AgentUnreachable
 from media.ultravox.session import ToolInvoked
 from media.ultravox.websocket import Closed
+from tests.engine.samples import trunk
 
-TRUNK = TrunkAccount(name="main", uri="sip:carrier.example", codecs=("PCMU",))
+TRUNK = trunk().account
 
 
 class Service:
