@@ -248,7 +248,7 @@ class Call:
             case AgentJoined():
                 await self._change("voice.ai.joined", ai=self._ai.joined(self._ledger.now()))
             case AgentSpoke():
-                log.info("agent spoke first", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
+                log.info("agent's first word", extra={"call": self.record.id, "after_answer_ms": event.after_answer_ms})
             case Transcribed():
                 await self._ledger.add_turn(event.turn)
             case DigitsPressed():
