@@ -74,6 +74,8 @@ TESTED_ELSEWHERE = {
     "engine/processes/registrar_handle.py": "tests/sip/test_registration.py",
     "engine/pjsip/codec_switch.py": "tests/sip/test_carrier_media.py",
     "engine/sandbox/carrier.py": "tests/engine/sandbox/test_backend.py",
+    "engine/sandbox/ultravox/account.py": "tests/engine/sandbox/ultravox/test_rest.py",
+    "engine/sandbox/ultravox/agent.py": "tests/engine/sandbox/ultravox/test_conversation.py",
     "engine/sandbox/ultravox/client_effects.py": "tests/engine/sandbox/ultravox/test_conversation.py",
     "engine/pjsip/conference_bridge.py": "tests/sip/test_conference_bridge.py",
     "engine/pjsip/leg_security.py": "tests/sip/test_secure_calls.py",

@@ -80,7 +80,7 @@ async def serve() -> dict[str, Any]:
         await closed.wait()
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         watching.cancel()
-        faults = [entry for call in simulator.calls.values() for entry in call.faults.render()]
+        faults = [entry for call in simulator.account.calls.values() for entry in call.faults.render()]
         logs = [talk.log.render() for talk in agents.talks]
         late_ms = float(np.percentile(agents.late_ms, 99)) if agents.late_ms else 0.0
         return {"talks": logs, "faults": faults, "late_p99_ms": late_ms}

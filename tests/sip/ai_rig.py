@@ -65,7 +65,7 @@ class AiRig:
         """The call as the simulator has it."""
         assert record.ai is not None
         assert record.ai.ultravox_call_id is not None
-        return self.ultravox.calls[record.ai.ultravox_call_id]
+        return self.ultravox.account.calls[record.ai.ultravox_call_id]
 
     async def get(self, call: CallRecord) -> CallRecord:
         return await self.engine.get(call.id, Environment.LIVE)
@@ -99,7 +99,7 @@ class AiRig:
     @property
     def client_faults(self) -> Mapping[str, object]:
         """What the simulator holds against the engine, by kind."""
-        faults = [self.ultravox.faults, *(call.faults for call in self.ultravox.calls.values())]
+        faults = [self.ultravox.account.faults, *(call.faults for call in self.ultravox.account.calls.values())]
         return {entry["kind"]: entry for fault in faults for entry in fault.render()}
 
 

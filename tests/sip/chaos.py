@@ -134,7 +134,7 @@ class Chaos:
         await until(all_heard, "every live call carried audio")
 
     def _heard_s(self) -> dict[str, float]:
-        calls = (call for call in self.stage.ultravox.calls.values() if call.ended is None)
+        calls = (call for call in self.stage.ultravox.account.calls.values() if call.ended is None)
         return {call.call_id: call.conversation.audio.received_s for call in calls if call.conversation}
 
     async def _prove_a_call(self) -> None:
@@ -216,7 +216,7 @@ async def cut_the_agent_service(chaos: Chaos) -> str:
     old = chaos.stage.ultravox
     port = int(old.base_url.rpartition(":")[2])
     live = await chaos.live()
-    for conversation in old.conversations:
+    for conversation in old.account.conversations:
         conversation.messages.put(Cut())
     await chaos.until_ended(live)
     await old.__aexit__(None, None, None)

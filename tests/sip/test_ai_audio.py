@@ -104,7 +104,7 @@ async def test_agent_and_callee_hear_each_others_tone_and_never_their_own(codec:
 async def test_agent_and_baresip_hear_each_others_tone_and_never_their_own(codec: str) -> None:
     async with Baresip(tone_hz=CALLEE_HZ, codec=codec) as callee, ai_rig(callee.uri, codecs=(codec,)) as rig:
         await exchange_tones(rig, (callee, callee.rate_hz))
-        settings = next(iter(rig.ultravox.calls.values())).settings
+        settings = next(iter(rig.ultravox.account.calls.values())).settings
         assert (settings.input_hz, settings.output_hz) == (callee.rate_hz, callee.rate_hz)
 
 

@@ -102,7 +102,7 @@ async def test_busy_number_costs_no_ultravox_call() -> None:
     async with SippUas("uas-busy-486") as callee, ai_rig(callee.uri) as rig:
         record = await rig.ended(await rig.place())
         assert how(record) == (Status.FAILED, Party.CALLEE, Cause.BUSY)
-        assert rig.ultravox.calls == {}
+        assert rig.ultravox.account.calls == {}
     assert record.ai is not None
     assert (record.ai.status, record.ai.ultravox_call_id) == (AiStatus.ENDED, None)
 
@@ -143,7 +143,7 @@ async def test_refusal_by_ultravox_while_ringing_cancels_and_nobody_answers(
         await callee.wait_for("ACK")
         ending = ["> CANCEL", "< 200 CANCEL", "< 487 INVITE", "> ACK"]
         assert callee.dialog(callee.messages[0].call_id)[-4:] == ending
-        assert rig.ultravox.calls == {}
+        assert rig.ultravox.account.calls == {}
     assert how(record) == (Status.FAILED, Party.AGENT, cause)
     assert record.answered_at is None
     assert record.outcome is not None
@@ -186,7 +186,7 @@ async def test_busy_ultravox_is_asked_no_more_once_the_phone_is_answered(status:
     async with SippUas(ANSWERS) as callee, ai_rig(callee.uri, knobs=knobs) as rig:
         record = await rig.ended(await rig.place())
         await callee.wait_for("BYE")
-        assert len(rig.ultravox.knobs.creates) == 1
+        assert len(rig.ultravox.account.knobs.creates) == 1
     assert how(record) == (Status.COMPLETED, Party.AGENT, Cause.AGENT_BUSY)
     assert record.outcome is not None
     assert f"HTTP {status}" in record.outcome.detail
@@ -200,7 +200,7 @@ async def test_busy_ultravox_is_asked_no_more_once_the_phone_has_rung_its_time()
     ):
         record = await rig.ended(await rig.place())
         await callee.wait_for("CANCEL")
-        assert len(rig.ultravox.knobs.creates) == 1
+        assert len(rig.ultravox.account.knobs.creates) == 1
     assert how(record) == (Status.FAILED, Party.CALLEE, Cause.NO_ANSWER)
 
 

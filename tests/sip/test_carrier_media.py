@@ -56,7 +56,7 @@ async def test_a_held_callee_is_sent_nothing_and_the_agent_goes_on_hearing(scena
             await rig.hang_up(call)
             record = await rig.ended(call)
             assert callee.complaints == []
-            assert len(rig.ultravox.calls) == 1
+            assert len(rig.ultravox.account.calls) == 1
         assert float(tap.spacing_ms().max()) > 400, "nothing between hold and resumption"
         assert audio.hears(b"".join(packet.pcm for packet in tap.packets()[-20:]), 8000, AGENT_HZ)
         assert conversation.audio.gaps == 0, "the agent's audio goes on"
@@ -97,7 +97,7 @@ async def test_a_callee_that_moves_to_another_codec_and_port_is_followed_there()
             await rig.hang_up(call)
             await rig.ended(call)
             assert callee.complaints == []
-            assert len(rig.ultravox.calls) == 1
+            assert len(rig.ultravox.account.calls) == 1
         assert len(before.packets()) == left_at
         assert {packet.payload_type for packet in after.packets()} == {8}
         assert audio.hears(after.heard(), 8000, AGENT_HZ)

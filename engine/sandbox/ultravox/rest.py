@@ -6,27 +6,25 @@ import asyncio
 import hmac
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from engine.sandbox.ultravox.account import Account
 from engine.sandbox.ultravox.call import SimulatedCall
 from engine.sandbox.ultravox.fields import InvalidRequest
 from engine.sandbox.ultravox.knobs import CreateReply, read_knobs, show_knobs
 from engine.sandbox.ultravox.requests import read_call
 
-if TYPE_CHECKING:
-    from engine.sandbox.ultravox.simulator import SimulatedUltravox
-
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(simulator: SimulatedUltravox) -> Starlette:
-    """The routes of one simulator. Those under ``/api`` want its key in ``X-API-Key``; ``/simulator`` is open."""
-    rest, own = _Rest(simulator), _Own(simulator)
+def create_app(account: Account) -> Starlette:
+    """The routes of one account. Those under ``/api`` want its key in ``X-API-Key``; ``/simulator`` is open."""
+    rest, own = _Rest(account), _Own(account)
     return Starlette(
         routes=[
             Route("/api/calls", rest.keyed(rest.create), methods=["POST"]),
@@ -47,14 +45,14 @@ def create_app(simulator: SimulatedUltravox) -> Starlette:
 class _Rest:
     """Handlers of the documented API."""
 
-    def __init__(self, simulator: SimulatedUltravox) -> None:
-        self._simulator = simulator
+    def __init__(self, account: Account) -> None:
+        self._account = account
 
     def keyed(self, handler: Handler) -> Handler:
         """``handler`` behind the key check."""
 
         async def checked(request: Request) -> Response:
-            given, wanted = request.headers.get("x-api-key", ""), self._simulator.api_key
+            given, wanted = request.headers.get("x-api-key", ""), self._account.api_key
             if not given or (wanted is not None and not hmac.compare_digest(given.encode(), wanted.encode())):
                 return _detail(401, "Authentication credentials were not provided or are invalid.")
             return await handler(request)
@@ -62,7 +60,7 @@ class _Rest:
         return checked
 
     async def create(self, request: Request) -> Response:
-        simulator, admission, now = self._simulator, self._simulator.admission, _now()
+        account, admission, now = self._account, self._account.admission, _now()
         admission.arrived(now)
         reply = self._next_reply()
         await asyncio.sleep(reply.delay_s)
@@ -70,82 +68,82 @@ class _Rest:
             admission.refused(reply.retry_after, now)
             return _refusal(reply.status, reply.retry_after)
         try:
-            settings = read_call(await _json(request), strict=simulator.strict)
+            settings = read_call(await _json(request), strict=account.strict)
             if "priorCallId" in request.query_params and settings.body.get("initialMessages") is not None:
                 raise InvalidRequest({"initialMessages": ["Not allowed with priorCallId."]})
         except InvalidRequest as invalid:
             return JSONResponse(invalid.errors, status_code=400)
-        wait_s = admission.retry_after_s(simulator.knobs, simulator.live_calls, now)
+        wait_s = admission.retry_after_s(account.knobs, account.live_calls, now)
         if wait_s is not None:
             admission.refused(str(wait_s), now)
             return _refusal(429, str(wait_s))
-        call = await simulator.create(settings)
+        call = await account.create(settings)
         if reply.body is not None:
             return Response(reply.body, status_code=201, media_type="application/json")
         shown = call.render(_now())
         return JSONResponse(shown if reply.join_url else {**shown, "joinUrl": None}, status_code=201)
 
     async def list(self, request: Request) -> Response:
-        return _page([call.render(_now()) for call in reversed(self._simulator.calls.values())])
+        return _page([call.render(_now()) for call in reversed(self._account.calls.values())])
 
     async def get(self, request: Request) -> Response:
-        call = _find(self._simulator, request)
+        call = _find(self._account, request)
         return _detail(404, "Not found.") if call is None else JSONResponse(call.render(_now()))
 
     async def messages(self, request: Request) -> Response:
-        call = _find(self._simulator, request)
+        call = _find(self._account, request)
         return _detail(404, "Not found.") if call is None else _page(call.messages())
 
     async def delete(self, request: Request) -> Response:
-        call = _find(self._simulator, request)
+        call = _find(self._account, request)
         if call is None:
             return _detail(404, "Not found.")
         if call.ended is None:
             call.faults.note("deleted-live-call", _now())
             return _detail(425, "The call has not ended.")
-        del self._simulator.calls[call.call_id]
+        del self._account.calls[call.call_id]
         return Response(status_code=204)
 
     async def account(self, request: Request) -> Response:
         return JSONResponse(
-            {"activeCalls": self._simulator.live_calls, "allowedConcurrentCalls": self._simulator.knobs.max_calls}
+            {"activeCalls": self._account.live_calls, "allowedConcurrentCalls": self._account.knobs.max_calls}
         )
 
     def _next_reply(self) -> CreateReply:
-        reply, self._simulator.knobs = self._simulator.knobs.next_create()
+        reply, self._account.knobs = self._account.knobs.next_create()
         return reply
 
 
 class _Own:
     """Handlers of the simulator's own namespace."""
 
-    def __init__(self, simulator: SimulatedUltravox) -> None:
-        self._simulator = simulator
+    def __init__(self, account: Account) -> None:
+        self._account = account
 
     async def list(self, request: Request) -> Response:
-        calls = [call.verdict() for call in self._simulator.calls.values()]
-        return JSONResponse({"calls": calls, "faults": self._simulator.faults.render()})
+        calls = [call.verdict() for call in self._account.calls.values()]
+        return JSONResponse({"calls": calls, "faults": self._account.faults.render()})
 
     async def get(self, request: Request) -> Response:
-        call = _find(self._simulator, request)
+        call = _find(self._account, request)
         return _detail(404, "Not found.") if call is None else JSONResponse(call.verdict())
 
     async def audio(self, request: Request) -> Response:
         """What was captured of the caller, as headerless s16le at the call's input rate."""
-        call = _find(self._simulator, request)
+        call = _find(self._account, request)
         if call is None or call.conversation is None:
             return _detail(404, "Not found.")
         return Response(bytes(call.conversation.audio.captured), media_type="application/octet-stream")
 
     async def knobs(self, request: Request) -> Response:
-        return JSONResponse(show_knobs(self._simulator.knobs))
+        return JSONResponse(show_knobs(self._account.knobs))
 
     async def set_knobs(self, request: Request) -> Response:
         try:
-            self._simulator.knobs = read_knobs(await request.body())
+            self._account.knobs = read_knobs(await request.body())
         except ValueError as error:
             return _detail(400, str(error))
-        return JSONResponse(show_knobs(self._simulator.knobs))
+        return JSONResponse(show_knobs(self._account.knobs))
 
 
 async def _json(request: Request) -> Any:
@@ -155,8 +153,8 @@ async def _json(request: Request) -> Any:
         raise InvalidRequest({"detail": [f"JSON parse error - {error}"]}) from error
 
 
-def _find(simulator: SimulatedUltravox, request: Request) -> SimulatedCall | None:
-    return simulator.calls.get(request.path_params["call_id"])
+def _find(account: Account, request: Request) -> SimulatedCall | None:
+    return account.calls.get(request.path_params["call_id"])
 
 
 def _detail(status: int, detail: str) -> Response:

@@ -24,14 +24,14 @@ class Service:
 
     async def create(self, knobs: CallKnobs | None = None, **fields: Any) -> str:
         """Create a call over HTTP; its join URL."""
-        self.simulator.knobs = Knobs(call=knobs or CallKnobs(quiet=True))
+        self.simulator.account.knobs = Knobs(call=knobs or CallKnobs(quiet=True))
         async with httpx.AsyncClient(base_url=self.simulator.base_url, headers={"X-API-Key": "k"}) as http:
             response = await http.post("/api/calls", json={"medium": MEDIUM, **fields})
         return str(response.raise_for_status().json()["joinUrl"])
 
     async def join(self, knobs: CallKnobs | None = None, **fields: Any) -> tuple[ClientConnection, Conversation]:
         client = await connect(await self.create(knobs, **fields), ping_interval=None, close_timeout=0.5)
-        return client, self.simulator.conversations[-1]
+        return client, self.simulator.account.conversations[-1]
 
     async def ended(self, conversation: Conversation) -> str | None:
         await self.simulator.until(lambda: conversation.end_reason is not None)
@@ -72,11 +72,11 @@ async def test_audio_arrives_whole_in_any_fragments(service: Service) -> None:
 
 async def test_second_client_is_refused_and_the_first_stays(service: Service) -> None:
     client, conversation = await service.join()
-    url = service.simulator.calls[conversation.call_id].join_url
+    url = service.simulator.account.calls[conversation.call_id].join_url
     with pytest.raises(InvalidStatus) as refused:
         await connect(url)
     assert refused.value.response.status_code == 409
-    assert service.simulator.calls[conversation.call_id].faults.counts == {"second-join": 1}
+    assert service.simulator.account.calls[conversation.call_id].faults.counts == {"second-join": 1}
     await client.send(json.dumps({"type": "ping", "timestamp": 1}))
     assert "pong" in str([await client.recv() for _ in range(3)])
     await client.close()
@@ -84,7 +84,7 @@ async def test_second_client_is_refused_and_the_first_stays(service: Service) ->
 
 async def test_second_client_may_be_refused_by_close_code(service: Service) -> None:
     client, conversation = await service.join(CallKnobs(quiet=True, second_join_closes=True))
-    second = await connect(service.simulator.calls[conversation.call_id].join_url)
+    second = await connect(service.simulator.account.calls[conversation.call_id].join_url)
     _, closed = await _last_messages(second)
     assert closed.rcvd is not None
     assert closed.rcvd.code == 4409
@@ -100,7 +100,7 @@ async def test_unknown_call_is_closed_with_4404(service: Service) -> None:
 
 async def test_call_whose_join_timeout_passed_is_gone(service: Service) -> None:
     url = await service.create(joinTimeout="0.05s")
-    (call,) = service.simulator.calls.values()
+    (call,) = service.simulator.account.calls.values()
     await service.simulator.until(lambda: call.end_reason == "unjoined")
     with pytest.raises(InvalidStatus) as refused:
         await connect(url)

@@ -27,7 +27,7 @@ class Service:
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     async with SimulatedUltravox(api_key=KEY) as simulator:
-        transport = httpx.ASGITransport(create_app(simulator))
+        transport = httpx.ASGITransport(create_app(simulator.account))
         async with httpx.AsyncClient(
             transport=transport, base_url="http://simulator", headers={"X-API-Key": KEY}
         ) as http:
@@ -75,7 +75,7 @@ async def test_unknown_call_is_404(service: Service) -> None:
 
 async def test_live_call_cannot_be_deleted_an_ended_one_can_once(service: Service) -> None:
     path = f"/api/calls/{(await service.create(joinTimeout='0.05s')).json()['callId']}"
-    (call,) = service.simulator.calls.values()
+    (call,) = service.simulator.account.calls.values()
     assert (await service.http.delete(path)).status_code == 425
     await service.simulator.until(lambda: call.ended is not None)
     assert [(await service.http.delete(path)).status_code for _ in range(2)] == [204, 404]
@@ -90,11 +90,13 @@ async def test_next_creates_are_answered_as_the_knobs_say(service: Service) -> N
     assert (unjoinable.status_code, unjoinable.json()["joinUrl"]) == (201, None)
     assert (garbage.status_code, garbage.text) == (201, "garbage")
     assert good.json()["joinUrl"]
-    assert service.simulator.faults.counts == {"ignored-retry-after": 4}
+    assert service.simulator.account.faults.counts == {"ignored-retry-after": 4}
 
 
 async def test_call_beyond_the_plan_is_429(service: Service) -> None:
-    service.simulator.knobs = Knobs(max_calls=1, creates=(CreateReply(delay_s=0.01),), call=CallKnobs(quiet=True))
+    service.simulator.account.knobs = Knobs(
+        max_calls=1, creates=(CreateReply(delay_s=0.01),), call=CallKnobs(quiet=True)
+    )
     first, second = await service.create(), await service.create()
     assert (first.status_code, second.status_code) == (201, 429)
     assert second.headers["Retry-After"] == "1"

@@ -49,7 +49,7 @@ async def test_agent_and_callee_talk_to_the_end_of_their_dialogue() -> None:
                 elif '"final": true' in message:
                     finals.append(json.loads(message)["text"])
             talking.cancel()
-        (call,) = simulator.calls.values()
+        (call,) = simulator.account.calls.values()
         await simulator.until(lambda: call.ended is not None)
     assert finals == ["Hi.", "Yes.", "Bye."]
     assert client.close_code == 1000
@@ -67,14 +67,14 @@ async def test_closing_the_service_closes_its_sockets() -> None:
 async def test_services_do_not_share_anything() -> None:
     async with SimulatedUltravox() as one, SimulatedUltravox() as other:
         await _create(one)
-        assert (len(one.calls), len(other.calls)) == (1, 0)
+        assert (len(one.account.calls), len(other.account.calls)) == (1, 0)
         assert one.base_url != other.base_url
-        assert (one.live_calls, other.live_calls) == (1, 0)
+        assert (one.account.live_calls, other.account.live_calls) == (1, 0)
 
 
 async def test_client_version_of_the_join_url_is_shown() -> None:
     async with SimulatedUltravox() as simulator:
         client = await connect(f"{await _create(simulator)}?apiVersion=1&clientVersion=trunkline_1")
-        (call,) = simulator.calls.values()
+        (call,) = simulator.account.calls.values()
         assert call.render(0.0)["clientVersion"] == "trunkline_1"
         await client.close()
