@@ -73,7 +73,7 @@ class Talk:
         pcm = tone(SPEECH_HZ, conversation.settings.output_hz, seconds, SPEECH_LEVEL)
         sentence = Utterance(f"Sentence {log.sentences} of the agent.", pcm, conversation.settings.output_hz)
         sentence.uninterruptible = True  # what the far end echoes is no barge-in
-        conversation.speech.say(sentence)
+        conversation.agent.speech.say(sentence)
         if log.sentences % 2:
             self._timers = [*self._pause(seconds)]
         else:
@@ -88,7 +88,7 @@ class Talk:
         return self._loop.call_later(delay_s, act)
 
     def _cut(self) -> None:
-        self._conversation.clear()
+        self._conversation.agent.clear()
         self.log.clears_ns.append(time.time_ns())
         self._flush()
         self._timers = self._pause()

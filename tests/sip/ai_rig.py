@@ -175,7 +175,7 @@ def speak(
     utterance = Utterance(text, pcm, conversation.settings.output_hz)
     utterance.uninterruptible = not interruptible
     utterance.ends_call = then
-    conversation.speech.say(utterance)
+    conversation.agent.speech.say(utterance)
 
 
 class EarlyMediaTapped(SippUas):

@@ -210,7 +210,7 @@ def agent(conversation: Conversation, _: object) -> None:
     """Does as its prompt says, half a second after it has joined."""
     prompt, loop = conversation.settings.body["systemPrompt"], asyncio.get_running_loop()
     if prompt == HANGS_UP:
-        loop.call_later(0.5, conversation.hang_up, "Goodbye.")
+        loop.call_later(0.5, conversation.agent.hang_up, "Goodbye.")
     elif prompt == VANISHES:
         loop.call_later(0.5, conversation.messages.put, Cut())
 

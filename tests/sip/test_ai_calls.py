@@ -48,7 +48,7 @@ def lines(record: CallRecord) -> list[tuple[Speaker, str, bool]]:
 
 def spoken(conversation: Conversation) -> str:
     """What of the agent's present sentence has been heard."""
-    utterance = conversation.speech._current
+    utterance = conversation.agent.speech._current
     return utterance.spoken if utterance is not None else ""
 
 
@@ -228,7 +228,7 @@ async def test_transcript_lines_are_stored_as_they_come_and_an_interrupted_turn_
             tap.play(b"")
             cut = stored_lines(rig, call)[2]
             await rig.until(call, lambda it: len(lines(it)) == 4)
-            conversation.hang_up("Goodbye.")
+            conversation.agent.hang_up("Goodbye.")
             record = await rig.ended(call)
             said = [(turn.role.capitalize(), turn.text) for turn in conversation.transcript.turns]
     assert [(speaker.value, text) for speaker, text, _ in lines(record)] == said
@@ -247,7 +247,7 @@ async def test_user_who_speaks_first_is_heard_into_the_agents_silence() -> None:
         async with SippUas(ANSWERS, rtp=tap) as callee, ai_rig(callee.uri) as rig:
             call = await rig.place(first_speaker="user")
             conversation = await rig.talking(call)
-            assert conversation.speech.state == "listening"
+            assert conversation.agent.speech.state == "listening"
             tap.play(tone(900))
             await rig.ultravox.until(lambda: conversation.audio.ears.voiced_ms > 300)
             tap.play(b"")
@@ -337,11 +337,11 @@ async def test_no_secret_no_number_and_nothing_that_was_said_is_in_any_log_at_de
                 system_prompt="The prompt is private.", tools=TOOLS, metadata={"order": "metadata-is-private"}
             )
             conversation = await rig.talking(call)
-            conversation.invoke_tool("lookUp", {"a": "payload"})
+            conversation.agent.invoke_tool("lookUp", {"a": "payload"})
             speak(conversation, audio.tone(600, 8000, 0.3), "My number is secret.")
             await rig.until(call, lambda it: len(lines(it)) == 1)
-            invocation_id = conversation.invoke_tool("pressKeys", {"digits": "*86420"})
-            await rig.ultravox.until(lambda: invocation_id in conversation.tools.results)
+            invocation_id = conversation.agent.invoke_tool("pressKeys", {"digits": "*86420"})
+            await rig.ultravox.until(lambda: invocation_id in conversation.agent.tools.results)
             conversation.messages.put(Cut())
             record = await rig.ended(call)
             join_url = rig.simulated(record).join_url

@@ -40,7 +40,7 @@ async def test_callee_hears_the_agent_without_a_break_while_other_calls_of_the_w
                 await rig.talking(brief)
                 await rig.hang_up(brief)
                 await rig.ended(brief)
-            await rig.ultravox.until(lambda: conversation.speech.idle)
+            await rig.ultravox.until(lambda: conversation.agent.speech.idle)
             await rig.hang_up(stays)
             await rig.ended(stays)
     packets = [packet for packet in tap.packets() if packet.ssrc == ssrc]

@@ -52,9 +52,9 @@ def digit_rows(rig: AiRig, call: CallRecord) -> list[dict[str, Any]]:
 
 async def press(rig: AiRig, conversation: Conversation, digits: str) -> str:
     """Have the agent press keys; what it is told of it."""
-    invocation_id = conversation.invoke_tool("pressKeys", {"digits": digits})
-    await rig.ultravox.until(lambda: invocation_id in conversation.tools.results)
-    return str(conversation.tools.results[invocation_id]["result"])
+    invocation_id = conversation.agent.invoke_tool("pressKeys", {"digits": digits})
+    await rig.ultravox.until(lambda: invocation_id in conversation.agent.tools.results)
+    return str(conversation.agent.tools.results[invocation_id]["result"])
 
 
 def ahead_of_time(packets: list[RtpPacket]) -> int:
@@ -191,10 +191,10 @@ async def test_the_agents_words_wait_for_the_keys_and_none_is_lost() -> None:
         async with SippUas(ANSWERS, rtp=tap) as callee, ai_rig(callee.uri) as rig:
             call = await rig.place()
             conversation = await rig.talking(call)
-            invocation_id = conversation.invoke_tool("pressKeys", {"digits": "12"})
+            invocation_id = conversation.agent.invoke_tool("pressKeys", {"digits": "12"})
             await wait_until(lambda: any(packet.payload_type == 101 for packet in tap.packets()), "the first key")
             speak(conversation, audio.tone(600, 8000, 0.5), "Now.")
-            await rig.ultravox.until(lambda: invocation_id in conversation.tools.results)
+            await rig.ultravox.until(lambda: invocation_id in conversation.agent.tools.results)
             await wait_until(lambda: sum(not packet.silent for packet in tap.packets()) >= 25, "half a second of tone")
             await rig.hang_up(call)
             await rig.ended(call)

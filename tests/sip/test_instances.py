@@ -32,7 +32,7 @@ async def test_calls_of_one_worker_beyond_what_one_pjsip_holds_hear_their_own_fa
         tones_hz = [407 + 110 * place for place in range(CALLS)]
         for conversation, tone_hz in zip(conversations, tones_hz, strict=True):
             speak(conversation, audio.tone(tone_hz, 8_000, 1.5))
-        await rig.ultravox.until(lambda: all(it.speech.idle for it in conversations))
+        await rig.ultravox.until(lambda: all(it.agent.speech.idle for it in conversations))
         await asyncio.sleep(0.5)
         for conversation, tone_hz in zip(conversations, tones_hz, strict=True):
             assert clarity_db(steady(bytes(conversation.audio.captured), 8_000), 8_000, tone_hz) > CLEAR_DB

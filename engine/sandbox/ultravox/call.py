@@ -114,8 +114,8 @@ class SimulatedCall:
             "endReason": self.end_reason,
             "faults": self.faults.render(),
             "audio": conversation.audio.render() if conversation is not None else None,
-            "state": conversation.speech.state if conversation is not None else None,
-            "clears": conversation.speech.clears if conversation is not None else 0,
+            "state": conversation.agent.speech.state if conversation is not None else None,
+            "clears": conversation.agent.speech.clears if conversation is not None else 0,
             "turns": len(conversation.transcript.turns) if conversation is not None else 0,
         }
 

@@ -1,51 +1,50 @@
-"""What each message of a client does to a conversation."""
+"""What each message of a client makes the agent do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from engine.sandbox.ultravox.conversation import Conversation
+from engine.sandbox.ultravox.agent import Agent
 
 
-def obey(message: dict[str, Any], conversation: Conversation) -> None:
+def obey(message: dict[str, Any], agent: Agent) -> None:
     """Do what a message that ``read_message`` let pass asks for; some that the service takes change nothing here."""
     match message["type"]:
         case "ping":
-            conversation.messages.send("pong", timestamp=message["timestamp"])
+            agent.messages.send("pong", timestamp=message["timestamp"])
         case "user_text_message" | "input_text_message":
-            _read_user_text(message, conversation)
+            _read_user_text(message, agent)
         case "forced_agent_message":
-            _interrupt_if_urgent(message, conversation)
-            conversation.say(message.get("content") or "", uninterruptible=bool(message.get("uninterruptible")))
+            _interrupt_if_urgent(message, agent)
+            agent.say(message.get("content") or "", uninterruptible=bool(message.get("uninterruptible")))
         case "hang_up":
-            if not conversation.speech.idle:
-                conversation.clear()
-            conversation.hang_up(message.get("message") or "")
+            if not agent.speech.idle:
+                agent.clear()
+            agent.hang_up(message.get("message") or "")
         case "client_tool_result":
-            _take_result(message, conversation)
+            _take_result(message, agent)
         case "data_connection_tool_result":
             where = "data_connection_tool_result on the call's socket"
-            conversation.faults.note("wrong-socket", conversation.now, where)
+            agent.faults.note("wrong-socket", agent.now, where)
 
 
-def _read_user_text(message: dict[str, Any], conversation: Conversation) -> None:
-    conversation.user_acted()
-    _interrupt_if_urgent(message, conversation)
+def _read_user_text(message: dict[str, Any], agent: Agent) -> None:
+    agent.user_acted()
+    _interrupt_if_urgent(message, agent)
     if message["text"]:
-        conversation.transcript.user(message["text"], "text", conversation.now)
-        conversation.reply_owed |= message.get("urgency") != "later" and not message.get("deferResponse")
+        agent.transcript.user(message["text"], "text", agent.now)
+        agent.reply_owed |= message.get("urgency") != "later" and not message.get("deferResponse")
 
 
-def _interrupt_if_urgent(message: dict[str, Any], conversation: Conversation) -> None:
-    if message.get("urgency") == "immediate" and conversation.speech.interruptible:
-        conversation.clear()
+def _interrupt_if_urgent(message: dict[str, Any], agent: Agent) -> None:
+    if message.get("urgency") == "immediate" and agent.speech.interruptible:
+        agent.clear()
 
 
-def _take_result(result: dict[str, Any], conversation: Conversation) -> None:
-    if not conversation.tools.answered(result, conversation.now):
+def _take_result(result: dict[str, Any], agent: Agent) -> None:
+    if not agent.tools.answered(result, agent.now):
         return
     if result.get("responseType") == "hang-up":
-        conversation.end("agent_hangup")
+        agent.end("agent_hangup")
     elif result.get("agentReaction", "speaks") != "listens":
-        conversation.reply_owed = True
+        agent.reply_owed = True

@@ -1,32 +1,30 @@
-"""Misbehaviour on demand: what each of the knobs' deeds does to a conversation."""
+"""Misbehaviour on demand: what each of the knobs' deeds makes the agent do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from engine.sandbox.speech import tone
+from engine.sandbox.ultravox.agent import Agent
 from engine.sandbox.ultravox.knobs import Mischief
 from engine.sandbox.ultravox.server_messages import Cut, Ping
-
-if TYPE_CHECKING:
-    from engine.sandbox.ultravox.conversation import Conversation
 
 _ODD_BYTES = 321
 _TONE_HZ = 440.0
 
 
-def perform(mischief: Mischief, conversation: Conversation) -> None:
+def perform(mischief: Mischief, agent: Agent) -> None:
     """Do it now."""
-    messages, output_hz = conversation.messages, conversation.settings.output_hz
+    messages, output_hz = agent.messages, agent.settings.output_hz
     match mischief.do:
         case "cut":
             messages.put(Cut())
         case "close":
-            conversation.end("system_error", mischief.code)
+            agent.end("system_error", mischief.code)
         case "clear":
             messages.send("playback_clear_buffer")
         case "interrupt":
-            conversation.clear()
+            agent.clear()
         case "text":
             messages.put(mischief.text)
         case "empty":
@@ -40,12 +38,12 @@ def perform(mischief: Mischief, conversation: Conversation) -> None:
         case "burst":
             messages.put(tone(_TONE_HZ, mischief.ms, output_hz))
         case "say":
-            conversation.say(mischief.text)
+            agent.say(mischief.text)
         case "tool":
-            conversation.invoke_tool(mischief.text, {})
+            agent.invoke_tool(mischief.text, {})
         case "ping":
             messages.put(Ping())
         case "hang-up":
-            conversation.hang_up(mischief.text)
+            agent.hang_up(mischief.text)
         case _:
             assert_never(mischief.do)

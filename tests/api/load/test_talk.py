@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def a_talk() -> Talk:
     conversation: Any = SimpleNamespace(
         settings=SimpleNamespace(output_hz=8000),
-        speech=SimpleNamespace(say=lambda utterance: None),
+        agent=SimpleNamespace(speech=SimpleNamespace(say=lambda utterance: None)),
         messages=SimpleNamespace(put=lambda pcm: None),
     )
     return Talk(conversation, lambda: None, "call")

@@ -109,7 +109,7 @@ async def test_call_whose_join_timeout_passed_is_gone(service: Service) -> None:
 
 async def test_agent_hang_up_closes_with_1000(service: Service) -> None:
     client, conversation = await service.join()
-    conversation.hang_up()
+    conversation.agent.hang_up()
     _, closed = await _last_messages(client)
     assert closed.rcvd is not None
     assert closed.rcvd.code == 1000

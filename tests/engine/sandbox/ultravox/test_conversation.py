@@ -121,9 +121,9 @@ def test_small_client_buffer_is_never_led_by_more() -> None:
 def test_whole_dialogue_ends_with_the_agent_hanging_up() -> None:
     client = Client()
     for _ in DIALOGUE.callee:
-        client.run_until(lambda: client.call.speech.state == "listening")
+        client.run_until(lambda: client.call.agent.speech.state == "listening")
         client.run(2, SPEECH)
-        client.run_until(lambda: client.call.speech.state == "listening" or client.call.end_reason is not None)
+        client.run_until(lambda: client.call.agent.speech.state == "listening" or client.call.end_reason is not None)
     client.run(1)
     assert [text for _, text in client.finals] == [
         GREETING, "Yes, please.", "Fine.", "No, thank you.", "Goodbye then."
@@ -135,8 +135,8 @@ def test_whole_dialogue_ends_with_the_agent_hanging_up() -> None:
 def test_socket_is_closed_while_the_client_still_holds_the_farewell() -> None:
     client = Client()
     client.run(1)
-    client.call.clear()
-    client.call.hang_up("Good night and sleep well.")
+    client.call.agent.clear()
+    client.call.agent.hang_up("Good night and sleep well.")
     client.run(0.5)
     assert client.close_code == 1000
     assert client.finals[-1] == ("agent", "Good night and sleep well.")
@@ -145,8 +145,8 @@ def test_socket_is_closed_while_the_client_still_holds_the_farewell() -> None:
 def test_farewell_knob_holds_the_close_until_it_was_heard() -> None:
     client = Client(CallKnobs(farewell="played"))
     client.run(1)
-    client.call.clear()
-    client.call.hang_up("Good night and sleep well.")
+    client.call.agent.clear()
+    client.call.agent.hang_up("Good night and sleep well.")
     client.run(1)
     assert client.close_code is None
     client.run(2)
@@ -355,7 +355,7 @@ def test_hang_up_message_is_spoken_before_the_end() -> None:
 def test_nothing_is_said_while_a_tool_runs() -> None:
     client = Client()
     client.run(4)
-    invocation_id = client.call.invoke_tool("lookUp", {})
+    invocation_id = client.call.agent.invoke_tool("lookUp", {})
     client.run(1.5, SPEECH[: FRAME * 20])
     assert client.finals[-1] == ("user", "Yes, please.")
     client.send("client_tool_result", invocationId=invocation_id, result="{}", agentReaction="listens")
@@ -366,13 +366,13 @@ def test_nothing_is_said_while_a_tool_runs() -> None:
 def test_tool_faults_are_told_apart() -> None:
     client = Client()
     client.run(4)
-    answered, forgotten = (client.call.invoke_tool(name, {}) for name in ("a", "b"))
+    answered, forgotten = (client.call.agent.invoke_tool(name, {}) for name in ("a", "b"))
     for _ in range(2):
         client.send("client_tool_result", invocationId=answered, result="", agentReaction="listens")
     client.send("client_tool_result", invocationId="nonsense", result="")
     client.call.closed(1000, client.now)
     assert client.faults.counts == {"answered-twice": 1, "unknown-invocation": 1, "tool-never-answered": 1}
-    assert forgotten not in client.call.tools.results
+    assert forgotten not in client.call.agent.tools.results
 
 
 def test_switched_off_messages_are_not_sent() -> None:

@@ -28,6 +28,6 @@ def test_every_deed_sends_something(deed: Deed) -> None:
     )
     conversation.poll(0.0)
     conversation.messages.take()
-    perform(Mischief(after_s=0.0, do=deed, text="words"), conversation)
+    perform(Mischief(after_s=0.0, do=deed, text="words"), conversation.agent)
     conversation.poll(0.1)
     assert conversation.messages.take()
