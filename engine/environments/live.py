@@ -18,7 +18,7 @@ from engine.messages.settings import RegistrarSettings, StackSettings, WorkerSet
 from engine.processes.pool import SPARE_LINES, WorkerPool
 from engine.processes.registrar_handle import RegistrarHandle
 from engine.processes.supervisor import Supervisor
-from engine.processes.worker_handle import Child
+from engine.processes.worker_handle import MOST_COOLING, MOST_COOLING_SRTP, Child
 from engine.records import AttemptId
 from engine.trunks.trunks import ConfiguredTrunks
 from engine.ultravox_service import UltravoxService
@@ -69,6 +69,7 @@ class LiveBackend:
             lines_per_worker=plan.lines,
             # Always another worker in hand, which takes the calls that come while a lost one is replaced.
             spare_lines=max(SPARE_LINES, plan.lines + 1),
+            most_cooling=MOST_COOLING_SRTP if any(one.srtp != "off" for one in config.trunks) else MOST_COOLING,
             on_event=on_event,
             on_lost=on_lost,
         )

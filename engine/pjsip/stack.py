@@ -250,6 +250,9 @@ class SipStack:
             crypto.name = suite
             media.srtpOpt.cryptos.append(crypto)
         media.transportConfig.boundAddress = _UNUSED_RTP  # of the sockets that ours take the place of
+        if trunk.srtp is Srtp.OFF:
+            # Then it makes none: its I/O queue has 64 handles, and a closed one is kept for half a second.
+            media.useLoopMedTp = True
         return config
 
     def _lead(self, config: pj.AccountConfig, trunk: TrunkAccount, server: str) -> None:

@@ -22,7 +22,7 @@ from engine.messages.events import (
 )
 from engine.outcome import WORKER_LOST
 from engine.pjsip_limits import LINES_PER_INSTANCE
-from engine.processes.worker_handle import COOLING_S, StartChild, WorkerHandle
+from engine.processes.worker_handle import COOLING_S, MOST_COOLING, StartChild, WorkerHandle
 from engine.records import AttemptId, call_of
 
 log = logging.getLogger("trunkline.pool")
@@ -52,7 +52,9 @@ class WorkerPool:
         on_event: Callable[[CallEvent], None],
         on_lost: Callable[[AttemptId], None],
         spare_lines: int = SPARE_LINES,
+        most_cooling: int = MOST_COOLING,
     ) -> None:
+        self._most_cooling = most_cooling
         self.max_calls = max_calls
         self._start_child = start_child
         self._slots = slots
@@ -166,7 +168,7 @@ class WorkerPool:
             slot = self._next_slot()
             if slot is None:
                 return
-            self._workers[slot] = worker = WorkerHandle(slot=slot)
+            self._workers[slot] = worker = WorkerHandle(slot=slot, most_cooling=self._most_cooling)
             self._starting += 1
             self._spawn(self._start(worker))
         self._shrink(free - target, known)

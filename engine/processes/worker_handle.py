@@ -20,9 +20,10 @@ a machine without CPU to spare raises no alarm."""
 _STARTING_SWEEPS = 30
 """The same for a worker that is not ready yet: a fork and PJSIP's start, while everything else starts too."""
 COOLING_S = 0.75
-_MAX_COOLING = 20
+MOST_COOLING, MOST_COOLING_SRTP = 20, 10
 """PJLIB keeps a closed socket's handle for half a second and asserts, which kills the process, when the build's 64 are
-gone. A worker whose calls end faster than this many in that time (a trunk that refuses everything) rests."""
+gone; a call takes two, with SRTP four. A worker whose calls end faster than this many in that time (a trunk that
+refuses everything) rests."""
 
 
 class Child(Protocol):
@@ -57,6 +58,7 @@ class WorkerHandle:
     idle_since_s: float = 0.0
     stopping: bool = False
     heartbeat: Heartbeat | None = None
+    most_cooling: int = MOST_COOLING
     _cooling: int = 0
     _dials: int = 0
     _silent: int = 0
@@ -64,7 +66,7 @@ class WorkerHandle:
     @property
     def free(self) -> int:
         """Lines that a call may have now."""
-        if self.stopping or self._cooling >= _MAX_COOLING:
+        if self.stopping or self._cooling >= self.most_cooling:
             return 0
         return self.lines - len(self.calls)
 
@@ -112,7 +114,7 @@ class WorkerHandle:
     def cooled(self) -> bool:
         """What a freed line left behind is gone too; True when calls may come again because of it."""
         self._cooling -= 1
-        return self._cooling == _MAX_COOLING - 1
+        return self._cooling == self.most_cooling - 1
 
     def strays(self, told: Heartbeat) -> Collection[AttemptId]:
         """The calls in the worker's own table that hold no line here."""

@@ -166,6 +166,7 @@ class AccountMediaConfig:
     srtpOpt: SrtpOpt
     transportConfig: TransportConfig
     lockCodecEnabled: bool
+    useLoopMedTp: bool
 
 class AccountCallConfig:
     prackUse: int
