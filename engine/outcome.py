@@ -181,6 +181,13 @@ def certificate_refused(what: str, hint: str) -> Outcome:
     )
 
 
+def unreached(kind: str, what: str, hint: str) -> Outcome:
+    """Nothing could be sent to the trunk; ``kind`` is the edge's (``engine.edge.common.Unreached``)."""
+    if kind == "certificate":
+        return certificate_refused(what, hint)
+    return Outcome(by=Party.TRUNK, cause=Cause.TRUNK_UNAVAILABLE, detail=what, hint=hint, retryable=True)
+
+
 def engine_error(what: str) -> Outcome:
     """A failure of the engine itself; ``what`` is a sentence without secrets."""
     return Outcome(

@@ -45,6 +45,23 @@ IMPORTERS = {
 """Who alone may import a library."""
 
 TESTED_ELSEWHERE = {
+    "engine/edge/admission.py": "tests/sip/test_edge_process.py",
+    "engine/edge/answers.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/clean.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/common.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/dialogs.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/farewells.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/flows.py": "tests/sip/test_edge_process.py",
+    "engine/edge/incoming.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/outgoing.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/process.py": "tests/sip/test_edge_process.py",
+    "engine/edge/registrations.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/rewriting.py": "tests/engine/edge/test_edge.py",
+    "engine/edge/tls.py": "tests/sip/test_secure_calls.py",
+    "engine/edge/transactions.py": "tests/engine/edge/test_edge.py",
+    "engine/messages/link.py": "tests/sip/test_edge_process.py",
+    "engine/processes/edge_handle.py": "tests/sip/test_edge_process.py",
+    "engine/worker/edge_link.py": "tests/sip/test_edge_process.py",
     "engine/pjsip/leg_rtp.py": "tests/sip/test_rtp_source.py",
     "api/cli/failure.py": "tests/api/cli/test_commands.py",
     "api/cli/load_screen.py": "tests/api/cli/test_load.py",
@@ -100,6 +117,7 @@ TESTED_ELSEWHERE = {
 """Modules without a test file of their own, and where their promises are tested."""
 
 VALUES_ONLY = {
+    "engine/messages/edge.py",
     "engine/messages/commands.py",
     "engine/errors.py",
     "engine/messages/events.py",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from engine.config.trunk import TrunkConfig
 from engine.config.values import (
     Duration,
     IpAddress,
+    Network,
     OptionalIpAddress,
     PortRange,
     Ports,
@@ -56,21 +56,22 @@ class SipConfig(Section):
     """Addresses, ports, capacity and time limits that hold for every call."""
 
     bind: IpAddress = "0.0.0.0"
-    """The address that SIP and RTP use."""
+    """The address that SIP and RTP use. An IPv6 address makes both use IPv6."""
     port: int = Field(default=5060, ge=1, le=65535)
-    """The SIP port of the registrar process, which sends REGISTER and OPTIONS. Calls leave from ``worker_ports``."""
+    """The one port of all SIP to and from the trunks: for UDP, and for TCP where a trunk uses it."""
+    allow_from: tuple[Network, ...] = ()
+    """Networks in CIDR that may send SIP beside the trunks' own addresses, such as a carrier's other gateways. SIP from
+    anywhere else is dropped unread."""
     max_calls: int = Field(default=32, ge=1)
     """Concurrent calls of any kind. A request beyond that is refused with 503 ``no-capacity``."""
     lines_per_worker: int = Field(default=16, ge=LINES_PER_INSTANCE)
     """The most calls that one worker process carries, in steps of four. They are lost together when it dies, so a
     worker never carries more than a sixth of ``max_calls`` (but always four)."""
-    worker_ports: Ports = Field(default=PortRange(5062, 5199), validate_default=True)
-    """The SIP ports that calls leave from: one for each four calls, and two to spare at least."""
     rtp_ports: Ports = Field(default=PortRange(16000, 17999), validate_default=True)
     """RTP on the even ports, RTCP on the odd ones (RFC 3550 §11), divided among the workers. Four for each call at
     least: half of them are spare."""
     public_address: OptionalIpAddress = ""
-    """Behind NAT: the IPv4 address to advertise in Contact and SDP. Forward the ports to this machine unchanged."""
+    """Behind NAT: the IP address to advertise in Contact and SDP. Forward the ports to this machine unchanged."""
     real_time: bool = True
     """Run workers before ordinary programs (SCHED_RR) where the system permits it: as root, or with an RLIMIT_RTPRIO
     of 1 (``LimitRTPRIO=1`` in a systemd unit)."""
@@ -86,19 +87,12 @@ class SipConfig(Section):
     """The DiffServ code point (RFC 2474) of SIP packets; 24 is CS3."""
     dscp_rtp: int = Field(default=46, ge=0, le=63)
     """The DiffServ code point of RTP and RTCP packets; 46 is EF (RFC 3246)."""
+    rtp_source: Literal["negotiated", "any"] = "negotiated"
+    """Whose RTP a call takes: ``negotiated`` is one sender, at the address that was negotiated or, behind NAT, at the
+    address that its SIP comes from; ``any`` is everybody, and our audio follows whoever sends."""
     rtp_timeout_s: Duration = Field(default=30.0, alias="rtp_timeout")
     """End an answered call whose far end has sent neither RTCP nor RTP that can be decoded for this long (cause
     ``rtp-timeout``). Time on hold does not count."""
-
-    @field_validator("worker_ports")
-    @classmethod
-    def _every_worker_has_a_port(cls, ports: PortRange, info: ValidationInfo) -> PortRange:
-        if info.data.get("port") in ports:
-            raise ValueError(f"{ports} includes sip.port {info.data['port']}, which is the registrar's own")
-        needed = math.ceil(info.data.get("max_calls", 1) / LINES_PER_INSTANCE) + SPARE_WORKERS
-        if len(ports) < needed:
-            raise ValueError(f"{len(ports)} ports are too few: max_calls needs {needed}, one for each four, and two")
-        return ports
 
     @field_validator("rtp_ports")
     @classmethod
@@ -108,8 +102,6 @@ class SipConfig(Section):
         # A pair a call, and as many again: a port that was just closed, or is taken by another program, is passed over.
         if len(ports) < (needed := 4 * info.data.get("max_calls", 1)):
             raise ValueError(f"{len(ports)} ports are too few: max_calls needs {needed}, four for each call")
-        if "worker_ports" in info.data and ports.overlaps(info.data["worker_ports"]):
-            raise ValueError(f"{ports} overlaps sip.worker_ports {info.data['worker_ports']}")
         if info.data.get("port") in ports:
             raise ValueError(f"{ports} includes sip.port {info.data['port']}")
         return ports

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Literal
 
-import certifi
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from engine.config.addressing import AddressingConfig
@@ -40,6 +38,14 @@ class TlsConfig(Section):
     """Verify the trunk's certificate. With ``false`` anybody on the way can pose as the trunk; each start logs a
     warning."""
 
+    wildcard: bool = True
+    """Accept a certificate that names the host by a wildcard, as many carriers' certificates do. RFC 5922 §7.2 forbids
+    it."""
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    """The oldest version of TLS to speak."""
+    ciphers: str = ""
+    """The cipher suites for TLS 1.2 in OpenSSL's notation; empty takes the system's."""
+
     @field_validator("private_key")
     @classmethod
     def _goes_with_the_certificate(cls, private_key: str, info: ValidationInfo) -> str:
@@ -51,12 +57,15 @@ class TlsConfig(Section):
         return private_key
 
     def settings(self) -> TlsSettings:
-        """As the SIP stack takes them; PJSIP's bundled OpenSSL does not find the system's authorities by itself."""
+        """As the edge takes them."""
         return TlsSettings(
-            ca_file=self.ca_file or ssl.get_default_verify_paths().cafile or certifi.where(),
+            ca_file=self.ca_file,
             certificate=self.certificate,
             private_key=self.private_key,
             verify=self.verify,
+            wildcard=self.wildcard,
+            min_version=self.min_version,
+            ciphers=self.ciphers,
         )
 
 

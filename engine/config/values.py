@@ -69,17 +69,11 @@ def _duration(value: Any) -> float:
     return seconds
 
 
-_NO_IPV6 = "IPv6 is not in PJSIP's stock build: expected an IPv4 address"
-
-
 def _address(value: Any) -> str:
     try:
-        address = ipaddress.ip_address(value if isinstance(value, str) else "")
+        return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
     except ValueError:
         raise ValueError(f"expected an IP address, not {value!r}") from None
-    if address.version == 6:
-        raise ValueError(f"{_NO_IPV6}, not {value}")
-    return str(address)
 
 
 def _label(value: Any) -> str:
@@ -106,8 +100,6 @@ def _server_uri(value: Any) -> str:
             raise ValueError(f"expected transport=udp, tcp or tls, not {transport!r}")
         if name == "transport" and transport != "tls" and uri.scheme == "sips":
             raise ValueError(f"sips: asks for TLS, transport={transport} for another")
-    if uri.host.startswith("["):
-        raise ValueError(f"{_NO_IPV6} or a name, not {uri.host}")
     if uri.scheme == "sips":
         others = tuple(param for param in uri.params if not param.lower().startswith("transport="))
         uri = replace(uri, scheme="sip", params=(*others, "transport=tls"))
@@ -170,7 +162,17 @@ Ports = Annotated[PortRange, PlainValidator(_ports), PlainSerializer(str)]
 """Written as ``"5062-5199"``."""
 Duration = Annotated[float, PlainValidator(_duration), PlainSerializer(lambda seconds: f"{seconds:g}s")]
 """Seconds; written as ``"60s"``, ``"2m"`` or ``"1h"``."""
+
+
+def _network(value: object) -> str:
+    try:
+        return str(ipaddress.ip_network(str(value), strict=False))
+    except ValueError:
+        raise ValueError(f'expected a network in CIDR such as "203.0.113.0/24", not {value!r}') from None
+
+
 IpAddress = Annotated[str, PlainValidator(_address)]
+Network = Annotated[str, PlainValidator(_network)]
 OptionalIpAddress = Annotated[str, PlainValidator(lambda value: value if value == "" else _address(value))]
 Label = Annotated[str, PlainValidator(_label)]
 Callers = Annotated[str, PlainValidator(_callers)]

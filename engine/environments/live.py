@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 from engine.calls.dial_queue import DialQueue
 from engine.calls.pacer import Pacer
 from engine.config.settings import SPARE_WORKERS, Config
-from engine.environments.name_resolution import nameservers, static_hosts
 from engine.environments.worker_plan import WorkerPlan
 from engine.log import LogSettings
+from engine.messages.edge import EdgeSettings
 from engine.messages.events import CallEvent, Event, Probed, Registration
 from engine.messages.settings import RegistrarSettings, StackSettings, WorkerSettings
+from engine.processes.edge_handle import EdgeHandle
 from engine.processes.pool import SPARE_LINES, WorkerPool
 from engine.processes.registrar_handle import RegistrarHandle
 from engine.processes.supervisor import Supervisor
@@ -46,13 +46,15 @@ class LiveBackend:
         on_lost: Callable[[AttemptId], None],
     ) -> None:
         self._supervisor = supervisor
+        self._edges = Supervisor("engine.edge.process")
+        self._edge = EdgeHandle(self._edges, self._edge_settings)
         self._config = config
         self.agents = agents
         self._log = log
         self.trunks = ConfiguredTrunks(trunk.trunk(place) for place, trunk in enumerate(config.trunks))
         self._registrar = RegistrarHandle(
             supervisor,
-            lambda: RegistrarSettings(stack=self._stack(config.sip.port), log=log),
+            lambda: RegistrarSettings(stack=self._stack(), log=log),
             self.trunks.watched(),
             on_event=self._hear_of_trunk,
             on_lost=self.trunks.registrations_lost,
@@ -61,7 +63,7 @@ class LiveBackend:
         # An attempt that was given up keeps its line until the transaction is over, up to 32 s (RFC 3261 §17.1.1.2).
         lines = config.sip.max_calls * min(2, len(config.trunks))
         self._plan = plan = WorkerPlan.of(config.sip)
-        self._slots = min(len(config.sip.worker_ports) // plan.instances, math.ceil(lines / plan.lines) + SPARE_WORKERS)
+        self._slots = math.ceil(lines / plan.lines) + SPARE_WORKERS
         self.pool = WorkerPool(
             self._start_worker,
             max_calls=config.sip.max_calls,
@@ -90,6 +92,7 @@ class LiveBackend:
                     "read its SRTP keys; set tls.verify to true",
                     extra={"trunk": trunk.name},
                 )
+        await self._edge.start()
         self.pool.warm_up()
         if self.trunks.watched():
             self._registrar.start()
@@ -99,6 +102,8 @@ class LiveBackend:
         self._registrar.stop()
         await self.pool.close()
         await self._registrar.gone()
+        self._edge.close()
+        await self._edges.close()
         if self.agents is not None:
             await self.agents.aclose()
 
@@ -112,10 +117,10 @@ class LiveBackend:
             self.dial_queue.grant_turns()
 
     async def _start_worker(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
-        ports, rtp = self._config.sip.worker_ports, self._config.sip.rtp_ports
+        rtp = self._config.sip.rtp_ports
         share = (rtp.last - rtp.first + 1) // self._slots // 2 * 2
         first = rtp.first + slot * share
-        stack = self._stack(ports.first + slot * self._plan.instances, rtp_first=first, rtp_last=first + share - 1)
+        stack = self._stack(rtp_first=first, rtp_last=first + share - 1)
         settings = WorkerSettings(
             stack=stack,
             lines=self._plan.lines,
@@ -128,16 +133,27 @@ class LiveBackend:
             "engine.worker.process", f"worker {slot}", settings, on_event, on_exit
         )
 
-    def _stack(self, sip_port: int, *, rtp_first: int = 0, rtp_last: int = 0) -> StackSettings:
+    def _edge_settings(self, path: str) -> EdgeSettings:
+        sip = self._config.sip
+        return EdgeSettings(
+            link=path,
+            bind=sip.bind,
+            port=sip.port,
+            trunks=tuple(self.trunks.get(trunk.name).account for trunk in self._config.trunks),
+            log=self._log,
+            public_address=sip.public_address,
+            dscp=sip.dscp_sip,
+            allow_from=sip.allow_from,
+        )
+
+    def _stack(self, *, rtp_first: int = 0, rtp_last: int = 0) -> StackSettings:
         sip = self._config.sip
         return StackSettings(
             bind=sip.bind,
-            sip_port=sip_port,
+            edge=self._edge.path,
+            rtp_source=sip.rtp_source,
             rtp_first=rtp_first,
             rtp_last=rtp_last,
             public_address=sip.public_address,
-            dscp_sip=sip.dscp_sip,
             dscp_rtp=sip.dscp_rtp,
-            nameservers=nameservers(Path("/etc/resolv.conf")),
-            hosts=static_hosts(Path("/etc/hosts")),
         )

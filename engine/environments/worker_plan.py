@@ -16,7 +16,7 @@ _LARGEST_LOSS = 1 / 6
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
     """``workers`` are the processes that ``max_calls`` take, with the spare ones; ``instances`` the PJSIPs that each of
-    them holds (``engine.pjsip.instances``), every one with its SIP port."""
+    them holds (``engine.pjsip.instances``)."""
 
     instances: int
     workers: int
@@ -28,10 +28,9 @@ class WorkerPlan:
 
     @classmethod
     def of(cls, sip: SipConfig) -> Self:
-        """The fewest processes that lose no more than is allowed when one dies, and for which there are SIP ports."""
+        """The fewest processes that lose no more than is allowed when one dies."""
         most = min(sip.lines_per_worker, int(sip.max_calls * _LARGEST_LOSS)) // LINES_PER_INSTANCE
-        fits = (n for n in range(most, 1, -1) if n * _workers(sip.max_calls, n) <= len(sip.worker_ports))
-        instances = next(fits, 1)
+        instances = max(1, most)
         return cls(instances=instances, workers=_workers(sip.max_calls, instances))
 
 

@@ -24,6 +24,11 @@ class TlsSettings:
     certificate: str
     private_key: str
     verify: bool
+    wildcard: bool
+    """Whether a certificate may name the host by a wildcard (RFC 5922 §7.2 forbids it, carriers use it)."""
+    min_version: str
+    ciphers: str
+    """For TLS 1.2, in OpenSSL's notation; empty takes the system's."""
 
 
 class Srtp(StrEnum):

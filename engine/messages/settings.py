@@ -32,6 +32,8 @@ class StackSettings:
     rtp_source: RtpSourceRule = "negotiated"
     nameservers: tuple[str, ...] = ()
     hosts: Mapping[str, str] = field(default_factory=dict)
+    edge: str = ""
+    """The path at which the edge takes links in; empty: the process has SIP sockets itself (the sandbox)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

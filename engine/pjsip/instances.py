@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
@@ -44,7 +46,7 @@ def load(lines: int) -> None:
                 raise SipError(f"A second PJSIP cannot be loaded: {error}. {hint}") from error
 
 
-def start(settings: StackSettings, lines: int) -> list[SipStack]:
+def start(settings: StackSettings, lines: int, link: Callable[[int, bytes], None] | None = None) -> list[SipStack]:
     """As many stacks as ``lines`` calls need, of those that were loaded: each on the next SIP port, with its share of
     the RTP ports."""
     stacks: list[SipStack] = []
@@ -53,7 +55,8 @@ def start(settings: StackSettings, lines: int) -> list[SipStack]:
         missing = lines - sum(one.lines for one in stacks)
         if missing > 0:  # a site's own build may hold more than the stock one
             sip_port = settings.sip_port and settings.sip_port + place
-            stacks.append(stack(replace(settings, sip_port=sip_port), lines=missing, budget=budget))
+            own = partial(link, place) if link is not None else None
+            stacks.append(stack(replace(settings, sip_port=sip_port), lines=missing, budget=budget, link=own))
     share = (settings.rtp_last - settings.rtp_first + 1) // len(stacks) // 2 * 2
     for place, one in enumerate(stacks):
         first = settings.rtp_first + place * share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ import pjsua2 as pj
 
 from engine.errors import SipError
 from engine.messages.commands import Dtmf
+from engine.outcome import Outcome, unreached
 from engine.pjsip.codec_switch import Negotiated
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import keep
@@ -22,12 +24,15 @@ from engine.pjsip.rtp_stream import RtpStream
 from engine.sip.dtmf import DIGITS, ReceivedKeys, info_digit
 from engine.sip.fields import q850_cause, retry_after_s
 from engine.sip.leg_port import LegEnd, LegListener
+from engine.sip.message import Message
 from engine.sip.other_codec import Arrivals, OtherCodec
 from engine.sip.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
 from engine.sip.uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
+
+_FAILURE = "X-Trunkline-Failure"
 
 _MAX_REDIRECTS = 5
 _EVENT_IS_UPDATE, _EVENT_IS_END = 1, 2  # pjmedia_stream_dtmf_event_flags (pjmedia/stream.h)
@@ -363,7 +368,7 @@ class Leg(pj.Call):
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
                 rtp=self._rtp.total,
-                refused=self._security.refusal(info.lastReason) if self._security else None,
+                refused=_unreached(message) or (self._security.refusal(info.lastReason) if self._security else None),
             )
         )
 
@@ -383,3 +388,9 @@ def _received_message(event: pj.SipEvent) -> str:
     if event.type != pj.PJSIP_EVENT_TSX_STATE or event.body.tsxState.type != pj.PJSIP_EVENT_RX_MSG:
         return ""
     return str(event.body.tsxState.src.rdata.wholeMsg)
+
+
+def _unreached(message: Message | None) -> Outcome | None:
+    """Why the edge could not send the request that ``message`` answers; None for a far end's message."""
+    failure = message.first(_FAILURE) if message is not None else None
+    return unreached(**json.loads(failure)) if failure else None

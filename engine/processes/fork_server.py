@@ -23,8 +23,6 @@ import setproctitle
 from engine.errors import EngineError
 from engine.messages.pipe import receive
 
-WORKER = "engine.worker.process"
-"""Imported ahead of the first request; the other kinds of process when first asked for."""
 _DATAGRAM_SIZE = 4096
 _LAST_CALLS_S = 10
 
@@ -57,14 +55,15 @@ class Exited:
     status: int
 
 
-def main(control_fd: int, lines_per_worker: int) -> NoReturn:
-    """Serve until the control process closes its end; the children notice that by themselves."""
+def main(control_fd: int, module: str, lines_per_worker: int) -> NoReturn:
+    """Import ``module`` ahead of the first request, then serve until the control process closes its end; the children
+    notice that by themselves."""
     setproctitle.setproctitle("trunkline: fork-server")
     # The terminal's Ctrl-C and a service manager's TERM reach the whole group: the control process decides, not they.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        importlib.import_module(WORKER).prepare(lines_per_worker)
+        importlib.import_module(module).prepare(lines_per_worker)
     except EngineError as error:
         sys.exit(f"trunkline: {error}")
     gc.collect()
@@ -149,4 +148,4 @@ def _fork(control: socket.socket, spawn: Spawn, fd: int, parents: tuple[selector
 
 if __name__ == "__main__":
     # Not this copy of the module: what it sends is pickled under the name it is imported by.
-    importlib.import_module("engine.processes.fork_server").main(*map(int, sys.argv[1:]))
+    importlib.import_module("engine.processes.fork_server").main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -23,6 +23,8 @@ from engine.processes.fork_server import Exited, Spawn, Spawned
 
 log = logging.getLogger("trunkline.supervisor")
 
+WORKER = "engine.worker.process"
+
 _FORK_S = 3.0
 """How long a fork server that has forked before may take to fork."""
 _READY_S = 30.0
@@ -55,10 +57,12 @@ class ChildProcess:
 class Supervisor:
     """Starts processes through the fork server, and the fork server again when it died.
 
-    ``lines_per_worker``: what the fork server is to load for its workers (``engine.pjsip.instances``).
+    ``module`` is imported before the first fork, and its ``prepare`` is called with ``lines_per_worker``: what a worker
+    needs of PJSIP (``engine.pjsip.instances``). Other kinds of process are imported when they are first asked for.
     """
 
-    def __init__(self, *, lines_per_worker: int = LINES_PER_INSTANCE) -> None:
+    def __init__(self, module: str = WORKER, *, lines_per_worker: int = LINES_PER_INSTANCE) -> None:
+        self._module = module
         self._lines_per_worker = lines_per_worker
         self._fork_server: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
@@ -183,6 +187,7 @@ class Supervisor:
                             "-m",
                             "engine.processes.fork_server",
                             str(theirs.fileno()),
+                            self._module,
                             str(self._lines_per_worker),
                             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # numpy must not bring threads to a fork
                             pass_fds=[theirs.fileno()],

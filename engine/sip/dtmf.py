@@ -20,6 +20,7 @@ PAUSES: Final = "w,"
 PAUSE_S: Final = 0.5
 
 DIGITS: Final = "0123456789*#ABCD"
+_SIGNALS: Final = {**{digit: digit for digit in DIGITS}, **{str(code): DIGITS[code] for code in range(10, 16)}}
 _TERMINATOR = "#"
 _KEYS = re.compile(rf"[0-9*#A-D{PAUSES}]{{1,{MAX_KEYS}}}")
 _SEPARATORS = re.compile(r"[\s()./-]")
@@ -51,9 +52,6 @@ PRESS_KEYS_TOOL: Final[Mapping[str, Any]] = {
 }
 """How the tool is offered to the model. The time-out outlasts the longest press."""
 
-_INFO = re.compile(r"^(?:Content-Type|c)\s*:\s*application/dtmf(?:-relay)?\s*[;\r\n]", re.IGNORECASE | re.MULTILINE)
-_SIGNAL = re.compile(r"(?:\A|^Signal\s*=)\s*([*#A-D]|1[0-5]|[0-9])\s*$", re.IGNORECASE | re.MULTILINE)
-
 
 def info_digit(request: str) -> str | None:
     """The key in an INFO request as received (RFC 6086), None for any other message.
@@ -61,12 +59,23 @@ def info_digit(request: str) -> str | None:
     ``application/dtmf-relay`` says ``Signal=5``, ``application/dtmf`` just ``5``; some gateways write the event's code.
     """
     head, _, body = request.partition("\r\n\r\n")
-    if not head.startswith("INFO ") or not _INFO.search(head + "\r\n"):
+    if not head.startswith("INFO "):
         return None
-    signal = _SIGNAL.search(body.replace("\r", ""))
-    if signal is None:
+    fields = (line.partition(":") for line in head.split("\r\n")[1:])
+    kinds = [value for name, _, value in fields if name.strip().lower() in ("content-type", "c")]
+    return info_signal(kinds[0], body) if kinds else None
+
+
+def info_signal(media_type: str, body: str) -> str | None:
+    """The key in the body of an INFO request of that type; None without one."""
+    if media_type.partition(";")[0].strip().lower() not in ("application/dtmf-relay", "application/dtmf"):
         return None
-    return DIGITS[int(signal[1])] if signal[1].isdigit() else signal[1].upper()
+    lines = [line.strip() for line in body.strip().split("\n")]
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if equals and name.strip().lower() == "signal":
+            return _SIGNALS.get(value.strip().upper())
+    return _SIGNALS.get(lines[0].upper())
 
 
 _PAUSE_MS: Final = 30

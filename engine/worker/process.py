@@ -29,6 +29,7 @@ from engine.records import AttemptId, call_of
 from engine.sip.leg_port import LegListener, SipLeg
 from engine.worker.audio_path import AudioPath
 from engine.worker.call import WorkerCall
+from engine.worker.edge_link import EdgeLink
 from engine.worker.host_load import HostLoad
 from media.resampler import Resampler
 
@@ -177,9 +178,13 @@ def main(end: socket.socket, settings: WorkerSettings) -> None:
 
 
 async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
-    stacks = instances.start(settings.stack, settings.lines)
+    link = EdgeLink(settings.stack.edge, lambda place, message: stacks[place].receive(message))
+    stacks = instances.start(settings.stack, settings.lines, link.send if settings.stack.edge else None)
+    if settings.stack.edge:
+        link.open()
     real_time = settings.real_time and take_precedence()
     await Worker(stacks, tls_context(), settings, real_time=real_time).serve(end)
+    link.close()
 
 
 @functools.cache

@@ -4,6 +4,7 @@ call."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 
 import uvloop
@@ -15,6 +16,7 @@ from engine.messages.pipe import Pipe, open_pipe
 from engine.messages.settings import RegistrarSettings
 from engine.pjsip.registration import Registrations
 from engine.pjsip.stack import SipStack
+from engine.worker.edge_link import EdgeLink
 
 _POLL_S = 0.02
 _HEARTBEAT_S = 1.0
@@ -22,7 +24,9 @@ _UNREGISTER_S = 3.0
 
 
 async def _serve(end: socket.socket, settings: RegistrarSettings) -> None:
-    stack = SipStack(settings.stack)
+    link = EdgeLink(settings.stack.edge, lambda _, message: stack.receive(message))
+    stack = SipStack(settings.stack, link=functools.partial(link.send, 0))
+    link.open()
     stopping = asyncio.Event()
     pipe: Pipe | None = None
 
@@ -52,6 +56,7 @@ async def _serve(end: socket.socket, settings: RegistrarSettings) -> None:
         registrations.leave()
         stack.poll()
         await asyncio.sleep(_POLL_S)
+    link.close()
     pipe.close()
 
 

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 from typing import Any, Self
@@ -158,7 +159,7 @@ def main(role: str, descriptor: int, bind: str, trunk: str) -> None:
     answers = role == "callee"
     stack = SipStack(settings, take if answers else None, answer_as=callee if answers else None, link=send)
     if role == "caller":
-        account = samples.trunk(name=trunk, uri="sip:carrier.example;transport=tls").account
+        account = replace(samples.trunk(uri="sip:carrier.example;transport=tls").account, name=trunk)
         legs.append(
             stack.dial(account, call, from_number="+15557654321", to_number="+15551234567", sip_call_id="linked")
         )

@@ -163,7 +163,6 @@ def _settings(
 [sip]
 bind = "127.0.0.1"
 port = {ports[0]}
-worker_ports = "{ports[1]}-{ports[98]}"
 rtp_ports = "{ports[99]}-{ports[-1]}"
 max_calls = {max_calls}
 ring_timeout = "{ring_timeout}"

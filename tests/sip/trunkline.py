@@ -92,7 +92,6 @@ async def trunkline(
                 "sip": {
                     "bind": "127.0.0.1",
                     "port": base + 1,
-                    "worker_ports": f"{base + 2}-{base + 60}",
                     "rtp_ports": f"{base + 100}-{ports[-1]}",
                     "max_calls": max_calls,
                     "ring_timeout": ring_timeout,

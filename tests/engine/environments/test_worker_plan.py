@@ -20,8 +20,6 @@ from engine.environments.worker_plan import WorkerPlan
         pytest.param("max_calls = 400", 16, 27, id="and no more"),
         pytest.param("max_calls = 100\nlines_per_worker = 8", 8, 15, id="or as few as are wanted"),
         pytest.param("max_calls = 100\nlines_per_worker = 7", 4, 27, id="in whole instances of PJSIP"),
-        pytest.param('max_calls = 100\nworker_ports = "5062-5090"', 4, 27, id="29 SIP ports are too few for more"),
-        pytest.param('max_calls = 100\nworker_ports = "5062-5095"', 12, 11, id="34 are enough for eleven times three"),
     ],
 )
 def test_a_worker_holds_many_lines_where_many_are_wanted(sip: str, lines: int, workers: int) -> None:

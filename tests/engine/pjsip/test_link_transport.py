@@ -59,7 +59,8 @@ def test_a_call_that_the_link_does_not_carry_fails_and_the_process_lives_on() ->
 def send(message):
     raise BrokenPipeError(32, "Broken pipe")
 call = Call(700)
-trunk = TrunkAccount(name="tests", uri="sip:carrier.example", codecs=("PCMU",))
+from tests.engine import samples
+trunk = samples.trunk(name="tests").account
 try:
     leg = stack.dial(trunk, call, from_number="+15557654321", to_number="+15551234567", sip_call_id="one")
 except Exception as error:

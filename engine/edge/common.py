@@ -1,0 +1,115 @@
+"""What both sides of the edge share: the ways out, its tables, and what is sent by it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+from engine.edge.dialogs import Dialog, Dialogs, Flow
+from engine.edge.registrations import Registrations
+from engine.edge.rewriting import bracketed
+from engine.edge.targets import Target
+from engine.edge.transactions import LIFE_S, Transactions
+from engine.messages.commands import TrunkAccount
+from engine.messages.link import FORGET, KEEP
+from engine.sip.body import session_description
+from engine.sip.message import Request, Response
+from engine.sip.sdp import Unreadable, clean, read
+
+log = logging.getLogger("trunkline.edge")
+
+Note = Callable[[str, str, bytes, Flow], None]
+
+
+class Unreached(Exception):
+    """No message could be sent. ``kind`` is ``name``, ``connect``, ``tls``, ``certificate``, ``uri`` or ``canceled``;
+    ``what`` is a sentence and ``hint`` says what to do."""
+
+    def __init__(self, kind: str, what: str, hint: str = "") -> None:
+        self.kind, self.what, self.hint = kind, what, hint
+        super().__init__(what)
+
+
+class Ways(Protocol):
+    """The ways to trunks."""
+
+    async def targets(self, uri: str, trunk: TrunkAccount) -> list[Target]:
+        """The addresses of a next hop, in the order to try them (RFC 3263). Raises ``Unreached``."""
+        ...
+
+    async def open(self, target: Target, trunk: TrunkAccount) -> Flow:
+        """A flow to the target. Raises ``Unreached``."""
+        ...
+
+
+class Common:
+    """Shared by the sides of one edge. ``note`` is called with each message that crosses the network for a dialog: its
+    Call-ID, ``>`` or ``<``, the bytes and the flow."""
+
+    def __init__(self, trunks: Mapping[str, TrunkAccount], ways: Ways) -> None:
+        self.trunks = trunks
+        self.ways = ways
+        self.dialogs = Dialogs()
+        self.transactions = Transactions()
+        self.registrations = Registrations()
+        self.note: Note = lambda call_id, direction, data, flow: None
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def now_s(self) -> float:
+        return self._loop.time()
+
+    def contact(self, dialog: Dialog, flow: Flow) -> str:
+        """Our Contact on the flow (RFC 3261 §8.1.1.8)."""
+        host, port = flow.local
+        user = f"{dialog.contact_user}@" if dialog.contact_user else ""
+        transport = "" if flow.transport == "udp" else f";transport={flow.transport}"
+        return f"<sip:{user}{bracketed(host)}:{port}{transport}>"
+
+    def send(self, dialog: Dialog, flow: Flow, data: bytes) -> None:
+        """Send a message of the dialog."""
+        self.note(dialog.call_id, ">", data, flow)
+        flow.send(data)
+
+    def session_description(self, response: Response) -> bytes:
+        """The SDP of a response as PJSIP is given it; nothing where there is none that can be read."""
+        try:
+            return self.offer(response)
+        except Unreadable as error:
+            log.info("a session description cannot be read: %s", error)
+            return b""
+
+    def offer(self, message: Request | Response) -> bytes:
+        """The SDP of a message as PJSIP is given it. Raises ``Unreadable``."""
+        body = session_description(message.first("Content-Type") or "", message.body)
+        return clean(read(body)) if body else b""
+
+    def keep(self, dialog: Dialog) -> None:
+        """Have the dialog's process keep it, for the edge that comes after this one."""
+        if dialog.link is not None:
+            dialog.link.send(KEEP, dialog.dump())
+
+    def forget(self, dialog: Dialog) -> None:
+        """The dialog is over; it stays for as long as something may be repeated."""
+        dialog.ended = True
+        if dialog.link is not None:
+            dialog.link.send(FORGET, f"{dialog.call_id} {dialog.local_tag}".encode())
+        self._loop.call_later(LIFE_S, self.dialogs.drop, dialog)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done beside everything else; an error of it is logged."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    async def idle(self, timeout_s: float) -> None:
+        """Wait until nothing is done beside any more, for ``timeout_s`` at most."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the edge failed at one message", exc_info=task.exception())

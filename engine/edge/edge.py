@@ -1,0 +1,100 @@
+"""The edge's core: SIP between the far ends and our processes of PJSIPs, each of which sees what it handles well.
+
+Towards the network it is one user agent, with its own Via and Contact and its own answers to challenges. Towards PJSIP
+it is the only peer. It keeps what joins the two, dialogs and transactions; a process that goes away leaves its dialogs
+here, and each is ended at its far end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from engine.edge.common import Common, Unreached, Ways
+from engine.edge.dialogs import Dialog, Flow, Remote
+from engine.edge.farewells import Farewells
+from engine.edge.incoming import Incoming
+from engine.edge.outgoing import Outgoing
+from engine.messages.commands import TrunkAccount
+from engine.messages.link import Link
+from engine.sip.digest import Credentials, Session
+from engine.sip.message import Request, Response, read
+from engine.sip.syntax import Malformed
+
+log = logging.getLogger("trunkline.edge")
+
+
+class Edge:
+    """Everything on one event loop; nothing blocks, and no message of anybody raises out of here."""
+
+    def __init__(self, trunks: Mapping[str, TrunkAccount], ways: Ways) -> None:
+        self._common = Common(trunks, ways)
+        self._outgoing = Outgoing(self._common)
+        self._incoming = Incoming(self._common, self._outgoing)
+        self._farewells = Farewells(self._common, self._outgoing)
+
+    @property
+    def dialogs(self) -> int:
+        """How many dialogs there are."""
+        return len(self._common.dialogs)
+
+    def from_link(self, link: Link, instance: int, data: bytes) -> None:
+        """A message of one of our PJSIPs."""
+        try:
+            message = read(data)
+            if isinstance(message, Request):
+                self._outgoing.request(link, instance, message)
+            else:
+                self._incoming.response(message)
+        except Exception:
+            log.exception("a message of PJSIP could not be served")
+
+    def received(self, flow: Flow, data: bytes) -> None:
+        """A message of an admitted source."""
+        try:
+            message = read(data)
+            if isinstance(message, Response):
+                self._outgoing.response(flow, message, data)
+            else:
+                self._incoming.request(flow, message, data)
+        except Malformed as error:
+            log.info("a SIP message cannot be read: %s", error, extra={"peer": flow.peer[0]})
+        except Exception:
+            log.exception("a SIP message could not be served", extra={"peer": flow.peer[0]})
+
+    def flow_lost(self, flow: Flow, error: Unreached) -> None:
+        """A connection ended."""
+        self._outgoing.flow_lost(flow, error)
+
+    def link_closed(self, link: Link) -> None:
+        """A process is gone: hang up what it left."""
+        self._common.transactions.orphan(link)
+        for dialog in self._common.dialogs.of(link):
+            dialog.link = None
+            self._common.spawn(self._farewells.end(dialog))
+
+    def restore(self, link: Link, kept: Mapping[str, Any], flow: Flow) -> None:
+        """A process gives back a dialog that it kept when the last edge died."""
+        trunk = self._common.trunks[kept["trunk"]]
+        dialog = Dialog.restored(kept, trunk, link, flow, Session(Credentials(trunk.username, trunk.password)))
+        for tag, target, routes, confirmed in kept["remotes"]:
+            remote = Remote(tag, target, tuple(routes), flow, confirmed)
+            dialog.remotes[remote.shown_tag] = remote
+            self._common.spawn(self._outgoing.find_way(dialog, remote, flow))
+        self._common.dialogs.add(dialog)
+
+    def sweep(self) -> None:
+        """Forget what is over; to be called each second."""
+        for transaction in self._common.transactions.expire(self._common.now_s()):
+            unanswered = transaction.method == "INVITE" and not transaction.final and transaction.remote is None
+            if unanswered or transaction.method in ("BYE", "OPTIONS"):
+                self._common.dialogs.drop(transaction.dialog)
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done beside everything else; ``idle`` waits for it too."""
+        self._common.spawn(work)
+
+    async def idle(self, timeout_s: float) -> None:
+        """Wait until the last words are said, for ``timeout_s`` at most."""
+        await self._common.idle(timeout_s)
