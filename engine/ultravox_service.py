@@ -20,7 +20,7 @@ _END_REASON_POLL_S = 0.1
 
 
 class UltravoxService:
-    """An ``AgentService`` (``engine.ports``). ``sample_rate_hz`` None: whatever rate the call's codec has.
+    """An ``AgentService`` (``engine.agent_service``). ``sample_rate_hz`` None: whatever rate the call's codec has.
 
     ``press_keys``: every agent may press telephone keys. ``hang_up_unjoined``: a session that is given back is joined
     and closed at once, there being no other way to end one; else it ends by its time-out.

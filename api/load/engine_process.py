@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,14 +17,11 @@ from api.load.plan import Plan
 from api.load.processes import Family
 from engine.config.file import load_config
 from engine.config.settings import Config
-from engine.pjsip_limits import LINES_PER_INSTANCE
 
 MakeKey = Callable[[Config], Awaitable[str]]
 """Makes an API key in the store of that configuration."""
 
 _RTP_PORTS_PER_CALL: Final = 4
-_SPARE_SIP_PORTS: Final = 12
-"""So many that they hold no worker to fewer calls than it may have."""
 _READY_S: Final = 30.0
 _URL: Final = re.compile(r"Trunkline answers at (http\S+)\.\s")
 
@@ -50,18 +46,14 @@ class Ports:
         return self.first + 3 + self.first % 2
 
     @property
-    def workers(self) -> range:
-        return range(self.first + 20, self.first + 20 + math.ceil(self.lines / LINES_PER_INSTANCE) + _SPARE_SIP_PORTS)
-
-    @property
     def rtp(self) -> range:
-        first = self.workers.stop + self.workers.stop % 2
+        first = self.first + 20 + self.first % 2
         return range(first, first + _RTP_PORTS_PER_CALL * self.lines)
 
     @property
     def engine(self) -> set[int]:
         """All that the engine may bind."""
-        return {self.first, *self.workers, *self.rtp}
+        return {self.first, *self.rtp}
 
     @staticmethod
     def needed(lines: int) -> int:
@@ -84,7 +76,6 @@ def configuration(plan: Plan, ports: Ports, folder: Path, agent: tuple[str, str]
             "bind": "127.0.0.1",
             "port": ports.first,
             "max_calls": ports.lines,
-            "worker_ports": f"{ports.workers.start}-{ports.workers.stop - 1}",
             "rtp_ports": f"{ports.rtp.start}-{ports.rtp.stop - 1}",
         },
         "trunks": [{"name": "load", "uri": f"sip:127.0.0.1:{ports.sipp}", "codecs": ["PCMU", "PCMA"]}],

@@ -32,8 +32,8 @@ other. With 100 calls at 8 kHz, RTP spacing error p99 at the far end, in three r
 
 
 class LiveBackend:
-    """The live environment's ``Backend``: starts the registrar and the workers; gives each worker's slot its SIP port
-    and its share of the RTP ports."""
+    """The live environment's ``Backend``: starts the registrar and the workers; gives each worker's slot its share of
+    the RTP ports."""
 
     def __init__(
         self,

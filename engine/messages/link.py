@@ -1,4 +1,4 @@
-"""The link between the edge and a process of PJSIPs: SIP messages as datagrams over a SEQPACKET socket pair.
+"""The link between the edge and a process of PJSIPs: SIP messages as datagrams over a SEQPACKET socket.
 
 The first byte of a datagram is the PJSIP's place in its process, the rest is one SIP message. From ``HELLO`` on, the
 first byte tells what the datagram is instead.
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 HELLO: Final = 255
-"""The process introduces itself: the rest is its title. The first datagram of a link."""
+"""The process introduces itself: the rest is its pid. The first datagram of a link."""
 KEEP: Final = 254
 """The edge has a process keep a dialog for it, or the process gives it back to the next edge: JSON."""
 FORGET: Final = 253

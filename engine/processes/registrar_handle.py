@@ -22,10 +22,10 @@ _UNREGISTER_S = 6.0
 
 
 class RegistrarHandle:
-    """One registrar at a time, which registers and probes ``trunks``. ``on_event`` gets what it tells.
+    """One registrar at a time, which registers and probes ``trunks``. ``on_event`` gets its events.
 
-    Each is started with what ``settings`` gives then, as each worker is: the machine's name servers may have changed.
-    ``on_lost`` is called each time it is gone: its trunks' registrations are kept up by nobody then.
+    Each is started with what ``settings`` gives then, as each worker is.
+    ``on_lost`` is called each time it is gone: until the next one is up, nobody renews its trunks' registrations.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ def test_ports_of_a_run_do_not_meet_and_fit_into_what_is_asked_for(calls: int) -
     ports = Ports(first=10_001, lines=lines_of(Plan(calls=calls)))
     kit = {ports.sipp, ports.sipp_control, *range(ports.sipp_media, ports.sipp_media + 4)}
     assert not kit & ports.engine
-    assert len(ports.engine) == 1 + len(ports.workers) + len(ports.rtp)
+    assert len(ports.engine) == 1 + len(ports.rtp)
     assert max(ports.engine) < 10_001 + Ports.needed(ports.lines)
 
 

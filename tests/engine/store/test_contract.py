@@ -1,4 +1,4 @@
-"""What every store promises (``engine.ports``), asked of each of them."""
+"""What every store promises (``engine.calls.call_store``), asked of each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store promises of webhooks and of the outbox (``engine.ports``), asked of each of them."""
+"""What every store promises of webhooks and of the outbox (``engine.webhooks``), asked of each of them."""
 
 from __future__ import annotations
 
