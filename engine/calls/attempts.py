@@ -96,6 +96,11 @@ class Attempts:
         self.attempts += (Attempt(trunk=granted.trunk, sip_call_id=sip_call_id, started_at=datetime.now(UTC)),)
         return True
 
+    def take_back(self) -> None:
+        """The worker could not send the INVITE: the attempt never was, and its trunk is to be tried again."""
+        self._route = (self.attempts[-1].trunk, *self._route)
+        self.attempts = self.attempts[:-1]
+
     def invite_sent(self, at_s: float) -> None:
         """The attempt's INVITE was sent at ``at_s`` of the monotonic clock."""
         self._queue.invite_sent(self.attempt_id, at_s)

@@ -49,6 +49,8 @@ log = logging.getLogger("trunkline.call")
 
 _GRACE_S = 5.0
 """How long the record stays open after we hang up, for the far end to confirm. The line is held until it does."""
+_MOST_UNSENT = 3
+"""So many workers in a row may fail to send an INVITE before the call does."""
 _OVERDUE_S = 10.0
 """How long a call's task may be busy past a limit before it counts as stuck."""
 _NO_TURN = engine_error("The call waited too long for its turn.")
@@ -135,6 +137,7 @@ class Call:
         # a trunk has not responded yet: then `due` ends the silence, and `hard_stop` the ringing.
         self._due = self._hard_stop = self._limit_in(limits.queue_timeout_s, self._waited_too_long, _NO_TURN)
         self._hung_up = False
+        self._unsent = 0
         self._dialled: dict[str, Any] = {}
         self._media: dict[str, Any] = {}
         self._task: asyncio.Task[None] | None = None
@@ -319,6 +322,12 @@ class Call:
 
     async def _attempt_ended(self, event: AttemptEnded) -> None:
         unheard = allows(self._state, Trigger.NEXT_TRUNK) and not self._hung_up
+        if event.unsent and unheard and self._unsent < _MOST_UNSENT:
+            self._unsent += 1
+            self._attempts.take_back()
+            self._move(Trigger.NEXT_TRUNK)
+            self._queue_up()
+            return
         if unheard and self._attempts.fails_over(event.outcome):
             await self._fail_over(event.outcome)
             return

@@ -97,6 +97,8 @@ class AttemptEnded:
     attempt_id: AttemptId
     outcome: Outcome
     media: Mapping[str, Any]
+    unsent: bool = False
+    """The worker could send no INVITE, for a reason that is its own: another worker may."""
     line_held: bool = False
     """The far end has not confirmed our hang-up: the line is free with ``LineFree``, otherwise with this."""
 

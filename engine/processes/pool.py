@@ -216,6 +216,9 @@ class WorkerPool:
                 self._reconcile(worker, event)
                 self._refill()
             case AttemptEnded():
+                if event.unsent:
+                    log.error("a worker could not send an INVITE; another takes its place", extra={"slot": worker.slot})
+                    worker.failing = True
                 self._on_event(event)
                 if not event.line_held:
                     self._release(event.attempt_id)
@@ -245,6 +248,8 @@ class WorkerPool:
             loop = asyncio.get_running_loop()
             worker.give_up(attempt_id)
             worker.idle_since_s = loop.time()
+            if worker.failing and not worker.calls and not worker.stopping:
+                worker.retire()
             loop.call_later(COOLING_S, self._cooled, worker)
             self._on_free(attempt_id)
             self._notify()

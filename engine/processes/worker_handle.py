@@ -59,6 +59,8 @@ class WorkerHandle:
     stopping: bool = False
     heartbeat: Heartbeat | None = None
     most_cooling: int = MOST_COOLING
+    failing: bool = False
+    """It could not send an INVITE, for a reason of its own: it gets no more calls, and leaves after its last one."""
     _cooling: int = 0
     _dials: int = 0
     _silent: int = 0
@@ -66,7 +68,7 @@ class WorkerHandle:
     @property
     def free(self) -> int:
         """Lines that a call may have now."""
-        if self.stopping or self._cooling >= self.most_cooling:
+        if self.stopping or self.failing or self._cooling >= self.most_cooling:
             return 0
         return self.lines - len(self.calls)
 

@@ -56,6 +56,7 @@ class WorkerCall:
         self._leg: SipLeg | None = None
         self._leg_end: LegEnd | None = None
         self._line_held = False
+        self._unsent = False
         self._answered_at_s: float | None = None
         self._outcome: Outcome | None = None
         self._received: int | None = None
@@ -78,6 +79,7 @@ class WorkerCall:
         try:
             leg = dialler(self._dial, self)
         except SipError as error:
+            self._unsent = True
             self.hang_up(engine_error(f"The call could not be sent to the trunk: {error}."))
             return
         if self._leg_end is None:  # PJSIP may report the end of a leg before it has returned the leg
@@ -178,7 +180,9 @@ class WorkerCall:
         self._over = True
         media = {**end.rtp, **self.audio.stats()}
         outcome, held = self._judge(end), self._line_held
-        self._emit(AttemptEnded(attempt_id=self.attempt_id, outcome=outcome, media=media, line_held=held))
+        self._emit(
+            AttemptEnded(attempt_id=self.attempt_id, outcome=outcome, media=media, unsent=self._unsent, line_held=held)
+        )
 
     def _judge(self, end: LegEnd) -> Outcome:
         """How this attempt ended (``engine.outcome``): our own reason to hang up, or what the far end said."""

@@ -26,7 +26,8 @@ _UNREGISTER_S = 3.0
 async def _serve(end: socket.socket, settings: RegistrarSettings) -> None:
     link = EdgeLink(settings.stack.edge, lambda _, message: stack.receive(message))
     stack = SipStack(settings.stack, link=functools.partial(link.send, 0))
-    link.open()
+    if settings.stack.edge:
+        link.open()
     stopping = asyncio.Event()
     pipe: Pipe | None = None
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from engine.calls.call import CallLimits
-from engine.messages.commands import HangUp
-from engine.messages.events import CallEvent
-from engine.outcome import CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome
+from engine.messages.commands import Dial, HangUp
+from engine.messages.events import AttemptEnded, CallEvent
+from engine.outcome import CALLEE_HANGUP, TRUNK_SILENT, Cause, Outcome, engine_error
 from engine.records import (
     Status,
 )
@@ -167,3 +167,28 @@ async def test_only_the_first_attempt_of_an_ai_call_counts_for_the_agent_service
         await until(lambda: len(rig.queue.dials()) == 2)
         call.deliver(second(ended(refusal(486, ""))))
     assert [ticket.new_session for ticket in rig.queue.asked] == [True, False]
+
+
+def unsent() -> AttemptEnded:
+    return AttemptEnded(attempt_id=FIRST, outcome=engine_error("No socket."), media={}, unsent=True)
+
+
+async def test_an_invite_that_a_worker_cannot_send_is_sent_by_another_through_the_same_trunk() -> None:
+    rig = Rig()
+    async with rig.dialled() as call:
+        call.deliver(unsent())
+        await until(lambda: len(rig.queue.dials()) == 2)
+        assert [dial.trunk.name for dial in rig.queue.dials()] == ["main", "main"]
+        call.deliver(answered())
+        call.deliver(ended(CALLEE_HANGUP))
+    assert len(rig.assert_outcome(Status.COMPLETED, Cause.CALLEE_HANGUP).attempts) == 1
+
+
+async def test_a_call_that_no_worker_can_send_ends_with_the_workers_reason() -> None:
+    rig, sent = Rig(), list[Dial]()
+    async with rig.dialled() as call:
+        for _ in range(4):
+            await until(lambda: len(rig.queue.dials()) > len(sent))
+            sent.append(rig.queue.dials()[-1])
+            call.deliver(unsent())
+    rig.assert_outcome(Status.FAILED, Cause.ENGINE_ERROR)

@@ -270,3 +270,16 @@ async def test_a_line_that_the_far_end_has_yet_to_confirm_is_held_though_its_wor
     rig.children[0].on_event(LineFree(attempt_id=AttemptId("a")))
     assert not rig.pool.carries(AttemptId("a"))
     await rig.pool.close()
+
+
+async def test_a_worker_that_cannot_send_an_invite_gets_no_calls_and_leaves_after_its_last_one() -> None:
+    rig = Rig(max_calls=8, spare_lines=0)
+    first, second = AttemptId("a"), AttemptId("b")
+    assert [await rig.lease(first), await rig.lease(second)] == [0, 0]
+    failing = rig.children[0]
+    failing.on_event(AttemptEnded(attempt_id=second, outcome=CALLEE_HANGUP, media={}, unsent=True))
+    assert await rig.lease(AttemptId("c")) == 1
+    assert not any(isinstance(command, Stop) for command in failing.commands)
+    failing.on_event(ended("a"))
+    assert any(isinstance(command, Stop) for command in failing.commands)
+    await rig.pool.close()
