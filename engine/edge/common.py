@@ -94,9 +94,18 @@ class Common:
     def forget(self, dialog: Dialog) -> None:
         """The dialog is over; it stays for as long as something may be repeated."""
         dialog.ended = True
-        if dialog.link is not None:
-            dialog.link.send(FORGET, f"{dialog.call_id} {dialog.local_tag}".encode())
+        self._let_go(dialog)
         self._loop.call_later(LIFE_S, self.dialogs.drop, dialog)
+
+    def drop(self, dialog: Dialog) -> None:
+        """The dialog never came to be, or nobody will ask for it any more."""
+        self._let_go(dialog)
+        self.dialogs.drop(dialog)
+
+    def _let_go(self, dialog: Dialog) -> None:
+        """Have the dialog's process keep it no longer."""
+        if dialog.link is not None and dialog.remotes:
+            dialog.link.send(FORGET, f"{dialog.call_id} {dialog.local_tag}".encode())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done beside everything else; an error of it is logged."""

@@ -89,7 +89,7 @@ class Edge:
         for transaction in self._common.transactions.expire(self._common.now_s()):
             unanswered = transaction.method == "INVITE" and not transaction.final and transaction.remote is None
             if unanswered or transaction.method in ("BYE", "OPTIONS"):
-                self._common.dialogs.drop(transaction.dialog)
+                self._common.drop(transaction.dialog)
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done beside everything else; ``idle`` waits for it too."""

@@ -436,7 +436,7 @@ class Outgoing:
         if method == "BYE":
             self._common.forget(dialog)
         elif first and (method == "OPTIONS" or (method == "INVITE" and response.status >= 300)):
-            self._common.dialogs.drop(dialog)
+            self._common.drop(dialog)
 
     def _fail(self, transaction: ClientTransaction, error: Unreached) -> None:
         """Nothing could be sent: a response of the edge's own says so, and why in a field of its own."""
@@ -447,7 +447,7 @@ class Outgoing:
             transaction.answered.set()
         dialog, method = transaction.dialog, transaction.method
         if transaction.remote is None and method != "REGISTER":
-            self._common.dialogs.drop(dialog)
+            self._common.drop(dialog)
         if transaction.link is None:
             return
         shown = clean.response_for_pjsip(

@@ -268,7 +268,7 @@ def table(soak: Soak, start: tuple[Sample, dict[str, int]], end: tuple[Sample, d
     """The figures of both, and the database's rows."""
     (before, rows_before), (after, rows_after) = start, end
     yield f"{'':34} {'before':>10} {'after':>10}"
-    for kind in ("control", "fork-server", "registrar", "worker"):
+    for kind in ("control", "edge", "fork-server", "registrar", "worker"):
         yield f"{f'memory (PSS) of a {kind}, MB':34} " + " ".join(
             f"{sample.memory_kb(kind) / 1024:10.1f}" for sample in (before, after)
         )
