@@ -46,11 +46,11 @@ sip-test: install ## the part of the tests that has real SIP peers, as a table o
 
 chaos: install ## break one thing after another under 30 live calls, and count what was lost (as root: the disk too)
 	@.ci/debian-packages sip-tester
-	$(BIN)/python -m tests.sip.chaos $(ARGS)
+	$(BIN)/python -m tests.sip.tools.chaos $(ARGS)
 
 soak: install ## calls that come and go for MINUTES=30, most of them badly; then nothing may be left over or have grown
 	@.ci/debian-packages sip-tester
-	$(BIN)/python -m tests.sip.soak --minutes $(or $(MINUTES),30) $(ARGS)
+	$(BIN)/python -m tests.sip.tools.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sip.chaos import BREAKS, chaos
+from tests.sip.tools.chaos import BREAKS, chaos
 
 
 @pytest.mark.sip

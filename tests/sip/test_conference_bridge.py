@@ -22,7 +22,9 @@ ANSWERS = "uas-answers-and-echoes-rtp"
 async def test_answered_call_leaves_nothing_behind_in_pjsip() -> None:
     async with SippUas(ANSWERS) as callee:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.sip.stack_memory", callee.uri), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "tests.sip.tools.stack_memory", callee.uri),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
         )
         output, _ = await asyncio.wait_for(process.communicate(), 30)
     assert int(output) < 4096, "bytes a call"

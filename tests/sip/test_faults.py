@@ -24,7 +24,7 @@ from tests.sip.peers import SippUas, tone
 from tests.sip.process import wait_until
 from tests.sip.rtp import RtpTap
 from tests.sip.server import BUSY, RINGS_5_S, SANDBOX_CALL, ServerProcess
-from tests.sip.torture import TORTURE
+from tests.sip.tools.torture import TORTURE
 from tests.sip.trunkline import Trunkline, assert_outcome, trunkline
 
 pytestmark = pytest.mark.sip

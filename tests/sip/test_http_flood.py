@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from api.cli.keys import create
-from tests.sip.http_flood import Connection, of_many, post_at_rate
 from tests.sip.server import BUSY, RINGS_FOREVER, SANDBOX_CALL, ServerProcess
+from tests.sip.tools.http_flood import Connection, of_many, post_at_rate
 
 POSTS = int(os.environ.get("FLOOD_POSTS", "1000"))
 """10000 for the whole proof."""

@@ -1,6 +1,6 @@
 """How fast GET and lists are over a million calls: fills the table, serves it with ``trunkline serve``, and measures.
 
-`python -m tests.sip.million_calls --calls 1000000` prints a table; it takes a minute or two and a gigabyte.
+`python -m tests.sip.tools.million_calls --calls 1000000` prints a table; it takes a minute or two and a gigabyte.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from uuid import UUID
 
 from engine.outcome import Cause, Outcome, Party
 from engine.records import AgentSettings
-from tests.sip.http_flood import Connection
 from tests.sip.server import ServerProcess
+from tests.sip.tools.http_flood import Connection
 
 BEGAN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 APART: Final = timedelta(seconds=30)
