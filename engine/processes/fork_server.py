@@ -3,6 +3,13 @@
 The control process has threads (the store's) and must not fork. It starts this module once, asks for a child by sending
 one datagram with one descriptor, and hears of the child's pid, and later of its exit, by datagrams back. Forking takes
 milliseconds and the imports' memory is shared, for it is frozen out of the garbage collector's reach beforehand.
+
+``multiprocessing``'s forkserver with a preload is less code, but does less. Measured, a worker is ready after 16 ms
+here and 36 there, with 10.1 MB of its own (PSS) instead of 12.9, and no resource tracker of 7 MB beside it. There
+``start()`` blocks the caller's loop: for 3 ms, for 0.6 s at the first and after its server died, for good when the
+server hangs. When its server dies, children that live on are reported as ended with status 255. It passes descriptors
+and exit statuses as well as this one, but Ctrl-C in the terminal ends the children, a TERM to the group the server, and
+a preload gets no argument.
 """
 
 from __future__ import annotations
