@@ -86,8 +86,6 @@ class AgentLeft:
     """The agent session's WebSocket is closed, from whichever side."""
 
     attempt_id: AttemptId
-    code: int | None
-    by_agent: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

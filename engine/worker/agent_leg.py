@@ -131,5 +131,5 @@ class AgentLeg:
         self._connection = None
         self.gone = True
         self._audio.leave()
-        self._emit(AgentLeft(attempt_id=self._attempt_id, code=closed.code, by_agent=not closed.by_us))
+        self._emit(AgentLeft(attempt_id=self._attempt_id))
         self._on_over(None if closed.clean else AGENT_LOST)

@@ -63,7 +63,7 @@ async def test_the_agents_session_is_made_at_the_first_ring_and_only_once() -> N
         assert isinstance(join, JoinAgent) and join.sample_rate_hz == 8000
         call.deliver(answered())
         call.deliver(AgentJoined(attempt_id=FIRST))
-        call.deliver(AgentLeft(attempt_id=FIRST, code=1000, by_agent=True))
+        call.deliver(AgentLeft(attempt_id=FIRST))
         call.deliver(ended(AGENT_HANGUP))
     record = rig.assert_outcome(Status.COMPLETED, Cause.AGENT_HANGUP)
     assert rig.agents.created == 1
