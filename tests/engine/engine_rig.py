@@ -20,15 +20,14 @@ from engine.processes.pool import WorkerPool
 from engine.records import (
     AttemptId,
     CallRecord,
-    CallRequest,
     Environment,
 )
 from engine.store.memory import MemoryStore
 from engine.trunks.trunks import ConfiguredTrunks, Trunk
 from engine.webhooks.registry import WebhookRegistry
-from tests.engine.samples import trunk
+from tests.engine.samples import request, trunk
 
-REQUEST = CallRequest(from_number="+14155550100", to_number="+14155550111")
+REQUEST = request()
 TRUNK = trunk()
 
 

@@ -17,14 +17,11 @@ from engine.messages.commands import Command, Dial
 from engine.messages.events import Answered, AttemptEnded, Progress
 from engine.outcome import Cause, Outcome
 from engine.records import (
-    AgentSettings,
-    AiRecord,
     AttemptId,
     CallChange,
     CallId,
     CallRecord,
     CallRequest,
-    Environment,
     SipCallId,
     Status,
     attempt_id_of,
@@ -32,7 +29,7 @@ from engine.records import (
 from engine.store.memory import MemoryStore
 from engine.trunks.trunks import ConfiguredTrunks, Trunk
 from media.errors import AgentError
-from tests.engine.samples import trunk
+from tests.engine.samples import KIND, call_record, request, trunk
 
 ID = CallId("6f0c")
 FIRST = attempt_id_of(ID, 1)
@@ -137,22 +134,8 @@ class Rig:
         self.agents = agents or FakeAgents()
         self.store = store or MemoryStore()
         self.published: list[Status] = []
-        request = CallRequest(
-            from_number="+14155550100",
-            to_number="+14155550111",
-            agent=AgentSettings(system_prompt="Be kind.") if ai else None,
-        )
-        record = CallRecord(
-            id=ID,
-            sip_call_id=SipCallId("CA1"),
-            environment=Environment.LIVE,
-            request=request,
-            provider="sip",
-            trunk="main",
-            status=Status.INITIATED,
-            created_at=datetime.now(UTC),
-            ai=AiRecord() if ai else None,
-        )
+        asked = request(agent=KIND if ai else None)
+        record = call_record(id=ID, sip_call_id=SipCallId("CA1"), request=asked, created_at=datetime.now(UTC))
         self.first = record
         self.call = Call(
             record,
