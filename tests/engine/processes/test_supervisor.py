@@ -15,11 +15,10 @@ import pytest
 from engine.errors import EngineError
 from engine.log import LogSettings
 from engine.messages.commands import Stop
-from engine.messages.events import Ready
-from engine.messages.settings import RegistrarSettings, StackSettings
+from engine.messages.settings import SimulatorReady, SimulatorSettings
 from engine.processes.supervisor import ChildProcess, Supervisor
 
-SETTINGS = RegistrarSettings(stack=StackSettings(bind="127.0.0.1"), log=LogSettings())
+SETTINGS = SimulatorSettings(log=LogSettings(), api_key="secret")
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ async def supervisor() -> AsyncIterator[Supervisor]:
 async def start(supervisor: Supervisor, gone: asyncio.Event) -> tuple[ChildProcess, Any]:
     async with asyncio.timeout(30):
         return await supervisor.start_ready_child(
-            "engine.worker.registrar", "registrar", SETTINGS, on_event=lambda _: None, on_exit=gone.set
+            "engine.sandbox.simulator", "simulator", SETTINGS, on_event=lambda _: None, on_exit=gone.set
         )
 
 
@@ -60,8 +59,8 @@ async def until_dead(pid: int) -> None:
 async def test_a_child_tells_that_it_is_ready_and_leaves_when_told(supervisor: Supervisor) -> None:
     gone = asyncio.Event()
     child, ready = await start(supervisor, gone)
-    assert ready == Ready(lines=0)
-    assert "trunkline: registrar" in command_line_of(child.pid)
+    assert isinstance(ready, SimulatorReady)
+    assert "trunkline: simulator" in command_line_of(child.pid)
     child.send(Stop())
     await asyncio.wait_for(gone.wait(), 30)
     await until_dead(child.pid)
