@@ -316,9 +316,10 @@ async def test_a_trunk_over_tcp_is_called_and_hung_up(tmp_path: Path) -> None:
         assert callee.complaints == []
 
 
-async def test_a_contact_that_we_cannot_reach_leaves_the_dialog_with_the_trunk(tmp_path: Path) -> None:
-    place = "sip:far.example;transport=ws"
-
+@pytest.mark.parametrize(
+    "place", ["sip:far.example;transport=ws", "sip:far.example;transport=udp;transport=ws", "tel:+15550100"]
+)
+async def test_a_contact_that_we_cannot_reach_leaves_the_dialog_with_the_trunk(place: str, tmp_path: Path) -> None:
     class Elsewhere(SippUas):
         def _command(self) -> list[str]:
             command = super()._command()
@@ -330,7 +331,8 @@ async def test_a_contact_that_we_cannot_reach_leaves_the_dialog_with_the_trunk(t
 
     async with Elsewhere("uas-answers-then-byes", hold_ms=100) as callee, trunkline(tmp_path, callee.uri) as line:
         assert_outcome(await line.call(), Status.COMPLETED, Cause.CALLEE_HANGUP)
-        assert callee.requests("ACK")[0].uri == place
+        [invite] = callee.requests("INVITE")
+        assert callee.requests("ACK")[0].uri == (place if place.startswith("sip:") else invite.uri)
         assert callee.complaints == []
 
 
