@@ -1,6 +1,6 @@
 # Everything a new machine needs: `make run` to see it work, `make test` to prove it. Linux, Python 3.11 or 3.12.
 .DEFAULT_GOAL := help
-.PHONY: help install run demo check fmt test sip-test chaos soak load bench bench-compare lock clean
+.PHONY: help install run demo check fmt test sip-test chaos soak fuzz load bench bench-compare lock clean
 
 # SIPp, another user agent, a proxy, a voice, certificates, a browser for the load report
 DEBIAN_PACKAGES := sip-tester baresip-core kamailio espeak-ng openssl chromium
@@ -55,6 +55,10 @@ soak: install ## calls that come and go for MINUTES=30, most of them badly; then
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--extra load --extra dev --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+
+fuzz: install ## hostile SIP, SDP and RTP at a live engine with AI calls up, for MINUTES=1
+	@.ci/debian-packages sip-tester
+	$(BIN)/python -m tests.sip.tools.fuzz --minutes $(or $(MINUTES),1) $(ARGS)
 
 load: install ## 100 AI calls for a minute, measured at the far ends (ARGS="--calls 20 --html load.html")
 	@.ci/debian-packages sip-tester

@@ -270,10 +270,11 @@ class Outgoing:
         if transaction is None:
             return
         self._common.note(transaction.dialog.call_id, "<", data, flow)
+        repeated = transaction.final
+        if repeated and not (invite and transaction.status < 300 and response.status < 300):
+            return  # the first final response counts; PJSIP acknowledges a repeated 2xx
         if invite and response.status >= 300:
             self._acknowledge_refusal(transaction, response)
-        elif transaction.final and not (invite and response.status < 300):
-            return
         if response.status >= 300 and self._goes_on(transaction, response):
             return
         transaction.status = max(transaction.status, response.status)
@@ -300,6 +301,8 @@ class Outgoing:
             remote = Remote(tag, contact or transaction.request.uri, record_routes(response), transaction.flow or flow)
             dialog.remotes[remote.shown_tag] = remote
             changed = True
+        elif remote.confirmed and transaction.remote is None:
+            changed = False  # the 2xx of a first INVITE again: what it says counts once
         else:
             changed = contact is not None and contact != remote.target
             remote.target = contact or remote.target
