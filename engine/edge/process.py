@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ log = logging.getLogger("trunkline.edge")
 
 _BEAT_S: Final = 1.0
 _LAST_WORDS_S: Final = 12.0
+_PORT_S, _PORT_PAUSE_S = 14.0, 0.2
 _RESOLVE_AGAIN_S: Final = 60.0
 _PEER_CREDENTIALS: Final = struct.Struct("3i")
 
@@ -48,13 +50,10 @@ class EdgeProcess:
         settings = self._settings
         self._pipe = await open_pipe(end, lambda _: None, self._closing.set)
         try:
-            sockets = self._sockets()
-            listener = self._tcp_listener()
+            sockets, listener = await self._listen()
         except OSError as error:
-            why = (
-                f"SIP cannot start on {settings.bind}:{settings.port}: {error.strerror or error} (sip.bind, sip.port)."
-            )
-            self._pipe.send(EdgeFailed(why=why))
+            where, why = f"{settings.bind}:{settings.port}", error.strerror or error
+            self._pipe.send(EdgeFailed(why=f"SIP cannot start on {where}: {why} (sip.bind, sip.port)."))
             self._pipe.close()
             return
         resolver = Resolver.of_machine()
@@ -88,6 +87,23 @@ class EdgeProcess:
         await self._edge.idle(max(0.0, ends_at_s - loop.time()))
         for task in (learning, beating):
             task.cancel()
+
+    async def _listen(self) -> tuple[list[UdpSocket], socket.socket | None]:
+        """Bind the sockets. A port that is taken is waited for: the edge of an engine that died may still hang up its
+        calls. Raises ``OSError``."""
+        loop = asyncio.get_running_loop()
+        ends_at_s = loop.time() + _PORT_S
+        while True:
+            sockets: list[UdpSocket] = []
+            try:
+                sockets = self._sockets()
+                return sockets, self._tcp_listener()
+            except OSError as error:
+                for one in sockets:
+                    one.socket.close()
+                if error.errno != errno.EADDRINUSE or loop.time() > ends_at_s:
+                    raise
+            await asyncio.sleep(_PORT_PAUSE_S)
 
     def _sockets(self) -> list[UdpSocket]:
         settings = self._settings

@@ -136,9 +136,8 @@ async def run(minutes: float, calls: int) -> list[str]:
             for record in records:
                 await rig.hang_up(record)
                 await rig.ended(record)
-    print(
-        f"{sent} datagrams in {minutes:g} min at {calls} AI calls; longest gap at the callee {max(gaps.values()):.0f} ms"
-    )
+    longest = max(gaps.values())
+    print(f"{sent} datagrams in {minutes:g} min at {calls} AI calls; longest gap at the callee {longest:.0f} ms")
     wrong = [f"process {pid} died" for pid in died]
     wrong += [f"a call is {status}" for status in statuses if status is not Status.ANSWERED]
     wrong += [f"a gap of {gap:.0f} ms at {source}" for source, gap in gaps.items() if gap > MOST_GAP_MS]
