@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from api.auth import Authenticator
 from api.boundary import Boundary
+from api.listeners import Listeners
 from api.operations import OPERATIONS, Operation
 from api.ports import Engine
 from api.problems import HANDLERS
@@ -23,6 +24,7 @@ def create_app(engine: Engine, *, authenticator: Authenticator | None = None) ->
         middleware=[Middleware(Boundary)],
         exception_handlers=HANDLERS,
     )
+    app.state.listeners = Listeners(engine)
     app.router.redirect_slashes = False  # a redirect would send a key to whatever the Host header names
     return app
 

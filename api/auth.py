@@ -19,7 +19,6 @@ from starlette.responses import Response
 
 from api.ports import Keys
 from api.problems import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED, Refusal
-from engine.errors import EngineError
 from engine.keys import keys
 from engine.keys.key import ApiKey
 
@@ -104,15 +103,6 @@ class Authenticator:
             keys_used = "unknown keys" if bucket is self._unknown_keys else "this key"
             detail = f"Too many requests with {keys_used} ({bucket.rate:g} per second)."
             raise Refusal(RATE_LIMITED, detail, headers={"Retry-After": str(math.ceil(wait_s))})
-
-
-async def is_still_good(store: Keys, key: ApiKey) -> bool:
-    """Whether ``key`` is still neither revoked nor expired; False if the store cannot be read."""
-    try:
-        found = await store.find_key(key.digest)
-    except EngineError:
-        return False
-    return found is not None and keys.usable(found, datetime.now(UTC))
 
 
 def _unauthorized(detail: str) -> Refusal:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import body
-from api.auth import is_still_good
 from api.call_list import CallQuery, page
 from api.call_request import read_call
 from api.call_views import CallAccepted, CallEnded, CallView, TranscriptDeleted, TurnView
 from api.event_stream import EventStream, event
+from api.listeners import Listeners
 from api.models import UUID, answer, path_id, refused, validate_query
 from api.ports import Engine
 from api.problems import BAD_REQUEST, VALIDATION_ERROR, FieldError, Refusal
@@ -77,16 +78,21 @@ async def stream_events(engine: Engine, request: Request, key: ApiKey) -> Respon
     ``status`` carries the call, ``transcript`` a turn. The stream starts with the call as it is now, and ends after its
     final status.
     """
-    events = _events(engine.watch(_call_id(request), key.environment))
+    listeners: Listeners = request.app.state.listeners
+    events = _events(engine.watch(_call_id(request), key.environment), listeners.listening(key))
     first = await anext(events)  # before the answer begins: an unknown call is a 404, not a broken stream
-    return EventStream(first, events, allowed=partial(is_still_good, engine, key))
+    return EventStream(first, events, allowed=partial(listeners.may_listen, key))
 
 
-async def _events(calls: AsyncGenerator[CallRecord, None]) -> AsyncGenerator[str, None]:
+async def _events(
+    calls: AsyncGenerator[CallRecord, None], listening: AbstractContextManager[None]
+) -> AsyncGenerator[str, None]:
     """``transcript`` for each turn as it becomes final or is corrected, ``status`` whenever the call's view changes."""
     turns: dict[int, str] = {}
     shown = ""
-    async with contextlib.aclosing(calls):
+    async with contextlib.AsyncExitStack() as closing:
+        closing.enter_context(listening)
+        await closing.enter_async_context(contextlib.aclosing(calls))
         async for call in calls:
             for line in call.ai.transcript if call.ai else ():
                 turn = TurnView.of(line).json_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -33,6 +34,8 @@ from engine.webhooks.targets import Resolver
 from media.ultravox.rest import UltravoxApi
 
 _DEFAULT_MAX_DURATION_S = 3600.0
+_IMPORTED_AHEAD = ("anyio._backends._asyncio", "anyio.streams.tls", "encodings.idna", "httpcore._backends.anyio")
+"""What httpx and Python import with the first request: by then there may be no descriptor left to import with."""
 
 
 @asynccontextmanager
@@ -54,6 +57,8 @@ async def running_engine(
         queue_timeout_s=config.sip.queue_timeout_s,
         default_max_duration_s=_DEFAULT_MAX_DURATION_S,
     )
+    for module in _IMPORTED_AHEAD:
+        importlib.import_module(module)
     async with contextlib.AsyncExitStack() as closing:
         store = await open_store(config.store.url, show_call=show_call)
         closing.push_async_callback(store.aclose)

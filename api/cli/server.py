@@ -16,7 +16,7 @@ from api.app import create_app
 from api.call_views import show_call
 from api.cli.client import url_of
 from api.cli.failure import CommandFailed
-from api.server import uvicorn_config
+from api.server import connection_limit, uvicorn_config
 from engine.assembly import running_engine
 from engine.config.settings import Config, HttpConfig
 from engine.engine import Engine
@@ -51,7 +51,8 @@ async def running_server(config: Config, *, log: LogSettings, recordings: Path |
         server: _Server | None = None
         try:
             async with running_engine(config, log=log, recordings=recordings, show_call=show_call) as engine:
-                server = _Server(uvicorn_config(create_app(engine), config.http.host, config.http.port))
+                app, most = create_app(engine), connection_limit(config.sip.max_calls)
+                server = _Server(uvicorn_config(app, config.http.host, config.http.port, most_connections=most))
                 serving = asyncio.create_task(server.serve(sockets=[listening]))
                 yield Served(url, serving, engine)
         finally:

@@ -22,6 +22,7 @@ async def open_database(url: str) -> SqliteDatabase:
         try:
             if await database.read(_revision) != REVISION:
                 await database.write(_upgrade)
+            await database.open()
         except BaseException:
             await database.aclose()
             raise

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import SingletonThreadPool
 
@@ -51,6 +52,18 @@ class SqliteDatabase:
         event.listen(self._engine, "connect", _set_pragmas)
         self._writing = ThreadPoolExecutor(1, "store-writer")
         self._reading = ThreadPoolExecutor(_READERS, "store-reader")
+
+    async def open(self) -> None:
+        """Have every thread and its connection ready: later there may be no descriptor left for them."""
+        together = threading.Barrier(1 + _READERS)  # each thread takes one
+        threads = (self._writing, *[self._reading] * _READERS)
+        loop = asyncio.get_running_loop()
+
+        def look(conn: Connection) -> None:
+            conn.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+            together.wait(_PATIENCE_S)
+
+        await asyncio.gather(*(loop.run_in_executor(thread, self._run, "BEGIN", look) for thread in threads))
 
     async def write(self, work: Work[T]) -> T:
         """Run ``work`` in a transaction that holds the write lock from its beginning; committed on return."""

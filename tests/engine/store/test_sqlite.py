@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -178,3 +180,27 @@ async def test_opening_waits_for_another_process_too(
     other.close()
     assert await reading == 0
     await database.aclose()
+
+
+async def test_database_that_is_open_needs_no_further_descriptor(path: Path) -> None:
+    opened = SqliteDatabase(path)
+    await opened.write(lambda conn: conn.execute(text("CREATE TABLE pages (number INTEGER)")) and None)
+    await opened.open()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as closing:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, limits[1]))
+        closing.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        while True:  # those that are free below the limit
+            try:
+                closing.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        await opened.write(add)
+        together = threading.Barrier(2)
+
+        def read(conn: Connection) -> int:
+            together.wait(10)
+            return count(conn)
+
+        assert sum(await asyncio.gather(opened.read(read), opened.read(read))) == 2
+    await opened.aclose()
