@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from engine.outcome import Outcome
 from engine.records import AttemptId, TranscriptTurn
@@ -94,7 +93,7 @@ class AttemptEnded:
 
     attempt_id: AttemptId
     outcome: Outcome
-    media: Mapping[str, Any]
+    media: Mapping[str, int | float | str | None]
     unsent: bool = False
     """The worker could send no INVITE, for a reason that is its own: another worker may."""
     line_held: bool = False

@@ -14,58 +14,37 @@ a preload gets no argument.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import os
-import pickle
+import resource
 import selectors
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 from typing import NoReturn
 
 import setproctitle
 
 from engine.errors import EngineError
+from engine.messages.codec import FROM_FORK_SERVER, TO_FORK_SERVER
+from engine.messages.forks import Exited, Spawn, Spawned
 from engine.messages.pipe import receive
 
 _DATAGRAM_SIZE = 4096
 _LAST_CALLS_S = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spawn:
-    """Fork a child that calls ``main(end, settings)`` of ``module``.
-
-    ``end`` is the descriptor sent along; ``settings`` the first value that comes over it.
-    """
-
-    token: int
-    module: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spawned:
-    """The child asked for by ``token`` runs as ``pid``."""
-
-    token: int
-    pid: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exited:
-    """A child is gone. ``status`` as of ``os.waitstatus_to_exitcode``: negative for a signal."""
-
-    pid: int
-    status: int
+_NO_NEW_PRIVILEGES = 38
+"""``PR_SET_NO_NEW_PRIVS`` (prctl(2))."""
 
 
 def main(control_fd: int, module: str, lines_per_worker: int) -> NoReturn:
     """Import ``module`` ahead of the first request, then serve until the control process closes its end; the children
     notice that by themselves."""
     setproctitle.setproctitle("trunkline: fork-server")
+    _confine()
     # The terminal's Ctrl-C and a service manager's TERM reach the whole group: the control process decides, not they.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -94,7 +73,14 @@ def main(control_fd: int, module: str, lines_per_worker: int) -> NoReturn:
                     data = b""
                 if not data:
                     _leave_last()
-                _fork(control, pickle.loads(data), fds[0], (selector, wakeup_read, wakeup_write))
+                _fork(control, TO_FORK_SERVER.decode(data), fds[0], (selector, wakeup_read, wakeup_write))
+
+
+def _confine() -> None:
+    """Give up what no child needs, for them too: set-user-ID programs, and dumps of memory with call audio and keys."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _leave_last() -> NoReturn:
@@ -121,7 +107,7 @@ def _reap(control: socket.socket) -> None:
 
 def _tell(control: socket.socket, value: object) -> None:
     try:
-        control.send(pickle.dumps(value))
+        control.send(FROM_FORK_SERVER.encode(value))
     except (BrokenPipeError, ConnectionError):
         os._exit(0)
 
@@ -154,5 +140,4 @@ def _fork(control: socket.socket, spawn: Spawn, fd: int, parents: tuple[selector
 
 
 if __name__ == "__main__":
-    # Not this copy of the module: what it sends is pickled under the name it is imported by.
-    importlib.import_module("engine.processes.fork_server").main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

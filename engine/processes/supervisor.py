@@ -7,19 +7,20 @@ import contextlib
 import itertools
 import logging
 import os
-import pickle
+import re
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.errors import EngineError
+from engine.messages.codec import FROM_FORK_SERVER, TO_FORK_SERVER, NotAMessage
 from engine.messages.commands import Command
 from engine.messages.events import Event
+from engine.messages.forks import Exited, Spawn, Spawned
 from engine.messages.pipe import Pipe, open_pipe
 from engine.pjsip_limits import LINES_PER_INSTANCE
-from engine.processes.fork_server import Exited, Spawn, Spawned
 
 log = logging.getLogger("trunkline.supervisor")
 
@@ -31,6 +32,22 @@ _READY_S = 30.0
 """How long a process may take to start: the fork server, of about a second, to its first fork too."""
 _LEAVE_S = 12.0
 """How long the fork server may take to leave after its children, which it gives ten seconds."""
+
+
+_KEPT = re.compile(
+    r"PATH|HOME|TMPDIR|TZ|LANG|LANGUAGE|LC_[A-Z]+|LD_LIBRARY_PATH|PYTHON[A-Z]+|SSL_CERT_(FILE|DIR)|OPENBLAS_[A-Z_]+"
+    r"|TRUNKLINE_PJSIP_LOG"
+)
+"""The names of what Python and the libraries read, and the switch of PJSIP's trace."""
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the fork server and its children see of ``environment``: no password and no key.
+
+    They read what the network sends.
+    """
+    kept = {name: value for name, value in environment.items() if _KEPT.fullmatch(name)}
+    return {**kept, "OPENBLAS_NUM_THREADS": "1"}  # numpy must not bring threads to a fork
 
 
 class ChildProcess:
@@ -108,9 +125,11 @@ class Supervisor:
 
         def gone() -> None:
             self._children.discard(child)
+            if pipe.broken:
+                child.kill()  # it does what it was not made for
             on_exit()
 
-        pipe = await open_pipe(ours, on_event, gone)
+        pipe = await open_pipe(ours, on_event, gone, of_child=False)
         child = ChildProcess(pid, pipe)
         self._children.add(child)
         pipe.send(settings)
@@ -166,7 +185,7 @@ class Supervisor:
 
     async def _ask_for(self, spawn: Spawn, end: socket.socket) -> asyncio.Future[int]:
         """The child's future pid. Restarts the fork server if it has died."""
-        request = [pickle.dumps(spawn)]
+        request = [TO_FORK_SERVER.encode(spawn)]
         control = await self._ensure_fork_server()
         try:
             socket.send_fds(control, request, [end.fileno()])
@@ -189,7 +208,7 @@ class Supervisor:
                             str(theirs.fileno()),
                             self._module,
                             str(self._lines_per_worker),
-                            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # numpy must not bring threads to a fork
+                            env=child_environment(os.environ),
                             pass_fds=[theirs.fileno()],
                             stdin=asyncio.subprocess.DEVNULL,
                         )
@@ -214,7 +233,13 @@ class Supervisor:
         if not data:
             self._fork_server_died(control)
             return
-        match pickle.loads(data):
+        try:
+            message = FROM_FORK_SERVER.decode(data)
+        except NotAMessage as error:
+            log.error("the fork server sent what is no message; it is killed: %s", error)
+            self._kill_fork_server()
+            return
+        match message:
             case Spawned(token=token, pid=pid):
                 if (awaiting := self._awaiting_pid.get(token)) is not None and not awaiting.done():
                     awaiting.set_result(pid)

@@ -121,7 +121,7 @@ class AudioPath:
         """Whether the phone has not been sent all of the agent's audio yet."""
         return self._bridge is not None and self._bridge.playing
 
-    def stats(self) -> Mapping[str, object]:
+    def stats(self) -> Mapping[str, int | float | None]:
         """The counters, once the agent has left: the bridge's (``BridgeStats``), and the frames from the caller that
         it read too slowly to get; empty when no agent was joined."""
         if self._bridge is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from engine.errors import EngineError
 from engine.log import LogSettings
 from engine.messages.commands import Stop
 from engine.messages.settings import SimulatorReady, SimulatorSettings
+from engine.messages.edge import EdgeSettings
 from engine.processes.supervisor import ChildProcess, Supervisor
 
 SETTINGS = SimulatorSettings(log=LogSettings(), api_key="secret")
@@ -41,6 +43,10 @@ def parent_of(pid: int) -> int:
 
 def command_line_of(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def alive(pid: int) -> bool:
@@ -152,3 +158,48 @@ async def test_no_process_is_left_when_the_supervisor_closed() -> None:
     await supervisor.close()
     assert not alive(child.pid)
     assert not alive(fork_server)
+
+
+SECRET = "a secret of the operator"
+
+
+@pytest.fixture
+def secretive(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRUNK_PASSWORD", "ULTRAVOX_API_KEY", "AWS_SECRET_ACCESS_KEY", "TRUNKLINE_KEY"):
+        monkeypatch.setenv(name, SECRET)
+
+
+@pytest.mark.usefixtures("secretive")
+async def test_no_process_that_reads_the_network_holds_a_secret_in_its_environment(
+    supervisor: Supervisor,
+) -> None:
+    child, _ = await start(supervisor, asyncio.Event())
+    for pid in (child.pid, parent_of(child.pid)):
+        assert SECRET.encode() not in environment_of(pid)
+    child.send(Stop())
+
+
+@pytest.mark.usefixtures("secretive")
+async def test_a_child_has_no_more_of_the_environment_than_it_needs_and_gains_no_privilege(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    gone, found = asyncio.Event(), tmp_path / "found"
+    settings = EdgeSettings(link=str(found), bind="127.0.0.1", port=0, trunks=(), log=LogSettings())
+    await supervisor.start_child(
+        "tests.engine.processes.environment_probe", "probe", settings, on_event=lambda _: None, on_exit=gone.set
+    )
+    await asyncio.wait_for(gone.wait(), 30)
+    seen = json.loads(found.read_text())
+    assert SECRET not in seen["environment"].values()
+    assert "PATH" in seen["environment"]
+    assert (seen["no_new_privs"], seen["core"]) == ("1", [0, 0])
+
+
+async def test_a_child_that_sends_what_is_no_message_is_killed(supervisor: Supervisor) -> None:
+    gone = asyncio.Event()
+    settings = EdgeSettings(link="", bind="127.0.0.1", port=0, trunks=(), log=LogSettings())
+    child = await supervisor.start_child(
+        "tests.engine.processes.rogue", "rogue", settings, on_event=lambda _: None, on_exit=gone.set
+    )
+    await asyncio.wait_for(gone.wait(), 30)
+    await until_dead(child.pid)
