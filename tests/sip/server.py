@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -80,6 +81,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                process_group=0,  # with all its processes, as a service manager's control group has them
                 env={key: value for key, value in os.environ.items() if not key.startswith("TRUNKLINE_")},
             )
 
@@ -92,6 +94,11 @@ class ServerProcess:
     def signal(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    def signal_all(self, number: int) -> None:
+        """To every process of its group that is left."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
 
     async def exit_code(self, *, within_s: float = 30) -> int:
         """The code it exits with, of its own."""

@@ -12,7 +12,10 @@ import httpx
 import pytest
 
 from tests.engine.webhooks.receiver import Receiver
-from tests.sip.server import BUSY, RINGS_FOREVER, SANDBOX_CALL, ServerProcess
+from tests.sip.peers import SippUas
+from tests.sip.ports import port_block
+from tests.sip.server import BUSY, RINGS_FOREVER, ROOT, SANDBOX_CALL, ServerProcess
+from tests.sip.trunkline import FROM, TO
 
 pytestmark = pytest.mark.sip
 
@@ -77,6 +80,32 @@ async def test_kill_9_loses_no_accepted_call_and_every_webhook_arrives_after_the
                     await asyncio.sleep(0.02)
         server.signal(signal.SIGTERM)
         assert await server.exit_code() == 0
+
+
+async def test_a_service_manager_that_ends_the_group_of_a_dead_engine_leaves_no_phone_behind(
+    tmp_path: Path,
+) -> None:
+    """systemd's ``KillMode=control-group``: the control process is killed, then every other process gets SIGTERM."""
+    with port_block() as guard:
+        first = guard.getsockname()[1]
+        async with SippUas("uas-answers-and-echoes-rtp") as callee:
+            sip = (
+                f'[sip]\nbind = "127.0.0.1"\nport = {first + 1}\nrtp_ports = "{first + 100}-{first + 899}"\n'
+                f'[[trunks]]\nname = "tests"\nuri = "{callee.uri}"\n'
+            )
+            async with ServerProcess(tmp_path, sip, live=True) as server:
+                placed = [await server.place(**{"from": FROM, "to": TO}) for _ in range(5)]
+                sip_call_ids = {(await server.until(call, "answered"))["callId"] for call in placed}
+                await server.kill()
+                server.signal_all(signal.SIGTERM)
+                byes = await callee.wait_for("BYE", count=len(placed), within_s=10)
+                assert len({bye.call_id for bye in byes}) == len(sip_call_ids) == 5
+
+
+def test_the_systemd_unit_lets_every_process_end_its_calls() -> None:
+    """With ``mixed`` the processes of a dead control process would be killed at once (systemd.kill(5))."""
+    unit = (ROOT / "api/cli/trunkline.service").read_text()
+    assert "\nKillMode=control-group\n" in unit
 
 
 async def place_ten_and_kill(server: ServerProcess, after_s: float) -> set[str]:
