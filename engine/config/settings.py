@@ -113,7 +113,8 @@ class UltravoxConfig(Section):
     api_key: SecretText = SecretStr("")
     """The account's API key. Without one, only plain calls can be placed."""
     base_url: WebUrl = "https://api.ultravox.ai"
-    """Where Ultravox's REST API is. Plain ``http`` is accepted only for this machine."""
+    """Where Ultravox's REST API is. Plain ``http`` is accepted only for this machine. REST and WebSocket both connect
+    directly: proxies of the environment (``HTTPS_PROXY``) are not used."""
     creations_per_second: int | None = Field(default=None, ge=1)
     """The AI calls that may begin in any window of one second, as your Ultravox plan allows. With or without this
     limit, a 429 or 503 from Ultravox holds back further AI calls for its Retry-After."""

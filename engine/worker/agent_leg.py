@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 
 from engine.messages.commands import Dial
 from engine.messages.events import AgentJoined, AgentLeft, Event, Transcribed
 from engine.outcome import AGENT_LOST, Cause, Outcome, agent_failure
-from engine.records import Speaker, TranscriptTurn
+from engine.records import Speaker, TranscriptTurn, call_of
 from engine.sip.dtmf import PRESS_KEYS
 from engine.sip.leg_port import SipLeg
 from engine.worker.audio_path import AudioPath
@@ -18,6 +19,8 @@ from media.errors import AgentError
 from media.ultravox.connection import AgentConnection, PendingSession
 from media.ultravox.session import AgentState, ClearPlayback, SessionEvent, SessionStarted, ToolInvoked, TurnFinal
 from media.ultravox.websocket import Closed
+
+log = logging.getLogger("trunkline.worker")
 
 
 class AgentLeg:
@@ -132,4 +135,7 @@ class AgentLeg:
         self.gone = True
         self._audio.leave()
         self._emit(AgentLeft(attempt_id=self._attempt_id))
+        if closed.by_us and not closed.clean:
+            extra = {"call": call_of(self._attempt_id), "reason": closed.reason}
+            log.warning("the AI service broke a rule; its session is closed", extra=extra)
         self._on_over(None if closed.clean else AGENT_LOST)

@@ -14,7 +14,7 @@ from typing import cast
 from media.errors import AgentUnreachable
 from media.ultravox.frames import AudioFrames
 from media.ultravox.messages import ClientToolResult, dump
-from media.ultravox.session import Session, SessionEvent
+from media.ultravox.session import Session, SessionEvent, TooMuch
 from media.ultravox.transport import look_up, reach, why
 from media.ultravox.websocket import ClientWebSocket, Closed
 from media.uplink import Uplink
@@ -284,7 +284,10 @@ class AgentConnection(asyncio.BufferedProtocol):
 
     def _receive_text(self, text: str) -> None:
         for event in self._session.receive_text(text):
-            self._on_event(event)
+            if isinstance(event, TooMuch):
+                self._websocket.refuse(event.what)
+            else:
+                self._on_event(event)
 
     def _expect_end(self) -> None:
         assert self._transport is not None

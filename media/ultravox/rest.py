@@ -114,7 +114,10 @@ class UltravoxApi:
         self._answer_s = connect_s + read_s
         self.on_busy: Callable[[float], None] = lambda wait_s: None
         """Told how long Ultravox wants to be left alone, each time it says that it is at a limit."""
-        self._client = client or httpx.AsyncClient(timeout=httpx.Timeout(read_s, connect=connect_s))
+        # By no proxy of the environment: the WebSocket has no way through it, and it could be given the key in clear.
+        self._client = client or httpx.AsyncClient(
+            timeout=httpx.Timeout(read_s, connect=connect_s), verify=httpx.create_ssl_context(), trust_env=False
+        )
 
     async def create_call(self, spec: AgentCallSpec, *, gave_up: asyncio.Event) -> CreatedCall:
         """Create a call. While Ultravox is busy, try again when it says so, until it has room or ``gave_up`` is set.

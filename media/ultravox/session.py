@@ -7,12 +7,15 @@ Transcripts, by what the service was seen to do:
 * An interrupted agent turn gets a final text too, cut to what was spoken. Whether it comes before or after
   ``playback_clear_buffer`` is not known; both mean the same here. The ``state`` that leaves ``speaking`` is later.
 * A turn may be told again: a ``TurnFinal`` replaces an earlier one of its ordinal. The same one is not told twice.
+
+What the service makes us remember is bounded. A session that goes beyond a bound is reported as ``TooMuch``; what it
+sends then is ignored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from media.ultravox.messages import (
@@ -25,6 +28,13 @@ from media.ultravox.messages import (
     Unknown,
     parse,
 )
+
+_LONGEST_TURN = 64 * 2**10
+"""Characters of one turn: an hour of speech."""
+_MOST_TEXT = 4 * 2**20
+"""Characters of all turns, corrections and tool invocations' ids together."""
+_MOST_TURNS = 10_000
+"""Turns, and corrections of turns; and tool invocations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +75,35 @@ class ToolInvoked:
     parameters: Mapping[str, Any]
 
 
-SessionEvent = SessionStarted | AgentState | TurnFinal | ClearPlayback | ToolInvoked
+@dataclass(frozen=True, slots=True)
+class TooMuch:
+    """The session went beyond a bound; told once, and nothing follows but the turns that were open.
+
+    ``what`` is the rest of a sentence that begins with the service.
+    """
+
+    what: str
+
+
+SessionEvent = SessionStarted | AgentState | TurnFinal | ClearPlayback | ToolInvoked | TooMuch
 
 
 @dataclass(slots=True, eq=False)
 class _Turn:
     role: Role
-    text: str = ""
+    clears: int
+    """How often playback had been cleared when the turn began."""
+    pieces: list[str] = field(default_factory=list)
+    size: int = 0
+    """Characters of ``pieces``."""
     cut: bool = False
     told: TurnFinal | None = None
     over: bool = False
+
+    @property
+    def text(self) -> str:
+        self.pieces = ["".join(self.pieces)]
+        return self.pieces[0]
 
 
 class Session:
@@ -82,12 +111,25 @@ class Session:
 
     def __init__(self) -> None:
         self._turns: dict[int, _Turn] = {}
+        self._finals = 0
+        self._text_size = 0
+        self._clears = 0
         self._invocations: set[str] = set()
         self._spoken: int | None = None
         """The agent's turn that became final with no ``state`` since: a clear may still say that it was cut."""
+        self._excessive = False
 
     def receive_text(self, text: str) -> list[SessionEvent]:
         """What the frame means, in order; often nothing. Never raises."""
+        if self._excessive:
+            return []
+        events = self._take(text)
+        if not self._excessive and (what := self._excess()):
+            self._excessive = True
+            events.append(TooMuch(what))
+        return events
+
+    def _take(self, text: str) -> list[SessionEvent]:
         match parse(text):
             case Transcript() as piece:
                 return list(self._transcribe(piece))
@@ -100,6 +142,7 @@ class Session:
                 if invocation.invocation_id in self._invocations:
                     return []
                 self._invocations.add(invocation.invocation_id)
+                self._text_size += len(invocation.invocation_id)
                 return [
                     ToolInvoked(
                         name=invocation.tool_name,
@@ -117,21 +160,43 @@ class Session:
         still_open = [(ordinal, turn) for ordinal, turn in sorted(self._turns.items()) if not turn.over]
         return [event for ordinal, turn in still_open for event in self._tell(ordinal, turn, truncated=True)]
 
-    def _transcribe(self, piece: Transcript) -> Iterator[TurnFinal]:
-        turn = self._turns.setdefault(piece.ordinal, _Turn(piece.role))
+    def _excess(self) -> str:
+        """Which bound is passed, or nothing."""
+        if self._text_size > _MOST_TEXT:
+            return f"sent more than {_MOST_TEXT} characters of text"
+        if max(len(self._turns), self._finals, len(self._invocations)) > _MOST_TURNS:
+            return f"sent more than {_MOST_TURNS} turns or tool invocations"
+        return ""
+
+    def _transcribe(self, piece: Transcript) -> Iterator[SessionEvent]:
+        turn = self._turns.get(piece.ordinal)
+        if turn is None:
+            turn = self._turns[piece.ordinal] = _Turn(piece.role, self._clears)
         said = piece.text if piece.text.strip() else ""
         if turn.over and not (piece.final and said):
             return  # a late piece of what is told already
-        heard, turn.text = turn.text, said or (turn.text + (piece.delta or piece.text))
+        more = said or piece.delta or piece.text
+        if len(more) + (0 if said else turn.size) > _LONGEST_TURN:
+            self._excessive = True
+            yield TooMuch(f"sent more than {_LONGEST_TURN} characters in a turn")
+            return
+        heard = turn.text if piece.final else ""
+        if said:
+            turn.pieces, turn.size = [], 0
+        if more:
+            turn.pieces.append(more)
+            turn.size += len(more)
+            self._text_size += len(more)
         if turn.role == "agent":
             self._spoken = piece.ordinal if piece.final else None
         if piece.final:
+            if not turn.over:
+                turn.cut = turn.cut or (turn.role == "agent" and self._clears > turn.clears)
             shortened = turn.role == "agent" and _length(turn.text) < _length(heard)
             yield from self._tell(piece.ordinal, turn, truncated=turn.cut or shortened)
 
     def _cut(self) -> Iterator[TurnFinal]:
-        for turn in self._turns.values():
-            turn.cut = turn.cut or (turn.role == "agent" and not turn.over)
+        self._clears += 1
         if self._spoken is not None:
             turn = self._turns[self._spoken]
             turn.cut = True
@@ -142,6 +207,7 @@ class Session:
         turn.over = True
         if final.text and final != turn.told:
             turn.told = final
+            self._finals += 1
             yield final
 
 

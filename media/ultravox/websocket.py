@@ -163,6 +163,12 @@ class ClientWebSocket:
         """Send a text message, while ``open``."""
         self._protocol.send_text(text.encode())
 
+    def refuse(self, reason: str) -> None:
+        """Begin to close (code 1008): the far end broke a rule that ``reason`` names."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.fail(CloseCode.POLICY_VIOLATION, reason)
+            self._note_state()
+
     def close(self) -> None:
         """Begin to close (code 1000), while ``open``."""
         self._protocol.send_close(CloseCode.NORMAL_CLOSURE)

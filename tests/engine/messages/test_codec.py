@@ -56,7 +56,7 @@ FROM_CHILD: list[Any] = [
     AgentSpoke(attempt_id=ID, after_answer_ms=20.5),
     Transcribed(attempt_id=ID, turn=TranscriptTurn(ordinal=0, speaker=Speaker.AGENT, text="Grüße")),
     DigitsPressed(attempt_id=ID, count=2, by_callee=True),
-    AgentLeft(attempt_id=ID, code=None, by_agent=True),
+    AgentLeft(attempt_id=ID),
     AttemptEnded(attempt_id=ID, outcome=CANCELED, media={"rtp_sent": 3, "late_ms": 0.5, "none": None}),
     LineFree(attempt_id=ID),
     Heartbeat(calls=frozenset({ID}), dials=1, late_p99_ms=0.5, late_max_ms=1.0),

@@ -16,8 +16,8 @@ import pytest
 from engine.errors import EngineError
 from engine.log import LogSettings
 from engine.messages.commands import Stop
-from engine.messages.settings import SimulatorReady, SimulatorSettings
 from engine.messages.edge import EdgeSettings
+from engine.messages.settings import SimulatorReady, SimulatorSettings
 from engine.processes.supervisor import ChildProcess, Supervisor
 
 SETTINGS = SimulatorSettings(log=LogSettings(), api_key="secret")

@@ -172,3 +172,14 @@ async def test_keys_are_refused_when_the_sip_leg_is_over(monkeypatch: pytest.Mon
     await rig.open()
     rig.service.on_event(ToolInvoked(name="pressKeys", invocation_id="i", parameters={"digits": "5"}))
     assert rig.service.refused == ["i"]
+
+
+async def test_a_session_that_we_close_for_a_broken_rule_is_lost_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(monkeypatch)
+    await rig.open()
+    rig.service.on_closed(Closed(code=1008, reason="sent more than 10000 turns", by_us=True))
+    assert rig.ends == [AGENT_LOST]
+    (record,) = caplog.records
+    assert vars(record)["reason"] == "sent more than 10000 turns"

@@ -439,6 +439,26 @@ async def test_message_beyond_the_bounds_ends_the_session_with_1009(
     assert caller.events == []
 
 
+async def test_turn_beyond_its_bound_ends_the_session_with_1008(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CLOSE_S", 0.05)
+    delta = {"type": "transcript", "role": "agent", "ordinal": 0, "final": False, "delta": "x" * 1000}
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await shake_hands(reader, writer)
+        writer.write(text(json.dumps(delta)).serialize(mask=False) * 100)
+        with tolerated():
+            await reader.read()
+
+    caller = Caller()
+    async with a_raw_agent(babble) as url:
+        await caller.join(url)
+        closed = await caller.end()
+    assert (closed.code, closed.by_us, closed.clean) == (1008, True, False)
+    assert closed.reason == "sent more than 65536 characters in a turn"
+    (turn,) = caller.events
+    assert isinstance(turn, TurnFinal) and turn.truncated and len(turn.text) == 65_000
+
+
 async def test_frame_that_breaks_the_protocol_ends_the_session_with_1002() -> None:
     async def stutter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await shake_hands(reader, writer)

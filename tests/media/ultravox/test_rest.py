@@ -308,3 +308,27 @@ async def test_answer_that_never_ends_is_left_in_time() -> None:
     await api.aclose()
     server.close()
     await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+async def test_key_is_not_given_to_a_proxy_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = {"proxy": b"", "service": b""}
+
+    async def serve(who: str) -> asyncio.Server:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heard[who] += await reader.readuntil(b"\r\n\r\n")
+            writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"ended": true}')
+            writer.close()
+
+        return await asyncio.start_server(answer, "127.0.0.1", 0)
+
+    proxy, service = await serve("proxy"), await serve("service")
+    async with proxy, service:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+        for other in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(other, raising=False)
+        api = UltravoxApi(f"http://127.0.0.1:{service.sockets[0].getsockname()[1]}", KEY)
+        assert (await api.get_call("c")).ended
+        await api.aclose()
+    assert heard["proxy"] == b""
+    assert KEY.encode() in heard["service"]

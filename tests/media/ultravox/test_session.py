@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given
@@ -14,6 +16,7 @@ from media.ultravox.session import (
     SessionEvent,
     SessionStarted,
     ToolInvoked,
+    TooMuch,
     TurnFinal,
 )
 
@@ -168,3 +171,53 @@ def test_any_order_tells_every_final_text_and_nothing_blank_or_twice_in_a_row(fr
     assert all(text and text == text.strip() for _, text, _ in told)
     final = {frame["ordinal"] for frame in frames if frame.get("final") and (frame["text"] or "").strip()}
     assert final <= {ordinal for ordinal, _, _ in told}
+
+
+def excess_of(frames: Iterator[dict[str, Any]], within: int = 200_000) -> tuple[str, int]:
+    """What a session is ended for, and after how many frames."""
+    session = Session()
+    for count, frame in enumerate(itertools.islice(frames, within), 1):
+        for event in heard_in(session, frame):
+            if isinstance(event, TooMuch):
+                assert not heard_in(session, SPEAKING, said(0, text="on", final=True))
+                return event.what, count
+    raise AssertionError("the session takes everything")
+
+
+def test_turn_is_bounded_whole_and_in_pieces() -> None:
+    longest = 64 * 1024
+    assert turns_of(said(0, text="x" * longest, final=True)) == [(0, "x" * longest, False)]
+    for frames in (
+        iter([said(0, text="x" * (longest + 1), final=True)]),
+        itertools.repeat(said(0, delta="x" * 1000)),
+    ):
+        assert excess_of(frames)[0] == "sent more than 65536 characters in a turn"
+
+
+def test_number_of_turns_of_corrections_and_of_tool_invocations_is_bounded() -> None:
+    turns = (said(ordinal, delta="x") for ordinal in itertools.count())
+    corrections = (said(0, text=f"x{number}", final=True) for number in itertools.count())
+    tools = (
+        {"type": "client_tool_invocation", "toolName": "t", "invocationId": str(number), "parameters": {}}
+        for number in itertools.count()
+    )
+    for frames in (turns, corrections, tools):
+        assert excess_of(frames) == ("sent more than 10000 turns or tool invocations", 10_001)
+
+
+def test_text_of_all_turns_together_is_bounded() -> None:
+    what, count = excess_of(said(ordinal, text="x" * 60_000, final=True) for ordinal in itertools.count())
+    assert (what, count) == ("sent more than 4194304 characters of text", 70)
+
+
+def test_turn_in_tiny_pieces_costs_as_much_as_in_large_ones() -> None:
+    """Joined at each delta, the 60,000 of them would copy 1.8 GB."""
+    session = Session()
+    pieces = [json.dumps(said(0, delta="x"))] * 60_000
+    tracemalloc.start()
+    for piece in pieces:
+        session.receive_text(piece)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(session._turns[0].pieces) == len(pieces)
+    assert peak < 4 * 2**20
