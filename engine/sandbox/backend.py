@@ -45,7 +45,7 @@ _RATES_HZ = (8_000, 16_000)
 
 
 class SandboxTrunks:
-    """The ways to the simulated carriers: a worker's slot leads to the carrier that was started with it."""
+    """The trunks to the simulated carriers. The calls of a worker's slot go to the carrier started with that slot."""
 
     def __init__(self) -> None:
         self.carrier_ports: dict[int, int] = {}
@@ -64,23 +64,22 @@ class SandboxTrunks:
         port = self.carrier_ports.get(slot)
         if port is None:
             raise TrunkUnavailable("The sandbox's carrier process died; place the call again.", retry_after_s=2)
-        # A name of its own: accounts are kept by name, and the port changes when a slot is filled anew.
+        # Accounts are kept by name, and a refilled slot has another port: the name holds the port.
         return replace(_TRUNK.account, name=f"sandbox-{port}", uri=f"sip:127.0.0.1:{port}")
 
     def carrier_gone(self, slot: int) -> None:
-        """The carrier of the slot is no more."""
+        """The slot's carrier process has ended."""
         self.carrier_ports.pop(slot, None)
 
     def failed(self, name: str, outcome: Outcome) -> None:
-        """Its next call is none the worse for it."""
+        """Nothing to record: the sandbox's trunk never goes down."""
 
     def health(self) -> Mapping[str, TrunkHealth]:
         return {_TRUNK.name: self._health}
 
 
 class SandboxBackend:
-    """The test environment's ``Backend``: starts the far ends when the first call asks for them, and stops them at the
-    end."""
+    """The test environment's ``Backend``. It starts the far ends for the first call and stops them in ``close``."""
 
     def __init__(
         self,
@@ -110,7 +109,7 @@ class SandboxBackend:
         self.dial_queue = DialQueue(self.pool, self.trunks, Pacer({_TRUNK.name: _TRUNK.limits}))
 
     async def start(self) -> None:
-        """Have the simulated Ultravox running and lines warm; quick when they are already."""
+        """Start the simulated Ultravox and warm up lines; returns at once when both are ready already."""
         if self._started is None:
             self._started = asyncio.create_task(self._start())
         try:
@@ -120,7 +119,7 @@ class SandboxBackend:
             raise
 
     async def close(self) -> None:
-        """Stop the workers, their carriers with them, then the simulated Ultravox."""
+        """Stop the workers and their carriers, then the simulated Ultravox."""
         if self._started is None:
             return
         await self.pool.close()
@@ -143,7 +142,7 @@ class SandboxBackend:
         self.pool.warm_up()
 
     def _simulator_died(self) -> None:
-        # The next call starts another.
+        # The next call starts another simulator.
         self._started = None
 
     async def _prepare_voices(self) -> CarrierSettings:
@@ -162,7 +161,7 @@ class SandboxBackend:
         return await asyncio.to_thread(prepare)
 
     async def _start_pair(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
-        """A worker and the carrier that its calls go to: both hold the same number of lines, and they go together."""
+        """Start a worker and its carrier. Both have the same number of lines; when one ends, so does the other."""
         assert self._carrier_settings is not None
         carrier, ready = await self._supervisor.start_ready_child(
             "engine.sandbox.carrier",
@@ -198,7 +197,7 @@ class LateAgents:
         self._agents: UltravoxService | None = None
 
     def use(self, agents: UltravoxService) -> None:
-        """Ask this one from now on."""
+        """Send all later requests to ``agents``."""
         self._agents = agents
 
     async def create(self, request: CallRequest, terms: SessionTerms, gave_up: asyncio.Event) -> AgentSession:

@@ -1,4 +1,4 @@
-"""The simulated person who was called: listens, waits for the other side to finish, says the next line."""
+"""The simulated person who answers: listens, waits for the agent to finish, then says the next line."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _HELLO_AFTER_MS = 2000
 
 
 class Callee:
-    """One answered call, at ``rate_hz``, from the answer on. ``hello`` and ``sayings`` are s16le PCM at that rate.
+    """One call from its answer on. ``hello`` and ``sayings`` are s16le PCM at ``rate_hz``.
 
-    Feed it each 20 ms frame that was heard and play the frame it returns; nothing here waits. After the last line it
-    only listens.
+    Pass each received 20 ms frame to ``frame`` and play the frame it returns; nothing here blocks. After its last
+    line the callee only listens.
     """
 
     def __init__(self, rate_hz: int, sayings: Iterable[bytes], *, hello: bytes = b"") -> None:
@@ -33,7 +33,7 @@ class Callee:
         return self._said < len(self._saying)
 
     def frame(self, heard: bytes) -> bytes:
-        """The 20 ms to say while ``heard`` is heard."""
+        """The 20 ms of PCM to play while ``heard`` arrives."""
         self._ears.feed(heard)
         if not self.speaking:
             self._answer()

@@ -1,4 +1,4 @@
-"""The sandbox's carrier: a PJSIP callee in a process of its own that really speaks SIP and RTP."""
+"""The sandbox's carrier: a PJSIP callee in its own process, with real SIP and RTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _KEYS_AFTER_S = 1.0
 
 
 class SimulatedCallee:
-    """One call at the callee's side: behaves as its number says, listens and talks back."""
+    """One call at the callee's side. The dialled number decides its behaviour."""
 
     def __init__(self, leg: Leg, number: str, settings: CarrierSettings) -> None:
         self._leg: Leg | None = leg
@@ -47,7 +47,7 @@ class SimulatedCallee:
         self.over = False
 
     def ring(self) -> None:
-        """Answer the INVITE as the number's table says."""
+        """Respond to the INVITE as the table of numbers says."""
         final, ring_s = self._behaviour.final_code, self._behaviour.ring_s
         if final is not None and ring_s == 0:
             self._answer(final)
@@ -59,7 +59,7 @@ class SimulatedCallee:
             self._after(ring_s, lambda: self._answer(_OK))
 
     def exchange(self) -> None:
-        """Every 20 ms: hear a frame, say a frame."""
+        """Receive one frame and send one; called every 20 ms."""
         stream, callee = self._stream, self._callee
         if stream is None:
             return
@@ -116,7 +116,7 @@ class SimulatedCallee:
         self._timers.append(asyncio.get_running_loop().call_later(delay_s, act))
 
     def _write_recording(self, folder: Path) -> None:
-        """A stereo WAV: left what the callee heard (the agent), right what it said."""
+        """Write a stereo WAV: on the left what the callee heard (the agent), on the right what it said."""
         heard = np.frombuffer(b"".join(pair[0] for pair in self._recorded), "<i2")
         said = np.frombuffer(b"".join(pair[1] for pair in self._recorded), "<i2")
         path = folder / f"{self._number.removeprefix('+')}.wav"
@@ -128,7 +128,7 @@ class SimulatedCallee:
 
 
 class Carrier:
-    """A carrier process: takes every call and lets its simulated callee decide."""
+    """A carrier process. It accepts every call and makes a simulated callee for it."""
 
     def __init__(self, settings: CarrierSettings) -> None:
         self._settings = settings
@@ -143,7 +143,7 @@ class Carrier:
         )
 
     async def serve(self, end: socket.socket) -> None:
-        """Serve until the control process lets go."""
+        """Serve until the control process closes its end."""
         stopping = asyncio.Event()
 
         def on_command(_: Command) -> None:
@@ -173,7 +173,7 @@ async def _serve(end: socket.socket, settings: CarrierSettings) -> None:
 
 
 def main(end: socket.socket, settings: CarrierSettings) -> None:
-    """The process, from fork to exit."""
+    """Run the process, from fork to exit."""
     set_up_logging(settings.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(end, settings))

@@ -1,4 +1,4 @@
-"""The conversation the sandbox has: what its agent and its callee say, in turn."""
+"""The sandbox's conversation: the lines of its agent and of its callee."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialogue:
-    """``agent[0]`` opens, after the callee's n-th line comes ``agent[n + 1]``; after its last the agent hangs up."""
+    """``agent[0]`` opens and ``agent[n + 1]`` answers ``callee[n]``. The agent hangs up after its last line."""
 
     agent: tuple[str, ...]
     callee: tuple[str, ...]
     hello: str = "Hello?"
-    """What the callee says into silence, before anybody else has spoken."""
+    """The callee says this when nobody has spoken yet."""
 
 
 APPOINTMENT = Dialogue(

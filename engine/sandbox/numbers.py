@@ -1,4 +1,4 @@
-"""The sandbox's telephone numbers: what the simulated carrier does when one is dialled."""
+"""The sandbox's telephone numbers, and how the simulated carrier behaves when one is dialled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Behaviour:
     """Ring for ``ring_s`` (for ever when infinite), then send ``final_code``, or answer when it is None.
 
-    After the answer the far end presses ``keys``, and hangs up after ``hangup_after_s``, or never when that is None.
+    After the answer the far end presses ``keys`` and hangs up after ``hangup_after_s``; None means never.
     """
 
     final_code: int | None = None
@@ -32,5 +32,5 @@ _SPECIAL = {
 
 
 def behaviour(number: str) -> Behaviour:
-    """How ``number`` (E.164) behaves; every number without a behaviour of its own answers after a second."""
+    """The behaviour of ``number`` (E.164). A number that is not in the table answers after a second."""
     return _SPECIAL.get(number, _ANSWERS)

@@ -1,4 +1,4 @@
-"""The process of the sandbox's simulated Ultravox, from fork to exit."""
+"""The process that runs the sandbox's simulated Ultravox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def _serve(end: socket.socket, settings: SimulatorSettings) -> None:
 
 
 def main(end: socket.socket, settings: SimulatorSettings) -> None:
-    """Serve until the control process lets go."""
+    """Run the process, from fork until the control process closes its end."""
     set_up_logging(settings.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(end, settings))

@@ -1,4 +1,4 @@
-"""Speech for the sandbox's voices: espeak-ng where it is installed, else syllables of tone."""
+"""Speech for the sandbox's voices: espeak-ng where it is installed, otherwise one tone for each syllable."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ _ESPEAK_TIMEOUT_S: Final = 10.0
 
 @lru_cache(maxsize=256)
 def speech(text: str, rate_hz: int, voice: Voice) -> bytes:
-    """``text`` spoken by ``voice`` as s16le at ``rate_hz``, silent at neither end; the same for the same arguments.
+    """``text`` spoken by ``voice`` as s16le at ``rate_hz``, without silence at either end.
 
-    Blocks for some 10 ms the first time, while espeak-ng runs; the last 256 results are remembered.
+    The same arguments give the same audio. Blocks for about 10 ms the first time, while espeak-ng runs; the last 256
+    results are cached.
     """
     samples = _spoken(text, rate_hz, voice)
     return samples if samples is not None else tones(text, rate_hz, voice)
 
 
 def tones(text: str, rate_hz: int, voice: Voice) -> bytes:
-    """A beep for each syllable that ``text`` might have, at the pitch of ``voice``: speech to an energy detector."""
+    """A beep for each probable syllable of ``text``, at the pitch of ``voice``: speech to an energy detector."""
     syllables = max(1, len(text) // _LETTERS_PER_SYLLABLE)
     beep, pause = tone(_TONE_HZ[voice], _SYLLABLE_MS, rate_hz), bytes(rate_hz * _PAUSE_MS // 1000 * 2)
     return pause.join([beep] * syllables)
 
 
 def tone(frequency_hz: float, duration_ms: int, rate_hz: int) -> bytes:
-    """A sine of one frequency that swells and fades, without clicks."""
+    """A sine that fades in and out, so that it does not click."""
     length = rate_hz * duration_ms // 1000
     wave = np.sin(2 * np.pi * frequency_hz / rate_hz * np.arange(length))
     sound: bytes = (_PEAK * np.hanning(length) * wave).astype("<i2").tobytes()
@@ -53,7 +54,7 @@ def _spoken(text: str, rate_hz: int, voice: Voice) -> bytes | None:
     program = shutil.which("espeak-ng")
     if program is None:
         return None
-    # The text goes in by stdin: it may come from a request and must not be read as an option.
+    # The text may come from a request. espeak-ng reads it from stdin, so that it is never read as an option.
     command = [program, "-v", _ESPEAK_VOICES[voice], "-s", "185", "--stdin", "--stdout"]
     try:
         wav = subprocess.run(command, input=text.encode(), capture_output=True, check=True, timeout=_ESPEAK_TIMEOUT_S)
@@ -68,7 +69,7 @@ def _spoken(text: str, rate_hz: int, voice: Voice) -> bytes | None:
 
 
 def _at_rate(samples: NDArray[np.float64], rate_hz: int) -> bytes:
-    """The whole utterance at another rate, levelled to a common peak; soxr's delay does not matter here."""
+    """Resample a whole utterance and level it to a common peak. The delay of soxr does not matter here."""
     resampled: NDArray[np.float64] = soxr.resample(samples, _ESPEAK_HZ, rate_hz)
     levelled: bytes = (resampled * (_PEAK / np.abs(resampled).max())).astype("<i2").tobytes()
     return levelled

@@ -1,4 +1,4 @@
-"""Who is talking: an energy detector over 32 ms frames, the frame length of Ultravox's own."""
+"""Voice activity: an energy detector over 32 ms frames, the frame length of Ultravox's own detector."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class VoiceActivity:
 
     @property
     def speech(self) -> bool:
-        """Whether speech was heard that has not been forgotten."""
+        """Whether speech was heard since the last ``forget``."""
         return self.voiced_ms > 0
 
     def feed(self, pcm: bytes) -> None:
-        """Hear any whole number of s16le samples."""
+        """Listen to any whole number of s16le samples."""
         self._pending += pcm
         while len(self._pending) >= self._frame_bytes:
             self._hear(bytes(self._pending[: self._frame_bytes]))
             del self._pending[: self._frame_bytes]
 
     def forget(self) -> None:
-        """The speech so far has been dealt with."""
+        """Reset ``voiced_ms``: the speech so far has been dealt with."""
         self.voiced_ms = 0
 
     def _hear(self, frame: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A simulated Ultravox: strict where the documentation is, scripted where the model would be, faulty where asked."""
+"""A simulated Ultravox: as strict as the documentation, with a script for the model, and with faults on request."""
 
 from engine.sandbox.ultravox.conversation import Conversation
 from engine.sandbox.ultravox.knobs import CallKnobs, CreateReply, Knobs, Mischief

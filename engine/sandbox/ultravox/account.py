@@ -1,4 +1,4 @@
-"""A simulated account: its key and limits, the table of its calls, and who may join them."""
+"""A simulated account: its API key, its limits, the table of its calls, and the check of who may join one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _JOIN_SUFFIX: Final = "/server_web_socket"
 
 
 class Account:
-    """``api_key``: the only one accepted; None accepts any that is not empty. ``strict``: an unknown request field is a
-    400. ``capture_s``: how much of each caller's audio is kept, the newest.
+    """``api_key`` is the only key accepted; None accepts any key that is not empty. When ``strict``, an unknown request
+    field is a 400. The newest ``capture_s`` seconds of each caller's audio are kept.
 
-    ``calls`` holds the last 1000 by id, in order of creation; ``faults`` are those that belong to no call. ``knobs``
+    ``calls`` holds the last 1000 by id, in order of creation. ``faults`` holds those that belong to no call. ``knobs``
     may be replaced at any time.
     """
 
@@ -46,7 +46,7 @@ class Account:
 
     @property
     def conversations(self) -> list[Conversation]:
-        """Those that were joined, in order of creation."""
+        """The conversations of the calls that were joined, in order of creation."""
         return [call.conversation for call in self.calls.values() if call.conversation is not None]
 
     @property
@@ -54,7 +54,7 @@ class Account:
         return sum(call.ended is None for call in self.calls.values())
 
     async def create(self, settings: CallSettings) -> SimulatedCall:
-        """A new call, with what its agent will say already spoken."""
+        """A new call. The audio of its agent's lines is made beforehand."""
         loop = asyncio.get_running_loop()
         texts = [*self._dialogue.agent, settings.first.text, settings.time_exceeded]
         texts += [prompt.text for prompt in settings.inactivity]
@@ -70,7 +70,7 @@ class Account:
         return call
 
     def admit(self, target: str, now: float) -> Conversation | Refusal:
-        """The conversation of the call whose URL has this path and query, for the one client that may join it."""
+        """Admit the one client that may join the call whose URL has this path and query."""
         url = urlsplit(target)
         call = self.calls.get(url.path.removeprefix("/calls/").removesuffix(_JOIN_SUFFIX))
         if call is None or not url.path.endswith(_JOIN_SUFFIX):

@@ -1,4 +1,4 @@
-"""The service's door: how many calls may be created, and whether a refused client waits as it was told."""
+"""The limits on creating calls, and the check that a refused client waits as long as ``Retry-After`` says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CALLS_RETRY_S: Final = 1
 class Admission:
     """Sliding windows over the creations of the last minute.
 
-    Notes ``ignored-retry-after`` when a create request comes before the ``Retry-After`` of the refusal before it.
+    Notes ``ignored-retry-after`` when a create request comes before the last refusal's ``Retry-After`` has passed.
     """
 
     def __init__(self, faults: ClientFaults) -> None:
@@ -25,17 +25,17 @@ class Admission:
         self._not_before = -math.inf
 
     def arrived(self, now: float) -> None:
-        """A create request is here."""
+        """A create request has arrived."""
         if now < self._not_before:
             self._faults.note("ignored-retry-after", now, f"{self._not_before - now:.2f} s too early")
 
     def refused(self, retry_after: str | None, now: float) -> None:
-        """It was told to come back later; a ``Retry-After`` that is a date is not checked."""
+        """The request was refused with ``retry_after``. A ``Retry-After`` in the form of a date is not checked."""
         if retry_after is not None and retry_after.isdigit():
             self._not_before = now + int(retry_after)
 
     def retry_after_s(self, knobs: Knobs, live_calls: int, now: float) -> int | None:
-        """Seconds to wait when one more call is too many (429); None when it may be created, and is counted then."""
+        """Seconds to wait when one more call is too many (429). None when it may be created; it is counted then."""
         while self._created and self._created[0] <= now - _MINUTE_S:
             self._created.popleft()
         if knobs.max_calls is not None and live_calls >= knobs.max_calls:

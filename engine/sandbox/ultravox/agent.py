@@ -1,4 +1,4 @@
-"""The agent of a joined call: it says the sayings of a script, each after the user has spoken and fallen silent."""
+"""The agent of a joined call. It says each line of its script after the user has spoken and fallen silent."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from engine.sandbox.ultravox.utterance import EndReason, Utterance
 from engine.sandbox.voice_activity import VoiceActivity
 
 _CLICK_MS: Final = 64
-"""No more speech than this is a click on the line, not a turn."""
+"""Speech no longer than this is a click on the line, not a turn."""
 _NOTHING: Final = Dialogue(agent=(), callee=())
 _NORMAL_CODE: Final = 1000
 
 
 class Agent:
-    """``voice`` gives its speech as s16le at the call's output rate; ``end`` ends the call, with a close code.
+    """``voice`` makes its speech as s16le at the call's output rate. ``end`` ends the call with a close code.
 
-    ``now`` is the time, which whoever owns it sets before anything else.
+    The owner sets ``now`` to the current time before every other call.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Agent:
         self._voice = voice
         self._end = end
         self._script = Script(_NOTHING if knobs.quiet else dialogue)
-        # Where it stands.
+        # State.
         self.now = now
         self.reply_owed = False
         self._user_speaking = False
@@ -61,10 +61,10 @@ class Agent:
         self._quiet_since = now
         self._prompted = 0
 
-    # What may be asked of it.
+    # Commands.
 
     def say(self, text: str, *, uninterruptible: bool = False, ends_call: EndReason | None = None) -> None:
-        """Say ``text`` when the sayings before it are said."""
+        """Say ``text`` after everything that is queued."""
         utterance = self._utterance(text)
         utterance.uninterruptible, utterance.ends_call = uninterruptible, ends_call
         self.speech.say(utterance)
@@ -82,17 +82,17 @@ class Agent:
             self.end("agent_hangup")
 
     def invoke_tool(self, name: str, parameters: dict[str, Any]) -> str:
-        """Ask the client to run its tool; the answer will be in ``tools.results`` by the returned id."""
+        """Ask the client to run its tool; returns the id under which ``tools.results`` will have the result."""
         return self.tools.invoke(name, parameters, self.now)
 
     def end(self, reason: EndReason, code: int = _NORMAL_CODE) -> None:
-        """Close the socket; the call is over."""
+        """End the call: close the socket with ``code``."""
         self._end(reason, code)
 
-    # Its turns.
+    # Turns.
 
     def start(self) -> None:
-        """Open the conversation, or listen."""
+        """Say the opening, or wait for the user to speak first."""
         first = self.settings.first
         if first.agent and not self._knobs.quiet:
             self.speech.enter("thinking")
@@ -102,13 +102,13 @@ class Agent:
             self._fallback_at = None if first.delay_s is None else self.now + first.delay_s
 
     def poll(self) -> None:
-        """Go on speaking, reply, or speak into the user's silence: what is due."""
+        """Do what is due: go on speaking, reply, or prompt a silent user."""
         self._speak()
         self._reply()
         self._prompt()
 
     def listen(self, ears: VoiceActivity) -> None:
-        """Follow the user: be interrupted, and owe a reply when a turn is over."""
+        """Follow the user's speech: stop when interrupted, and schedule a reply at the end of a turn."""
         vad = self.settings.vad
         if ears.speech and not self._user_speaking:
             self._user_speaking = True
@@ -121,19 +121,19 @@ class Agent:
             ears.forget()
             self._user_speaking = False
             self.messages.send("user_stopped_speaking")
-            # What is said over words that may not be interrupted, or while the answer is on its way, is no turn.
+            # Speech over uninterruptible words, or while a reply is due, does not count as a turn.
             if voiced_ms > _CLICK_MS and voiced_ms >= vad.minimum_turn_ms and self.speech.idle:
                 self.transcript.user(self._script.heard(), "voice", self.now)
                 self.reply_owed = True
 
     def user_acted(self) -> None:
-        """The user is there: what is said into silence waits again from now on."""
+        """The user did something: the timers of the silence prompts start again."""
         self._quiet_since = self.now
         self._prompted = 0
         self._fallback_at = None
 
     def _open(self, at: float) -> None:
-        """The first words: what the request says, or the script's opening."""
+        """Say the first words: those of the request, or the script's opening."""
         first, saying = self.settings.first, self._script.next_saying()
         opening = Saying(text=first.text, last=False) if first.text else saying
         if opening is not None:
@@ -163,7 +163,7 @@ class Agent:
     def _say(self, saying: Saying, at: float, *, uninterruptible: bool = False) -> None:
         utterance = self._utterance(saying.text)
         utterance.uninterruptible = uninterruptible
-        # Like the real model, the agent can hang up only by a tool of that name, called after the speech.
+        # Like the real model, the agent can hang up only by calling the tool ``hangUp`` after its speech.
         hang_up = next((tool for tool in self.settings.tools if tool.name == "hangUp"), None)
         if saying.last and hang_up is not None:
             utterance.uninterruptible = True
@@ -177,7 +177,7 @@ class Agent:
         return Utterance(text, self._voice(text), self.settings.output_hz)
 
     def _prompt(self) -> None:
-        """Speak into the user's silence: the fallback of a user who was to speak first, or an inactivity message."""
+        """Prompt a silent user: with the fallback when the user was to speak first, or with an inactivity message."""
         if not self.speech.idle or self._user_speaking:
             return
         if self._fallback_at is not None and self.now >= self._fallback_at:

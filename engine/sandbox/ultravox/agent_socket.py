@@ -1,7 +1,7 @@
 """The WebSocket of a joined call: moves bytes between a TCP connection and a conversation.
 
-It takes the place of uvicorn's own WebSocket protocol, so that REST and sockets share a port, messages cost no task
-switch, and a connection can be cut in the ways a network cuts it.
+It replaces uvicorn's own WebSocket protocol. REST and sockets share a port, messages cost no task switch, and a
+connection can be cut in the ways a network cuts it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GOING_AWAY: Final = 1001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """No conversation: answer with an HTTP status, or accept and then close with ``close_code``."""
+    """The client may not join: respond with an HTTP status, or accept and then close with ``close_code``."""
 
     status: HTTPStatus = HTTPStatus.NOT_FOUND
     close_code: int | None = None
@@ -53,7 +53,7 @@ class AgentSocket(asyncio.Protocol):
         self._opcode = Opcode.BINARY
         self._fragments: list[bytes] = []
 
-    # asyncio's calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -72,10 +72,10 @@ class AgentSocket(asyncio.Protocol):
         self._peers.discard(self)
         self._end(None)
 
-    # The simulator's calls.
+    # Called by the simulator.
 
     def poll(self, now: float) -> None:
-        """Let time pass for the conversation."""
+        """Advance the conversation to ``now`` and send what is due."""
         if self.conversation is not None:
             self.conversation.poll(now)
             self._flush()
@@ -103,7 +103,7 @@ class AgentSocket(asyncio.Protocol):
             close = self._protocol.close_rcvd
             self._end(close.code if close is not None else None)
         elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            # RFC 6455 §5.4: a message may come in fragments, of which only the first has its opcode.
+            # RFC 6455 §5.4: a message may be fragmented, and only its first fragment has the opcode.
             if frame.opcode is not Opcode.CONT:
                 self._opcode = frame.opcode
             self._fragments.append(bytes(frame.data))
@@ -158,7 +158,7 @@ class AgentSocket(asyncio.Protocol):
 
     @property
     def _ignores_close(self) -> bool:
-        """Whether the client's close frame is to stay without an answer."""
+        """Whether to leave the client's close frame unanswered."""
         return self.over and self.conversation is not None and not self.conversation.knobs.echo_close
 
     def _disconnect(self) -> None:

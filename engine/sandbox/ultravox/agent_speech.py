@@ -1,4 +1,4 @@
-"""The agent's mouth: utterances one after another, each sent ahead of its playback, its words at their time."""
+"""The agent's speech: plays utterances in order, sends audio ahead of playback and each word when it sounds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AgentSpeech:
 
     @property
     def idle(self) -> bool:
-        """Neither speaking nor about to."""
+        """Nothing is playing or queued."""
         return self._current is None and not self._queue
 
     @property
@@ -42,17 +42,17 @@ class AgentSpeech:
         return self._current is not None and not self._current.uninterruptible
 
     def enter(self, state: State) -> None:
-        """Tell the client the state, when it is another."""
+        """Notify the client of the state when it changed."""
         if state != self.state:
             self.state = state
             self._messages.send("state", state=state)
 
     def say(self, utterance: Utterance, not_before: float = 0.0) -> None:
-        """Say this after what is queued, and not before that time."""
+        """Queue ``utterance``; it does not start before ``not_before``."""
         self._queue.append((not_before, utterance))
 
     def poll(self, now: float) -> Utterance | None:
-        """Send what is due; the utterance that is over by now, if one is."""
+        """Send what is due; returns the utterance that ended by now, if any."""
         if self._current is None and self._queue and now >= self._queue[0][0]:
             _, self._current = self._queue.popleft()
             self._current.start(now)
@@ -73,7 +73,7 @@ class AgentSpeech:
         return utterance
 
     def interrupt(self, now: float) -> None:
-        """Stop, have the client drop what it holds, and cut the transcript to what was heard."""
+        """Stop speaking, clear the client's buffer, and cut the transcript to what was heard."""
         utterance, self._current = self._current, None
         self._queue.clear()
         if utterance is not None and self._knobs.transcript_before_clear:
@@ -85,7 +85,7 @@ class AgentSpeech:
         self.enter("listening")
 
     def _closing(self, utterance: Utterance, now: float) -> bool:
-        """Whether the call may end although the client still has to play these last words."""
+        """Whether the call may end although the client has yet to play these last words."""
         if utterance.ends_call is None or not utterance.uninterruptible or self._knobs.farewell == "played":
             return False
         return utterance.sent_at is not None and now >= utterance.sent_at + _CLOSE_AFTER_SENT_S

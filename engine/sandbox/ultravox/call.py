@@ -1,4 +1,4 @@
-"""One call as REST shows it: created, perhaps joined, ended; with the simulator's own verdict beside it."""
+"""One call as REST shows it: created, perhaps joined, ended. The simulator adds its verdict on the client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SimulatedCall:
         self._ended_at = 0.0
 
     def join(self, dialogue: Dialogue, voice: Callable[[str], bytes], *, now: float, capture_s: float) -> Conversation:
-        """The one client is here. Call at most once, and not after the end."""
+        """The one client has joined. Call at most once, and not after the end."""
         self.joined = _clock()
         self.conversation = Conversation(
             self.call_id, self.settings, dialogue, self.knobs, voice, self.faults, now=now, capture_s=capture_s
@@ -64,7 +64,7 @@ class SimulatedCall:
         return self.conversation
 
     def poll(self, now: float) -> None:
-        """Notice that nobody has joined in time, or that the conversation has ended."""
+        """End the call when nobody joined in time, or when its conversation has ended."""
         conversation = self.conversation
         if self.ended is None and conversation is None and now >= self._join_by:
             self._end("unjoined", now)
@@ -106,7 +106,7 @@ class SimulatedCall:
         ]
 
     def verdict(self) -> dict[str, Any]:
-        """What the client did, for ``GET /simulator/calls/{id}``."""
+        """What the client did: the answer of ``GET /simulator/calls/{id}``."""
         conversation = self.conversation
         return {
             "callId": self.call_id,

@@ -1,4 +1,4 @@
-"""The audio a client sends: measured against the rule that it must flow, in real time, for the whole call."""
+"""The audio that a client sends, checked against the rule that it flows in real time for the whole call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNDERFLOW_AFTER_S: Final = 2.0
 
 
 class CallerAudio:
-    """Counts and hears what arrives at ``rate_hz``; keeps the last ``capture_s`` seconds, or nothing.
+    """Counts and listens to audio at ``rate_hz``. Keeps the last ``capture_s`` seconds of it; 0 keeps nothing.
 
     Notes the faults ``late-audio``, ``audio-gap``, ``odd-length``, ``wav-header``, ``too-much-audio``,
     ``too-little-audio``.
@@ -44,7 +44,7 @@ class CallerAudio:
     def receive(self, data: bytes, now: float, *, unwatched_s: float = 0.0) -> bytes:
         """Take one binary message; returns its whole samples.
 
-        ``unwatched_s``: how long the simulator itself had not looked; such a time is no gap of the client's.
+        ``unwatched_s`` is how long the simulator itself was held up. That time does not count as the client's gap.
         """
         self._unwatched_s += unwatched_s
         self._watch_flow(data, now, unwatched_s)
@@ -63,7 +63,7 @@ class CallerAudio:
         return data
 
     def finish(self, now: float, *, unwatched_s: float = 0.0) -> None:
-        """The call is over: judge what can only be judged then. ``unwatched_s`` as in ``receive``. Call once."""
+        """The call is over: note what shows only at the end. ``unwatched_s`` as in ``receive``. Call once."""
         if self.first_at is None:
             if now - self._joined_at > _LATE_START_S:
                 self._faults.note("late-audio", now, "no audio at all")
@@ -74,7 +74,7 @@ class CallerAudio:
             self._faults.note("too-little-audio", now, f"{self.received_s:.1f} s of audio in {elapsed_s:.1f} s")
 
     def render(self) -> dict[str, Any]:
-        """The ``audio`` of the simulator's own view of a call."""
+        """The field ``audio`` of the verdict on a call."""
         started_s = None if self.first_at is None else round(self.first_at - self._joined_at, 3)
         return {
             "messages": self.messages,

@@ -1,4 +1,4 @@
-"""What each message of a client makes the agent do."""
+"""The effect of each client message on the agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.sandbox.ultravox.agent import Agent
 
 
 def obey(message: dict[str, Any], agent: Agent) -> None:
-    """Do what a message that ``read_message`` let pass asks for; some that the service takes change nothing here."""
+    """Apply a message that ``read_message`` accepted. Some messages that the service accepts have no effect here."""
     match message["type"]:
         case "ping":
             agent.messages.send("pong", timestamp=message["timestamp"])

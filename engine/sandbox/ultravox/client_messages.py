@@ -1,4 +1,4 @@
-"""The text messages a client may send, checked field by field."""
+"""The text messages that a client may send, checked field by field."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _MESSAGES: Final[dict[str, dict[str, _Field]]] = {
 
 
 def read_message(text: str, faults: ClientFaults, now: float) -> dict[str, Any] | None:
-    """The message, or None when it must be ignored.
+    """The message; None when it must be ignored.
 
     Notes the faults ``oversize-message``, ``malformed-json``, ``unknown-type``, ``missing-field``, ``bad-value``,
     ``unknown-field``. A message is ignored for any of them but the first and the last.

@@ -1,4 +1,4 @@
-"""One joined call, without I/O: feed it what the client sends and the time, send the client what it gives.
+"""One joined call, without I/O. It takes the client's messages and the time, and returns what to send.
 
 After every ``receive_…`` and, at least every 20 ms, after ``poll``, the owner must send what ``messages.take`` returns.
 """
@@ -28,9 +28,9 @@ _MEDIA_IDLE_CODE: Final = 1008
 
 
 class Conversation:
-    """From the join to the end. ``voice`` gives the agent's speech as s16le at the call's output rate.
+    """A call from its join to its end. ``voice`` makes the agent's speech as s16le at the call's output rate.
 
-    In tests, ``on_audio`` and ``on_text`` see every message of the client as it arrives, with the time.
+    In tests, ``on_audio`` and ``on_text`` get every message of the client as it arrives, with the time.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Conversation:
         self.echo_mode = knobs.echo
         self.on_audio: Callable[[bytes, float], None] | None = None
         self.on_text: Callable[[str, float], None] | None = None
-        # Where the conversation stands.
+        # State.
         self.end_reason: EndReason | None = None
         self.started = False
         self._unwatched_s = 0.0
         self._mischief = deque(sorted(knobs.mischief, key=lambda it: it.after_s))
         self._time_exceeded = False
 
-    # The client's side.
+    # Called for the client's messages.
 
     def receive_audio(self, data: bytes, now: float) -> None:
         self._look(now)
@@ -91,14 +91,14 @@ class Conversation:
             obey(message, self.agent)
 
     def closed(self, code: int | None, now: float) -> None:
-        """The connection is gone: after the client's close frame with ``code``, or without one (None). Call once."""
+        """The connection closed: with the client's close frame and ``code``, or without one (None). Call once."""
         watched_until = max(self.agent.now, self.audio.last_at)
         self.audio.finish(watched_until, unwatched_s=self._unwatched_s)
         self.agent.tools.finish(now)
         if self.end_reason is None:
             self.end_reason = "connection_error" if code is None else "hangup"
 
-    # The clock's side.
+    # Called by the clock.
 
     def poll(self, now: float) -> None:
         """Do what is due."""
@@ -112,7 +112,7 @@ class Conversation:
             self._watch_limits(now)
 
     def _look(self, now: float) -> None:
-        """It is ``now``. When that is long after the last time, the simulator was held up, and the client was not."""
+        """Advance to ``now``. A long step means that the simulator was held up; the client is not to blame."""
         if now - self.agent.now > _HELD_UP_S:
             self._unwatched_s += now - self.agent.now
         self.agent.now = now
@@ -139,7 +139,7 @@ class Conversation:
                 agent.end("timeout")
 
     def _end(self, reason: EndReason, code: int) -> None:
-        """Close the socket; the call is over."""
+        """End the call: close the socket with ``code``."""
         if self.end_reason is None:
             self.end_reason = reason
             self.messages.put(Close(code=code))

@@ -1,4 +1,4 @@
-"""What a client did wrong, counted by kind: the simulator's verdict on whoever uses it."""
+"""The simulator's verdict on a client: its faults, counted by kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One kind of mistake: how often, and the first time in words. ``first_at_s`` counts from the call's creation."""
+    """One kind of fault: its count, and the first occurrence in words. ``first_at_s`` is since the call's creation."""
 
     count: int
     first_detail: str
@@ -16,7 +16,7 @@ class Fault:
 
 
 class ClientFaults:
-    """Bounded by the number of kinds; the kinds are listed where they are noted."""
+    """The faults by kind, so their number is bounded. Each class that notes faults lists its kinds."""
 
     def __init__(self, since: float = 0.0) -> None:
         self._since = since

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any, Final, TypeGuard
 
 _DURATION: Final = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,9})?s")
-"""The published pattern without its minus sign: no field here has a use for a negative duration."""
+"""The published pattern without its minus sign: no field here may have a negative duration."""
 
 
 class InvalidRequest(Exception):
@@ -19,9 +19,9 @@ class InvalidRequest(Exception):
 
 
 class Fields:
-    """One JSON object at ``path``. Readers return a usable value whatever was sent and note what was wrong with it.
+    """One JSON object at ``path``. Each reader always returns a usable value, and notes what was wrong in ``errors``.
 
-    ``null`` reads as absent, as protobuf JSON has it.
+    ``null`` reads as absent, as protobuf JSON defines it.
     """
 
     def __init__(self, values: dict[str, Any], path: str = "", errors: dict[str, list[str]] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""How the simulator is to misbehave: frozen values, also accepted as camelCase JSON by ``POST /simulator/knobs``."""
+"""The simulator's misbehaviour, as frozen values. ``POST /simulator/knobs`` takes them as camelCase JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Deed = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mischief:
-    """One thing done ``after_s`` seconds after the join."""
+    """One deed, ``after_s`` seconds after the join."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _JSON
 
@@ -60,24 +60,24 @@ class CallKnobs:
     __pydantic_config__: ClassVar[ConfigDict] = _JSON
 
     greeting_delay_s: float = 0.3
-    """When the request names no delay of its own."""
+    """The delay of the first words when the request names none."""
     thinking_s: float = 0.3
     """From the end of the user's turn to the agent's next line."""
     call_started_delay_s: float = 0.0
     quiet: bool = False
-    """Say nothing without being told to."""
+    """Say only what the test asks for."""
     echo: bool = False
     """Send the caller's audio straight back instead of talking (equal rates only)."""
     farewell: Literal["sent", "played"] = "sent"
-    """Close once the last words are sent, though the client still holds them; or once they must have been heard."""
+    """Close as soon as the last words are sent, before the client has played them; or once they are played."""
     transcript_before_clear: bool = False
     """On barge-in, send the truncated transcript before ``playback_clear_buffer``, not after."""
     deltas: Literal["bare", "empty-text", "null-text"] = "bare"
-    """What stands in ``text`` beside a ``delta``."""
+    """The value of ``text`` in a message with a ``delta``."""
     blank_ordinals: bool = False
     """Before each agent turn, a turn of white space."""
     second_join_closes: bool = False
-    """Refuse a second join with close code 4409 in place of HTTP 409."""
+    """Refuse a second join with close code 4409 instead of HTTP 409."""
     echo_close: bool = True
     """Answer a client's close frame."""
     end_reason_after_s: float = 0.0
@@ -87,7 +87,7 @@ class CallKnobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knobs:
-    """All of them. ``creates`` are used up by the next create requests, one each; ``call`` holds for later calls."""
+    """All knobs. Each create request uses up one of ``creates``; ``call`` applies to calls created later."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _JSON
 
@@ -109,7 +109,7 @@ _KNOBS = TypeAdapter(Knobs)
 
 
 def read_knobs(json: bytes) -> Knobs:
-    """Knobs from JSON; what is left out has its default. Raises ``ValueError`` saying what is wrong."""
+    """Knobs from JSON; a missing one has its default. Raises ``ValueError`` that says what is wrong."""
     return _KNOBS.validate_json(json)
 
 

@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: what each of the knobs' deeds makes the agent do."""
+"""Misbehaviour on demand: performs the deeds that the knobs ask for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TONE_HZ = 440.0
 
 
 def perform(mischief: Mischief, agent: Agent) -> None:
-    """Do it now."""
+    """Perform ``mischief`` now."""
     messages, output_hz = agent.messages, agent.settings.output_hz
     match mischief.do:
         case "cut":

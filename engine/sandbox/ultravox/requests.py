@@ -1,4 +1,4 @@
-"""The body of ``POST /api/calls``, checked as strictly as Ultravox documents and read into settings."""
+"""The body of ``POST /api/calls``, checked as strictly as Ultravox documents it, as settings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SWITCHES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstTurn:
-    """Who opens the call. ``delay_s`` is the agent's own, or the fallback's when the user is to speak first."""
+    """Who opens the call. ``delay_s`` is the agent's delay, or that of the fallback when the user is to speak first."""
 
     agent: bool = True
     delay_s: float | None = None
@@ -52,7 +52,8 @@ class FirstTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inactivity:
-    """Said after ``after_s`` of silence; ``hangs_up`` and, when ``strict``, whatever the user does."""
+    """A message after ``after_s`` of silence. With ``hangs_up`` the call ends after it; when ``strict``, even if the
+    user speaks."""
 
     after_s: float
     text: str
@@ -71,13 +72,13 @@ class Vad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSettings:
-    """What the simulator needs of a create request; defaults are Ultravox's."""
+    """The part of a create request that the simulator uses. The defaults are Ultravox's."""
 
     input_hz: int
     output_hz: int
     client_buffer_ms: int = 60
     media_idle_s: float | None = None
-    """Ten seconds at least, however short it was asked to be; None is off."""
+    """At least ten seconds, even if the request asks for less; None is off."""
     messages: frozenset[str] = frozenset(key for key, on in _SWITCHES.items() if on)
     join_timeout_s: float = 30.0
     max_duration_s: float = 3600.0
@@ -91,7 +92,7 @@ class CallSettings:
 
 
 def read_call(body: object, *, strict: bool) -> CallSettings:
-    """Settings from a decoded JSON body. Raises ``InvalidRequest`` naming every wrong field.
+    """Settings from a decoded JSON body. Raises ``InvalidRequest`` that names every wrong field.
 
     An unknown top-level key is an error when ``strict``; otherwise it is reported in ``unknown_keys``.
     """

@@ -1,4 +1,4 @@
-"""The simulated service's REST face, and under ``/simulator`` its own: verdicts and knobs."""
+"""The REST API of the simulated service, and under ``/simulator`` the simulator's own: verdicts and knobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(account: Account) -> Starlette:
-    """The routes of one account. Those under ``/api`` want its key in ``X-API-Key``; ``/simulator`` is open."""
+    """The routes of one account. Those under ``/api`` require its key in ``X-API-Key``; ``/simulator`` is open."""
     rest, own = _Rest(account), _Own(account)
     return Starlette(
         routes=[
@@ -129,7 +129,7 @@ class _Own:
         return _detail(404, "Not found.") if call is None else JSONResponse(call.verdict())
 
     async def audio(self, request: Request) -> Response:
-        """What was captured of the caller, as headerless s16le at the call's input rate."""
+        """The captured audio of the caller, as headerless s16le at the call's input rate."""
         call = _find(self._account, request)
         if call is None or call.conversation is None:
             return _detail(404, "Not found.")

@@ -1,4 +1,4 @@
-"""Which saying comes next: a dialogue being gone through from the agent's side."""
+"""The script: which line of the dialogue the agent says next."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _UNKNOWN_WORDS = "Sorry?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saying:
-    """``last``: the agent wants to hang up after it."""
+    """One line of the agent. After a ``last`` one the agent wants to hang up."""
 
     text: str
     last: bool
 
 
 class Script:
-    """Hands out the agent's sayings once each; with no recognizer, it also decides what the user is taken to say."""
+    """Returns each of the agent's sayings once. There is no recognizer, so it also makes up the user's words."""
 
     def __init__(self, dialogue: Dialogue) -> None:
         self._agent = deque(dialogue.agent)
@@ -36,7 +36,7 @@ class Script:
         return Saying(text=text, last=not self._agent)
 
     def heard(self) -> str:
-        """The words of a user turn that was heard now."""
+        """The words to note for a user turn that ends now."""
         if not self._opened:
             return self._hello
         return self._callee.popleft() if self._callee else _UNKNOWN_WORDS

@@ -20,7 +20,7 @@ _MAX_TIMEOUT_S: Final = 40.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A tool the model can call. ``kind`` says who runs it."""
+    """A tool that the model can call. ``kind`` says who runs it."""
 
     name: str
     kind: Literal["built-in", "stored", "http", "client", "dataConnection"]

@@ -1,4 +1,4 @@
-"""What goes to the client: messages in order, less those the request switched off."""
+"""The messages to the client, in order, without those that the request switched off."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ Outgoing = str | bytes | Close | Cut | Ping
 
 
 class ServerMessages:
-    """Collects until the owner of the socket takes. ``enabled`` are the switches that are on."""
+    """Collects messages until the owner of the socket takes them. ``enabled`` are the switches that are on."""
 
     def __init__(self, enabled: frozenset[str]) -> None:
         self._enabled = enabled
         self._pending: list[Outgoing] = []
 
     def send(self, message_type: str, /, **fields: object) -> None:
-        """A data message, unless it is switched off."""
+        """Queue a data message, unless its type is switched off."""
         if _SWITCHES[message_type] in self._enabled:
             self._pending.append(json.dumps({"type": message_type, **fields}))
 
     def put(self, outgoing: Outgoing) -> None:
-        """Audio, an end, or anything as it is."""
+        """Queue audio, an end, or anything else as it is."""
         self._pending.append(outgoing)
 
     def take(self) -> list[Outgoing]:

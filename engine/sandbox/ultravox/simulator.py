@@ -1,4 +1,4 @@
-"""A simulated Ultravox on loopback: the server of its account, and its clock."""
+"""A simulated Ultravox on loopback: its HTTP server and its clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BACKLOG: Final = 512
 class SimulatedUltravox:
     """REST and sockets at ``base_url`` (``http://127.0.0.1:PORT``) while the ``async with`` block runs.
 
-    ``account`` holds its calls and takes most of the arguments. ``on_join`` sees each conversation before its first
+    ``account`` holds its calls and takes most of the arguments. ``on_join`` gets each conversation before its first
     message.
     """
 
@@ -112,7 +112,7 @@ class SimulatedUltravox:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the process's signals to whoever runs it."""
+    """A server that installs no signal handlers: they belong to the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

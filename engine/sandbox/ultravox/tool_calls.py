@@ -1,4 +1,4 @@
-"""The client tools an agent has called, and their answers."""
+"""The client tools that an agent has called, and their results."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class ToolCalls:
         return invocation_id
 
     def awaited(self, now: float) -> bool:
-        """Whether the conversation is frozen for a tool that may still answer in time."""
+        """Whether the conversation waits for a tool that may still answer in time."""
         return any(key not in self.results and now < deadline for key, deadline in self._deadlines.items())
 
     def answered(self, result: dict[str, Any], now: float) -> bool:
-        """Take a result; False when it answers nothing."""
+        """Take a result; False when it belongs to no open invocation."""
         invocation_id = result["invocationId"]
         deadline = self._deadlines.get(invocation_id)
         if deadline is None:

@@ -29,7 +29,7 @@ class Turn:
 
 
 class Transcript:
-    """At most one agent turn is open at a time; ordinals are shared by both sides."""
+    """At most one agent turn is open at a time. Both sides share one sequence of ordinals."""
 
     def __init__(self, messages: ServerMessages, knobs: CallKnobs, joined_at: float) -> None:
         self.turns: list[Turn] = []
@@ -40,13 +40,13 @@ class Transcript:
         self._opened_at: float | None = None
 
     def user(self, text: str, medium: Medium, now: float) -> None:
-        """A whole user turn: the service sends only finals for them."""
+        """Add a whole user turn: the service sends only finals for the user."""
         self._ordinal += 1
         self._send("user", medium, final=True, text=text)
         self._add("user", text, medium, now, now)
 
     def agent_word(self, word: str, now: float) -> None:
-        """The next word of the agent, with its leading space; the first opens a turn."""
+        """Add the agent's next word, with its leading space; the first word opens a turn."""
         if self._opened_at is None:
             if self._knobs.blank_ordinals:
                 self._ordinal += 1
@@ -59,7 +59,7 @@ class Transcript:
             self._send("agent", "voice", final=False, **beside, delta=word)
 
     def agent_final(self, text: str, now: float) -> None:
-        """Close the agent's turn with what was said of it; nothing when no word was."""
+        """Close the agent's turn with the part that was said. Does nothing when no word was said."""
         if self._opened_at is not None:
             self._send("agent", "voice", final=True, text=text)
             self._add("agent", text, "voice", self._opened_at, now)

@@ -1,4 +1,4 @@
-"""One stretch of agent speech: which audio may be sent by now, and which words have been heard."""
+"""One stretch of the agent's speech: the audio that may be sent by now, and the words heard by now."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ FRAME_MS = 20
 
 
 class Utterance:
-    """``pcm`` is s16le at ``rate_hz``; ``text`` is spread over it by its letters.
+    """``pcm`` is s16le at ``rate_hz``. Each word of ``text`` takes a share of it in proportion to its letters.
 
-    Playback is taken to start when the first byte is sent: the service knows no better either.
+    Playback counts from the first byte sent; the real service cannot know better either.
     """
 
     def __init__(self, text: str, pcm: bytes, rate_hz: int) -> None:
         self.text = text
         self.uninterruptible = False
         self.ends_call: EndReason | None = None
-        """Why the call is over after these words."""
+        """The reason with which the call ends after these words."""
         self.calls_tool: str | None = None
         """The client tool to invoke after them."""
         self.sent_at: float | None = None
@@ -36,7 +36,7 @@ class Utterance:
         self.started_at = now
 
     def audio_due(self, now: float, lead_ms: float) -> Iterator[bytes]:
-        """Frames of 20 ms while what was sent is no more than ``lead_ms`` ahead of playback."""
+        """The 20 ms frames that may be sent by now: at most ``lead_ms`` ahead of playback."""
         frame = self._bytes_per_s * FRAME_MS // 1000
         limit = (now - self.started_at + lead_ms / 1000) * self._bytes_per_s
         while self._sent < len(self._pcm) and self._sent <= limit:
@@ -46,7 +46,7 @@ class Utterance:
             self.sent_at = now
 
     def words_due(self, now: float) -> list[str]:
-        """Words that have begun to sound since the last time this was asked, each with its leading space."""
+        """The words that began to sound since the last call, each with its leading space."""
         first = self._spoken
         while self._spoken < len(self._words) and self._words[self._spoken][0] <= now - self.started_at:
             self._spoken += 1
@@ -54,7 +54,7 @@ class Utterance:
 
     @property
     def spoken(self) -> str:
-        """The words that were due."""
+        """All words that ``words_due`` has returned."""
         return "".join(word for _, word in self._words[: self._spoken])
 
     def played(self, now: float) -> bool:
