@@ -1,4 +1,4 @@
-"""Calls, their histories and their transcripts: records to rows and back, on a connection that is given."""
+"""Calls, their histories and their transcripts: records to rows and back, on the caller's connection."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from engine.store import schema
 _ERASED = {"system_prompt": "", "tools": []}
 _LIVE = [status.value for status in Status if not status.final]
 
-# The statements of every call are made once: to make one and find its compiled form takes longer than to run it.
+# These statements are built once: building one and finding its compiled form takes longer than running it.
 _calls, _changes, _turns = schema.calls.c, schema.changes.c, schema.turns.c
 _INSERT_CALL = insert(schema.calls)
 _UPDATE_CALL = update(schema.calls).where(_calls.id == bindparam("call"))
@@ -65,9 +65,9 @@ def insert_call(conn: Connection, call: CallRecord, changes: Iterable[CallChange
 
 
 def update_call(conn: Connection, call: CallRecord, changes: Sequence[CallChange]) -> Sequence[CallChange]:
-    """Write the call's state and append the changes, which the foreign key refuses when there is no such call.
+    """Write the call's state and append the changes. The foreign key refuses changes of a call that does not exist.
 
-    Returns those that are new: the others are there from a commit that failed after it had reached the disk.
+    Returns the new changes. Others are there already when a commit failed after it had reached the disk.
     """
     conn.execute(_UPDATE_CALL, {"call": call.id, **_state(call)})
     same_time = {"call": call.id, "times": [change.at for change in changes]}
@@ -79,13 +79,13 @@ def update_call(conn: Connection, call: CallRecord, changes: Sequence[CallChange
 
 
 def put_turn(conn: Connection, call_id: CallId, turn: TranscriptTurn, at: datetime) -> None:
-    """Write a transcript line in place of the one with its ordinal."""
+    """Write a transcript line; it replaces the line with the same ordinal."""
     conn.execute(_DELETE_TURN, {"call": call_id, "place": turn.ordinal})
     row = {
         "call_id": call_id,
         "ordinal": turn.ordinal,
         "speaker": turn.speaker.value,
-        # Half of a surrogate pair can come out of the agent's JSON, and no database takes it.
+        # The agent's JSON may hold half of a surrogate pair, which no database accepts.
         "text": turn.text.encode("utf-8", "replace").decode(),
         "truncated": turn.truncated,
         "at": at,
@@ -105,7 +105,7 @@ def read_live(conn: Connection) -> Sequence[CallRecord]:
 
 
 def read_page(conn: Connection, which: CallFilter, limit: int) -> Sequence[CallRecord]:
-    """The newest of the calls that are meant, without their transcripts."""
+    """The newest calls that match ``which``, without their transcripts."""
     calls = schema.calls
     conditions = [calls.c.environment == which.environment.value, *_wanted(which)]
     if which.created_after:
@@ -122,8 +122,9 @@ def read_page(conn: Connection, which: CallFilter, limit: int) -> Sequence[CallR
 
 
 def _wanted(which: CallFilter) -> Iterator[ColumnElement[bool]]:
-    """The columns to compare. SQLite knows nothing of how common a value is and might walk a million calls from our own
-    number to find those to another, so only what likely picks fewest may use its index."""
+    """The conditions on numbers and status. SQLite does not know how common a value is: it might walk a million calls
+    from our number to find those to one callee. So only the condition that probably matches fewest may use its index.
+    """
     columns = schema.calls.c
     to, caller = (columns.to_number, which.to_number), (columns.from_number, which.from_number)
     status = columns.status, which.status
@@ -141,7 +142,7 @@ def read_changes(conn: Connection, call_id: CallId) -> Sequence[CallChange]:
 
 
 def erase_conversation(conn: Connection, call_id: CallId) -> None:
-    """Forget what was said and what the agent was told; that the call took place stays."""
+    """Erase the transcript and the agent's prompts; the record of the call stays."""
     agent = conn.execute(select(schema.calls.c.agent).where(schema.calls.c.id == call_id)).scalar_one_or_none()
     if agent is not None:
         blank = {**agent, **_ERASED}
@@ -150,16 +151,16 @@ def erase_conversation(conn: Connection, call_id: CallId) -> None:
 
 
 def read_conversations(conn: Connection, before: datetime, limit: int) -> Sequence[CallId]:
-    """Some of the calls that ended before then and whose conversation is still kept."""
+    """At most ``limit`` calls that ended before ``before`` and whose conversation is still kept."""
     calls, turns = schema.calls, schema.turns
-    told = calls.c.agent["system_prompt"].as_string() != _ERASED["system_prompt"]
-    kept = or_(told, select(turns.c.call_id).where(turns.c.call_id == calls.c.id).exists())
+    prompted = calls.c.agent["system_prompt"].as_string() != _ERASED["system_prompt"]
+    kept = or_(prompted, select(turns.c.call_id).where(turns.c.call_id == calls.c.id).exists())
     query = select(calls.c.id).where(calls.c.ended_at < before, kept).limit(limit)
     return [CallId(call_id) for call_id in conn.execute(query).scalars()]
 
 
 def read_placed(conn: Connection, after: datetime, environment: Environment) -> Sequence[CountedCall]:
-    """What is counted of the calls that were placed after then, oldest first."""
+    """The calls placed after ``after``, oldest first, with the fields that the guard counts."""
     calls = schema.calls
     columns = (calls.c[field.name] for field in fields(CountedCall))
     which = calls.c.environment == environment.value, calls.c.created_at > after
@@ -185,7 +186,7 @@ def _read(conn: Connection, which: ColumnElement[bool]) -> list[CallRecord]:
 
 
 def _given(call: CallRecord) -> dict[str, Any]:
-    """What a call's row keeps from its first day."""
+    """The columns of a call's row that never change."""
     request = call.request
     return {
         "id": call.id,
@@ -202,7 +203,7 @@ def _given(call: CallRecord) -> dict[str, Any]:
 
 
 def _state(call: CallRecord) -> dict[str, Any]:
-    """What changes in a call's row."""
+    """The columns of a call's row that change."""
     ai = call.ai
     return {
         "status": call.status.value,

@@ -1,4 +1,4 @@
-"""Idempotency claims: which call a client's ``Idempotency-Key`` stands for, for a day."""
+"""Idempotency claims: the call that a client's ``Idempotency-Key`` stands for, for one day."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIFETIME = timedelta(hours=24)
 
 
 def claimed_call(conn: Connection, claim: IdempotencyClaim, now: datetime) -> CallId | None:
-    """The call that the claim stands for, or None. Raises ``IdempotencyConflict`` when it was made for another body."""
+    """The claimed call, or None. Raises ``IdempotencyConflict`` when the claim was made with another body."""
     table = schema.claims
     same = (table.c.api_key_id == claim.api_key_id) & (table.c.idempotency_key == claim.key)
     query = select(table.c.call_id, table.c.body_digest).where(same, table.c.claimed_at > now - LIFETIME)
@@ -27,7 +27,7 @@ def claimed_call(conn: Connection, claim: IdempotencyClaim, now: datetime) -> Ca
 
 
 def make(conn: Connection, claim: IdempotencyClaim, call_id: CallId, now: datetime) -> None:
-    """Let the claim stand for ``call_id``, and forget the claims of everybody that have expired."""
+    """Write a claim for ``call_id``, and delete all claims that have expired, whoever made them."""
     conn.execute(delete(schema.claims).where(schema.claims.c.claimed_at <= now - LIFETIME))
     row = {
         "api_key_id": claim.api_key_id,

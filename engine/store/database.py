@@ -1,4 +1,4 @@
-"""Opening the database: from a URL to tables that are up to date."""
+"""Opens the database at a URL and brings its tables up to date."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def _file_of(url: str) -> Path:
     if target.get_backend_name() != "sqlite":
         raise _mistake("expected sqlite:///path/to/file.db")
     if (target.database or ":memory:").startswith((":memory:", "file:")):
-        raise _mistake("expected the path of a file after sqlite:///, for calls must outlive the process")
+        raise _mistake("expected the path of a file after sqlite:///, because calls must outlive the process")
     return Path(target.database or "").absolute()
 
 
 def _revision(conn: Connection) -> str | None:
-    """The database's revision, None for an empty one. Alembic would tell, but its import is slow and rarely needed."""
+    """The database's revision; None when it is empty. Read without Alembic, whose import is slow and rarely needed."""
     if not inspect(conn).has_table("alembic_version"):
         return None
     revision: str | None = conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -58,7 +58,7 @@ def _revision(conn: Connection) -> str | None:
 
 
 def _upgrade(conn: Connection) -> None:
-    """Run the migrations that are missing; none when another process was faster."""
+    """Run the missing migrations. There are none when another process was faster."""
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""API keys: records to rows and back, on a connection that is given."""
+"""API keys: records to rows and back, on the caller's connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.store import schema
 _keys = schema.api_keys
 _ALL = select(_keys).order_by(_keys.c.created_at, _keys.c.id)
 _OF_DIGEST = select(_keys).where(_keys.c.digest == bindparam("wanted"))
-"""Made once: it is asked at every request, and to make it takes longer than to run it."""
+"""Built once: every request runs it, and building it takes longer than running it."""
 
 
 def insert_key(conn: Connection, key: ApiKey) -> None:
@@ -37,7 +37,7 @@ def read_keys(conn: Connection) -> Sequence[ApiKey]:
 
 
 def revoke(conn: Connection, id_or_prefix: str, at: datetime) -> ApiKey | None:
-    """Revoke the only key with this id or prefix; one that was revoked before keeps its time."""
+    """Revoke the only key with this id or prefix. A key that is revoked already keeps its time."""
     named = select(_keys).where(or_(_keys.c.id == id_or_prefix, _keys.c.prefix == id_or_prefix))
     found = conn.execute(named).all()
     if len(found) != 1:

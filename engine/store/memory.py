@@ -1,4 +1,4 @@
-"""The store in memory: for tests, and for trying things out without a file."""
+"""The store in memory: for tests, and for trials without a file."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from engine.webhooks.subscriptions import MAX_WEBHOOKS, ShowCall, announce, with
 
 
 class MemoryStore:
-    """``CallStore``, ``KeyStore``, ``WebhookStore`` and ``Outbox`` that pass the same tests as the real one.
+    """``CallStore``, ``KeyStore``, ``WebhookStore`` and ``Outbox``; passes the same tests as ``Store``.
 
-    It does not imitate durability, other processes, waiting (nothing yields to the loop) nor a database that fails, and
-    it notes every use of a key.
+    It does not imitate durability, other processes, waiting (nothing yields to the loop) or a failing database. It
+    notes every use of a key.
     """
 
     def __init__(self, now: Callable[[], datetime] = utc_now, show_call: ShowCall = only_the_id) -> None:
         self._now = now
         self._show_call = show_call
-        self._tell: Callable[[str], None] = lambda webhook_id: None
+        self._notify: Callable[[str], None] = lambda webhook_id: None
         self._webhooks: dict[str, Webhook] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._calls: dict[CallId, CallRecord] = {}
@@ -202,8 +202,8 @@ class MemoryStore:
             if each.status is DeliveryStatus.PENDING:
                 self._deliveries[each.id] = replace(each, status=DeliveryStatus.FAILED, due_at=None, body="")
 
-    def on_queued(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def on_queued(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
 
     async def backlogs(self) -> Sequence[str]:
         return sorted({each.webhook_id for each in self._deliveries.values() if each.due_at is not None})
@@ -244,7 +244,7 @@ class MemoryStore:
         }
         for delivery in list(announce(call, changes, theirs, waiting=waiting, show=self._show_call)):
             self._deliveries[delivery.id] = delivery
-            self._tell(delivery.webhook_id)
+            self._notify(delivery.webhook_id)
 
     def _must_exist(self, call_id: CallId) -> None:
         if call_id not in self._calls:

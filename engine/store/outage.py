@@ -1,4 +1,4 @@
-"""Which failures are the database's own and may pass: disk full, locked by somebody, not to be reached."""
+"""The database failures that may pass by themselves: disk full, locked by another process, unreachable."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _SQLITE = frozenset(
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Whether the statement that failed is not to blame, so that the same work may succeed later."""
+    """Whether the failure is an outage and not the statement's fault, so that the same work may succeed later."""
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     code: int | None = getattr(error.orig, "sqlite_errorcode", None)
-    return code is None or code & 0xFF in _SQLITE  # the low byte is the code, the rest says which kind
+    return code is None or code & 0xFF in _SQLITE  # the low byte is the code, the rest its extended kind

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core knows them; ``migrations/`` builds them, and a test holds the two together."""
+"""The tables for SQLAlchemy Core. ``migrations/`` builds them; a test checks that both agree."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from sqlalchemy import (
 )
 
 REVISION = "0005"
-"""The newest migration. Revisions are numbers of four digits, so that a newer one sorts after an older one."""
+"""The newest migration. Revisions are numbers of four digits, so that they sort by age."""
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware time, kept in UTC with microseconds. SQLite has no time zones and keeps it naive."""
+    """An aware time, stored in UTC with microseconds. SQLite has no time zones and stores it naive."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -86,7 +86,7 @@ calls = Table(
     Column("media", Json),
     Column("attempts", Json, comment="the trunks that were tried, and what each said"),
     Column("api_key_id", Text, comment="the key that placed it"),
-    # Each serves a list, the newest first; the one of the statuses also finds the live calls of both environments.
+    # Each serves a list, newest first. The index on the status also finds the live calls of both environments.
     Index(None, "environment", "created_at", "id"),
     Index(None, "status", "environment", "created_at", "id"),
     Index(None, "environment", "from_number", "created_at", "id"),
@@ -96,7 +96,7 @@ calls = Table(
 changes = Table(
     "changes",
     metadata,
-    # The order of writing; SQLite counts by itself only in a column that is INTEGER to the letter.
+    # The order of writing. SQLite numbers rows by itself only in a column of the exact type INTEGER.
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     _call_id(),
     Column("kind", Text, nullable=False),

@@ -1,4 +1,4 @@
-"""The store on SQLite: every write through one writer, every read beside it."""
+"""The store on SQLite: every write goes through one writer, reads run beside it."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def utc_now() -> datetime:
 
 
 def only_the_id(call: CallRecord) -> Mapping[str, Any]:
-    """The least that an event can say of its call."""
+    """The smallest ``data`` of an event: the call's id."""
     return {"id": call.id}
 
 
 class Store:
     """``CallStore``, ``KeyStore``, ``WebhookStore`` and ``Outbox`` on SQLite.
 
-    Any failure of the database is an ``EngineError``, as is a write about a call that does not exist. A write happens
-    also when its caller is cancelled while waiting for it.
+    Any failure of the database is an ``EngineError``, and so is a write about a call that does not exist. A write
+    happens even if its caller is cancelled while waiting for it.
     """
 
     def __init__(
@@ -63,17 +63,17 @@ class Store:
         self._writer = Writer(database.write)
         self._now = now
         self._show_call = show_call
-        self._tell: Callable[[str], None] = _nobody
+        self._notify: Callable[[str], None] = _nobody
         self._touched: dict[str, datetime] = {}
         self._failed_s = -math.inf
 
     @property
     def writable(self) -> bool:
-        """False for a while after a write failed, unless another has succeeded since."""
+        """False for a while after a write failed, unless a later write succeeded."""
         return time.monotonic() - self._failed_s > _DOUBT_S
 
     async def aclose(self) -> None:
-        """Commit what was asked for and close the database."""
+        """Commit all pending writes and close the database."""
         await self._writer.aclose()
         await self._database.aclose()
 
@@ -87,7 +87,7 @@ class Store:
             return call, webhooks.queue(conn, call, changes, self._show_call)
 
         stored, queued = await self._write(write)
-        self._tell_all(queued)
+        self._notify_all(queued)
         return stored
 
     async def save(self, call: CallRecord, *changes: CallChange) -> None:
@@ -95,7 +95,7 @@ class Store:
             new = calls.update_call(conn, call, changes)
             return webhooks.queue(conn, call, new, self._show_call)
 
-        self._tell_all(await self._write(write))
+        self._notify_all(await self._write(write))
 
     async def add_turn(self, call_id: CallId, turn: TranscriptTurn, at: datetime) -> None:
         await self._write(lambda conn: calls.put_turn(conn, call_id, turn, at))
@@ -146,7 +146,7 @@ class Store:
         return await self._write(lambda conn: keys.revoke(conn, id_or_prefix, at))
 
     async def touch_key(self, key_id: str, at: datetime) -> None:
-        """Note that the key was used, at most every ten seconds a key; returns before it is written."""
+        """Note that the key was used, at most every ten seconds for each key; returns before it is written."""
         last = self._touched.get(key_id)
         if last is not None and at - last < _TOUCH_EVERY:
             return
@@ -168,8 +168,8 @@ class Store:
     async def disable_webhook(self, webhook_id: str, at: datetime) -> None:
         await self._write(lambda conn: webhooks.disable_webhook(conn, webhook_id, at))
 
-    def on_queued(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def on_queued(self, notify: Callable[[str], None]) -> None:
+        self._notify = notify
 
     async def backlogs(self) -> Sequence[str]:
         return await self._read(webhooks.read_backlogs)
@@ -183,9 +183,9 @@ class Store:
     async def settle(self, delivery: Delivery, at: datetime) -> None:
         await self._write(lambda conn: webhooks.settle(conn, delivery, at))
 
-    def _tell_all(self, webhook_ids: Iterable[str]) -> None:
+    def _notify_all(self, webhook_ids: Iterable[str]) -> None:
         for webhook_id in webhook_ids:
-            self._tell(webhook_id)
+            self._notify(webhook_id)
 
     def _claimed(self, conn: Connection, claim: IdempotencyClaim) -> CallRecord | None:
         call_id = claims.claimed_call(conn, claim, self._now())
@@ -209,7 +209,7 @@ class Store:
 async def open_store(url: str, *, now: Callable[[], datetime] = utc_now, show_call: ShowCall = only_the_id) -> Store:
     """Open the store at a URL (``sqlite:///path``), creating or upgrading its tables.
 
-    ``show_call`` makes the ``data`` of the events that webhooks are told.
+    ``show_call`` makes the ``data`` of the events that webhooks get.
 
     Raises ``ConfigError`` for a URL that cannot be used, and for a database that a newer version of Trunkline wrote.
     """
@@ -224,7 +224,7 @@ def _translated() -> Iterator[None]:
         reason = getattr(error, "orig", None) or type(error).__name__
         if is_outage(error):
             raise StoreUnavailable(str(reason)) from error
-        raise EngineError(f"The database did not do what was asked: {reason}.") from error
+        raise EngineError(f"The database failed: {reason}.") from error
 
 
 def _erase(conn: Connection, call_id: CallId) -> None:
@@ -233,9 +233,9 @@ def _erase(conn: Connection, call_id: CallId) -> None:
 
 
 def _nobody(webhook_id: str) -> None:
-    """Nobody delivers in this process."""
+    """Does nothing: no dispatcher runs in this process."""
 
 
 def _log_failure(written: Future[None]) -> None:
     if not written.cancelled() and (error := written.exception()):
-        _log.warning("the use of an API key was not noted", extra={"reason": type(error).__name__})
+        _log.warning("cannot note the use of an API key", extra={"reason": type(error).__name__})

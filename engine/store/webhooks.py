@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries: records to rows and back, on a connection that is given."""
+"""Webhooks and their deliveries: records to rows and back, on the caller's connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALL = select(_webhooks).order_by(_webhooks.c.created_at, _webhooks.c.id)
 _ACTIVE = _ALL.where(_webhooks.c.disabled_at.is_(None), _webhooks.c.environment == bindparam("wanted"))
 _WAITING = select(_deliveries.c.webhook_id).where(_deliveries.c.call_id == bindparam("call"), _pending)
 _INSERT_DELIVERIES = insert(_deliveries)
-"""Made once, for they are needed at every change of a call: to make one takes longer than to run it."""
+"""Built once: every change of a call runs them, and building one takes longer than running it."""
 
 
 def insert_webhook(conn: Connection, webhook: Webhook) -> None:
@@ -46,13 +46,13 @@ def read_webhook(conn: Connection, webhook_id: str) -> Webhook | None:
 
 
 def delete_webhook(conn: Connection, webhook_id: str, environment: Environment) -> bool:
-    """Delete the webhook, its deliveries with it; False when there is none."""
+    """Delete the webhook and its deliveries; False when there is no such webhook."""
     this = (_webhooks.c.id == webhook_id) & (_webhooks.c.environment == environment.value)
     return conn.execute(delete(_webhooks).where(this)).rowcount > 0
 
 
 def disable_webhook(conn: Connection, webhook_id: str, at: datetime) -> None:
-    """Note that the webhook is told nothing any more, and let its pending deliveries fail."""
+    """Disable the webhook: it gets no more events, and its pending deliveries fail."""
     unnoted = (_webhooks.c.id == webhook_id) & _webhooks.c.disabled_at.is_(None)
     conn.execute(update(_webhooks).where(unnoted).values(disabled_at=at))
     over = update(_deliveries).where(_deliveries.c.webhook_id == webhook_id, _pending)
@@ -60,22 +60,22 @@ def disable_webhook(conn: Connection, webhook_id: str, at: datetime) -> None:
 
 
 def queue(conn: Connection, call: CallRecord, changes: Iterable[CallChange], show: ShowCall) -> set[str]:
-    """Write the deliveries of a call's changes; the webhooks they are for."""
-    told = [change for change in changes if change.kind in EVENTS]
-    if not told:
+    """Write the deliveries of a call's changes; returns the ids of their webhooks."""
+    events = [change for change in changes if change.kind in EVENTS]
+    if not events:
         return set()
     webhooks = [_webhook(row) for row in conn.execute(_ACTIVE, {"wanted": call.environment.value}).mappings()]
     if not webhooks:
         return set()
     waiting = set(conn.execute(_WAITING, {"call": call.id}).scalars())
-    deliveries = list(announce(call, told, webhooks, waiting=waiting, show=show))
+    deliveries = list(announce(call, events, webhooks, waiting=waiting, show=show))
     if deliveries:
         conn.execute(_INSERT_DELIVERIES, [{**asdict(each), "status": each.status.value} for each in deliveries])
     return {delivery.webhook_id for delivery in deliveries}
 
 
 def settle(conn: Connection, delivery: Delivery, at: datetime) -> None:
-    """Write what became of a pending delivery, and when it is over make the call's next one due."""
+    """Write the state of a pending delivery. When the delivery is over, the call's next one becomes due."""
     over = delivery.status is not DeliveryStatus.PENDING
     values: dict[str, Any] = {
         "status": delivery.status.value,
@@ -84,7 +84,7 @@ def settle(conn: Connection, delivery: Delivery, at: datetime) -> None:
         "due_at": None if over else delivery.due_at,
     }
     if over:
-        values["body"] = ""  # else as it stands: it may have been redacted since the attempt began
+        values["body"] = ""  # otherwise left alone: it may have been redacted since the attempt began
     written = conn.execute(update(_deliveries).where(_deliveries.c.id == delivery.id, _pending).values(values))
     if not over or not written.rowcount:
         return
@@ -94,34 +94,34 @@ def settle(conn: Connection, delivery: Delivery, at: datetime) -> None:
 
 
 def redact(conn: Connection, call_id: CallId) -> None:
-    """Take what was said out of the call's deliveries that are still to be made."""
+    """Remove the transcript from the call's pending deliveries."""
     of_call = select(_deliveries.c.number, _deliveries.c.body).where(_deliveries.c.call_id == call_id, _pending)
     for number, body in conn.execute(of_call).all():
         conn.execute(update(_deliveries).where(_deliveries.c.number == number).values(body=without_words(body)))
 
 
 def forget_deliveries(conn: Connection, before: datetime, limit: int) -> int:
-    """Delete at most ``limit`` deliveries that were over and older than that; how many."""
+    """Delete at most ``limit`` finished deliveries older than ``before``; returns their number."""
     old = select(_deliveries.c.number).where(_deliveries.c.created_at < before, ~_pending).limit(limit)
     return conn.execute(delete(_deliveries).where(_deliveries.c.number.in_(old))).rowcount
 
 
 def read_upcoming(conn: Connection, webhook_id: str, limit: int) -> Sequence[Delivery]:
-    """The webhook's deliveries that have a time to be sent at, the earliest first."""
+    """The webhook's deliveries that are due at a known time, earliest first."""
     theirs = (_deliveries.c.webhook_id == webhook_id) & _deliveries.c.due_at.is_not(None)
     query = select(_deliveries).where(theirs).order_by(_deliveries.c.due_at, _deliveries.c.number).limit(limit)
     return [_delivery(row) for row in conn.execute(query).mappings()]
 
 
 def read_deliveries(conn: Connection, webhook_id: str, limit: int) -> Sequence[Delivery]:
-    """The webhook's deliveries, the newest first."""
+    """The webhook's deliveries, newest first."""
     theirs = select(_deliveries).where(_deliveries.c.webhook_id == webhook_id)
     rows = conn.execute(theirs.order_by(_deliveries.c.number.desc()).limit(limit)).mappings()
     return [_delivery(row) for row in rows]
 
 
 def read_backlogs(conn: Connection) -> Sequence[str]:
-    """The webhooks with a delivery that has a time to be sent at: a pending one always has, or another before it."""
+    """The webhooks with a due time. A pending delivery has a due time, or waits for an earlier one that has."""
     due = select(_deliveries.c.webhook_id).where(
         _deliveries.c.webhook_id == _webhooks.c.id, _deliveries.c.due_at.is_not(None)
     )

@@ -1,6 +1,6 @@
-"""Group commit: the writes that arrive while a transaction commits go together in the next one.
+"""Group commit: the writes that arrive while a transaction commits share the next transaction.
 
-Nothing waits on purpose: a lone write is committed at once, and the busier the database, the larger the groups.
+Nothing is delayed on purpose: a single write is committed at once. The busier the database, the larger the groups.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from engine.store.outage import is_outage
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
-"""Statements that belong together. It runs again after a rollback, so that only its last result counts. A
-``RequestError`` it raises means that it has written nothing."""
+"""Statements that belong together. They run again after a rollback, and only the last result counts. When they raise a
+``RequestError``, they have written nothing."""
 _Queued = tuple[Work[Any], asyncio.Future[Any]]
 
 
 class Writer:
-    """Runs work in the order of its coming, many pieces to a transaction."""
+    """Runs work in the order of ``submit``, many pieces in each transaction."""
 
     def __init__(self, transact: Callable[[Work[list[Any]]], Awaitable[list[Any]]]) -> None:
         self._transact = transact
@@ -31,9 +31,9 @@ class Writer:
         self._closed = False
 
     def submit(self, work: Work[T]) -> asyncio.Future[T]:
-        """Queue work; the future has its result once it is committed, or what it raised.
+        """Queue work; the future gets its result once it is committed, or the exception that it raised.
 
-        It is done also when nobody waits for it any more.
+        The work is done even if nobody waits for the future any more.
         """
         if self._closed:
             raise EngineError("The store is closed.")
@@ -44,7 +44,7 @@ class Writer:
         return future
 
     async def aclose(self) -> None:
-        """Refuse new work and return when what was submitted is done."""
+        """Refuse new work; returns when all submitted work is done."""
         self._closed = True
         if self._task is not None:
             await self._task
@@ -54,13 +54,13 @@ class Writer:
             group, self._queue = self._queue, []
             error = await self._try(group)
             if is_outage(error):
-                # What has come meanwhile would fail too, each after a time-out of its own.
+                # Work that arrived meanwhile would fail too, each piece after another time-out.
                 group, self._queue = group + self._queue, []
                 for _, future in group:
                     if not future.done():
                         future.set_exception(cast(Exception, error))
             elif error is not None:
-                # One of them spoiled the transaction. Alone, each fails for its own caller only.
+                # One piece spoiled the transaction. Alone, each piece fails only for its own caller.
                 for queued in group:
                     error = await self._try([queued])
                     if error is not None and not queued[1].done():
@@ -70,7 +70,7 @@ class Writer:
     async def _try(self, group: list[_Queued]) -> Exception | None:
         try:
             results = await self._transact(lambda conn: [_result(work, conn) for work, _ in group])
-        except Exception as error:  # noqa: BLE001 - whatever work raises is its caller's, and the writer goes on
+        except Exception as error:  # noqa: BLE001 - an error of the work goes to its caller, and the writer goes on
             return error
         for (_, future), result in zip(group, results, strict=True):
             if future.done():

@@ -1,1 +1,1 @@
-"""Alembic's scripts: the way from any older database to ``schema.py``; run by ``database.py``, never by hand."""
+"""Alembic's scripts: they upgrade any older database to ``schema.py``. ``database.py`` runs them, never a person."""

@@ -1,1 +1,1 @@
-"""One file a revision, numbered; a published one is never changed."""
+"""One numbered file for each revision. A published revision is never changed."""
