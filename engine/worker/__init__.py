@@ -1,1 +1,1 @@
-"""What runs in a worker and in the registrar process: everything here may touch PJSIP, and nothing of the store."""
+"""The code of workers and of the registrar process. All of it may use PJSIP; none of it may use the store."""

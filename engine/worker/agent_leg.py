@@ -24,11 +24,11 @@ log = logging.getLogger("trunkline.worker")
 
 
 class AgentLeg:
-    """One agent session: ``prepare``, then ``open``, then ``close``; nothing is left open after ``close``.
+    """One agent session: ``prepare``, then ``open``, then ``close``. Nothing is left open after ``close``.
 
-    ``on_over`` is called at most once, when the session has ended or cannot be had: with None when the service closed
-    it in good order, with the outcome when it failed. ``sip_leg`` returns the leg on which the agent's keys are
-    pressed, or None when that is over.
+    ``on_over`` is called at most once, when the session has ended or could not begin: with None when the service closed
+    it in good order, with the outcome when it failed. ``sip_leg`` returns the leg on which to press the agent's keys,
+    or None when that leg is over.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class AgentLeg:
         on_over: Callable[[Outcome | None], None],
     ) -> None:
         self.gone = not dial.with_agent
-        """True when no session is open and none will be, as in a plain call from the beginning."""
+        """True when no session is open and none will be. In a plain call it is true from the start."""
         self._attempt_id = dial.attempt_id
         self._emit = emit
         self._audio = audio
@@ -66,18 +66,18 @@ class AgentLeg:
             self._rate_hz = rate_hz
 
     def open(self) -> None:
-        """Join the session that was prepared; do nothing if there is none."""
+        """Join the prepared session; does nothing when there is none."""
         if self._pending is not None:
             on_audio = self._audio.bridge_to(self._rate_hz)
             self._joining = asyncio.create_task(self._join(self._pending, on_audio))
 
     def check_backlog(self) -> None:
-        """Have the connection notice an agent that reads too slowly; to be called each second or so."""
+        """Check whether the agent reads too slowly; to be called about once a second."""
         if self._connection is not None:
             self._connection.check_backlog()
 
     def close(self) -> None:
-        """End the session, whether it is open, being opened or only prepared. Closing again does no harm."""
+        """End the session, whether it is open, being opened or only prepared. A second call has no effect."""
         self._keypad.close()
         if self._joining is not None:
             self._joining.cancel()

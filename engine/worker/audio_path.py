@@ -13,13 +13,13 @@ from media.pcm import silence
 
 _TICKS_PER_S = 50
 _EARLY_FRAMES = 25
-"""What the callee says while the agent's socket opens is kept, half a second at most."""
+"""While the agent's socket opens, at most the last half second of the callee's speech is kept."""
 _TAIL_FRAMES = 10
 """Frames sent after the agent's last word, so that the far end's jitter buffer plays it before our BYE."""
 
 
 class AudioSink(Protocol):
-    """What the path needs of a joined agent."""
+    """The part of a joined agent that the path uses."""
 
     @property
     def dropped_frames(self) -> int: ...
@@ -28,8 +28,8 @@ class AudioSink(Protocol):
 
 
 class AudioPath:
-    """``play`` and ``capture`` are each to be called every 20 ms; what they carry is cut in frames of the codec's
-    packet time. The phone is sent silence where there is nothing else, so that the trunk sees a live call.
+    """``play`` and ``capture`` are each to be called every 20 ms. They carry frames of the codec's packet time. The
+    phone gets silence when there is nothing else to send, so that the trunk sees a live call.
 
     ``on_first_word`` is called once, when the agent is first heard; ``on_played_out`` once after ``play_out``.
     """
@@ -55,7 +55,7 @@ class AudioPath:
     # -- the phone -----------------------------------------------------------------------------------------------------
 
     def use(self, stream: MediaStream | None) -> None:
-        """The leg's stream from now on; None while there is none, as on hold."""
+        """Use this stream of the leg from now on; None while there is no stream, as on hold."""
         self._stream = stream
         self._owed_play = self._owed_capture = 0
         if stream is None:
@@ -66,27 +66,27 @@ class AudioPath:
 
     @property
     def codec_rate_hz(self) -> int | None:
-        """The rate of the present stream."""
+        """The rate of the current stream."""
         return None if self._stream is None else self._stream.rate_hz
 
     def listen(self) -> None:
-        """The callee has answered: what is said from now on is for the agent, also while it is being joined."""
+        """The callee has answered: the agent gets the speech from now on, also while it is still joining."""
         self._early = deque(maxlen=_EARLY_FRAMES)
 
     def end(self) -> None:
-        """The leg is over: nothing is played out any more."""
+        """The leg is over: nothing more is played."""
         self._stream = None
         self._tail = None
 
     # -- the agent -----------------------------------------------------------------------------------------------------
 
     def bridge_to(self, agent_hz: int) -> Callable[[bytes], None]:
-        """An agent at this rate is being joined; returns what takes its audio."""
+        """An agent at this rate is joining; returns the function that takes its audio."""
         self._bridge = Bridge(self._rate_hz, agent_hz)
         return self._bridge.agent_audio
 
     def join(self, agent: AudioSink) -> None:
-        """The agent has joined: it hears what was said since the answer, and what is said from now on."""
+        """The agent has joined: send it the kept speech, and all speech from now on."""
         assert self._bridge is not None
         for heard in self._early or ():
             agent.send_audio(self._bridge.caller_frame(heard))
@@ -94,20 +94,20 @@ class AudioPath:
         self._agent = agent
 
     def leave(self) -> None:
-        """The agent's connection is closed: it hears nothing more, and what it said before is still played."""
+        """The agent's connection is closed: it gets no more audio. Its last words are still played."""
         if self._agent is not None:
             self._dropped_frames = self._agent.dropped_frames
         self._agent = None
 
     def play_out(self) -> None:
-        """Tell ``on_played_out`` when the phone has got the agent's last word; at once on hold, where nobody hears it.
+        """Call ``on_played_out`` when the phone has received the agent's last word, or at once when it is on hold.
 
-        Nothing is told when the leg ends before.
+        It is not called when the leg ends first.
         """
         self._tail = _TAIL_FRAMES
 
     def clear(self) -> None:
-        """Barge-in: what the agent said so far is not to be heard."""
+        """Barge-in: drop the agent's audio that is not yet played."""
         if self._bridge is not None:
             self._bridge.clear()
 
@@ -118,12 +118,12 @@ class AudioPath:
 
     @property
     def playing(self) -> bool:
-        """Whether the phone has not been sent all of the agent's audio yet."""
+        """Whether some of the agent's audio has not been sent to the phone yet."""
         return self._bridge is not None and self._bridge.playing
 
     def stats(self) -> Mapping[str, int | float | None]:
-        """The counters, once the agent has left: the bridge's (``BridgeStats``), and the frames from the caller that
-        it read too slowly to get; empty when no agent was joined."""
+        """The counters, once the agent has left: the bridge's (``BridgeStats``), and the number of the callee's frames
+        that were dropped because the agent read too slowly. Empty when no agent joined."""
         if self._bridge is None:
             return {}
         return {**asdict(self._bridge.stats()), "frames_from_caller_dropped": self._dropped_frames}
@@ -155,7 +155,7 @@ class AudioPath:
                 self._end_play_out()
 
     def capture(self) -> None:
-        """Take 20 ms from the phone and hand it to the agent; before the answer nobody hears it."""
+        """Take 20 ms from the phone and send it to the agent. Audio before the answer is dropped."""
         stream = self._stream
         if stream is None:
             self._send(silence(self._rate_hz // _TICKS_PER_S))  # on hold: the agent's audio must not pause

@@ -1,4 +1,4 @@
-"""One call inside a worker: its SIP leg, coupled with an agent's for an AI call, from the INVITE to the end of both.
+"""One call inside a worker: its SIP leg and, for an AI call, the agent's leg, from the INVITE to the end of both.
 
 Everything here runs on the worker's one thread: PJSIP's callbacks, the tick, and the WebSocket's events.
 """
@@ -35,7 +35,7 @@ _NEVER_SENT = LegEnd(sip_code=0, sip_reason="", q850=None, by_remote=False, conf
 
 
 class Dialler(Protocol):
-    """What a call needs of the SIP stack."""
+    """The part of the SIP stack that a call uses."""
 
     def __call__(self, dial: Dial, listener: LegListener) -> SipLeg: ...
 
@@ -63,7 +63,7 @@ class WorkerCall:
         self._heard_at_s = 0.0
         self._over = False
         self.audio = AudioPath(on_first_word=self._on_first_word, on_played_out=self._on_played_out)
-        self._keypad = Keypad(told=self._on_keys, voice=self.audio, with_agent=dial.with_agent)
+        self._keypad = Keypad(on_burst=self._on_keys, voice=self.audio, with_agent=dial.with_agent)
         self._agent = AgentLeg(
             dial,
             emit,
@@ -84,11 +84,11 @@ class WorkerCall:
             return
         if self._leg_end is None:  # PJSIP may report the end of a leg before it has returned the leg
             self._leg = leg
-            # Not the loop's time, which is that of the beginning of its round.
+            # Not the loop's time: that is the time at which the loop's iteration began.
             self._emit(InviteSent(attempt_id=self.attempt_id, at_s=time.monotonic()))
 
     def join(self, command: JoinAgent) -> None:
-        """Join the agent's session once the callee has answered; until then only prepare it."""
+        """Prepare the agent's session, and join it once the callee has answered."""
         if self._leg_end is not None or self._outcome is not None:
             return
         self._agent.prepare(command.join_url, command.sample_rate_hz)
@@ -107,7 +107,7 @@ class WorkerCall:
         self._agent.close()
 
     def watch(self, limit_s: float) -> None:
-        """Hang up when nothing came from the far end for ``limit_s``; to be called each second or so."""
+        """Hang up when nothing came from the far end for ``limit_s``; to be called about once a second."""
         self._agent.check_backlog()
         received = self._leg.received if self._leg is not None and self._answered_at_s is not None else None
         now_s = self._loop.time()
@@ -185,7 +185,7 @@ class WorkerCall:
         )
 
     def _judge(self, end: LegEnd) -> Outcome:
-        """How this attempt ended (``engine.outcome``): our own reason to hang up, or what the far end said."""
+        """The outcome of this attempt (``engine.outcome``): our own reason to hang up, or the far end's."""
         if end.refused is not None:
             return end.refused
         ours = self._outcome

@@ -1,4 +1,4 @@
-"""A process's way to the edge: its PJSIPs' messages go there and come from there; it attaches again when the edge died.
+"""A process's link to the edge: it carries the messages of the process's PJSIPs, and reconnects when the edge dies.
 
 It also keeps what the edge knows of each dialog, so that the next edge can go on with it.
 """
@@ -21,8 +21,8 @@ _MOST_KEPT = 1024
 
 
 class EdgeLink:
-    """``receive`` gets each message for a PJSIP, with its place. What is sent while there is no edge is dropped, as a
-    network would: PJSIP sends it again."""
+    """``receive`` gets each message for a PJSIP, with the PJSIP's place. A message sent while there is no edge is
+    dropped, as in a network; PJSIP sends it again."""
 
     def __init__(self, path: str, receive: Callable[[int, bytes], None]) -> None:
         self._path = path
@@ -52,7 +52,7 @@ class EdgeLink:
             self._link.send(place, message)
 
     def close(self) -> None:
-        """Leave; the edge hangs up what is left."""
+        """Close the link; the edge hangs up the calls that are left."""
         self._closed = True
         if self._retrying is not None:
             self._retrying.cancel()
@@ -73,7 +73,7 @@ class EdgeLink:
     def _lost(self) -> None:
         self._link = None
         if not self._closed:
-            log.warning("the edge is gone; attaching again")
+            log.warning("the link to the edge is lost; reconnecting")
             self._retry()
 
     def _retry(self) -> None:

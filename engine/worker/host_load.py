@@ -1,4 +1,4 @@
-"""How busy the machine's processors are."""
+"""The load of the machine's processors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _IDLE, _IOWAIT = 3, 4
 
 
 class HostLoad:
-    """Looks at ``/proc/stat``, which never waits. Time stolen by other virtual machines counts as busy."""
+    """Reads ``/proc/stat``, which never blocks. Time stolen by other virtual machines counts as busy."""
 
     def __init__(self, stat: Path = _STAT) -> None:
         self._stat = stat
         self._before = self._read()
 
     def take(self) -> float:
-        """The share of all processors' time that was used since the last call, 0 to 1; 0 when it cannot be told."""
+        """The share of all processors' time used since the last call, 0 to 1; 0 when it is unknown."""
         before, self._before = self._before, self._read()
         total, idle = (now - then for now, then in zip(self._before, before, strict=True))
         return 1 - idle / total if total > 0 else 0.0

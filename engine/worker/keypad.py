@@ -1,4 +1,4 @@
-"""One call's telephone keys, both ways: the callee's bursts told to the agent, the agent's presses sent in time."""
+"""One call's telephone keys: it sends the callee's bursts to the agent, and the agent's keys to the phone in time."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ TONE_MS = 160
 KEY_S = 0.3
 """From one key to the next: the tone, the two repetitions of its last packet (RFC 4733 §2.5.1.4), and silence."""
 _LOOK_S, _LOOKS = 0.02, 250
-"""How keys wait for the agent's last word: five seconds at most."""
+"""How often and how long to wait for the agent's last word before pressing keys: five seconds at most."""
 
 Reaction = Literal["speaks", "listens"]
-"""What the agent does with a result: a menu is to be listened to, a mistake to be made good."""
+"""What the agent does after a result: it listens to a menu, and speaks to correct a mistake."""
 
 
 class MessageSink(Protocol):
-    """What the keypad needs of a joined agent."""
+    """The part of a joined agent that the keypad uses."""
 
     def send_text(self, text: str) -> None: ...
 
 
 class Voice(Protocol):
-    """What the keypad needs of the agent's audio on its way to the phone."""
+    """The part of the agent's audio path that the keypad uses."""
 
     held: bool
     """Have it wait."""
@@ -39,14 +39,14 @@ class Voice(Protocol):
 
 
 class Keypad:
-    """``told`` gets the count of each burst and whether the callee pressed it; the agent gets the digits themselves.
+    """``on_burst`` gets the length of each burst and whether the callee pressed it. Only the agent gets the digits.
 
-    Keys wait until ``voice`` has been played, as the agent calls its tools when it has spoken. While they are pressed
-    it is held: RTP carries events in place of audio.
+    The agent calls its tools after it has spoken, so keys wait until ``voice`` has been played. While keys are pressed
+    ``voice`` is held: RTP carries events instead of audio.
     """
 
-    def __init__(self, *, told: Callable[[int, bool], None], voice: Voice, with_agent: bool) -> None:
-        self._told = told
+    def __init__(self, *, on_burst: Callable[[int, bool], None], voice: Voice, with_agent: bool) -> None:
+        self._on_burst = on_burst
         self._voice = voice
         self._with_agent = with_agent
         self._agent: MessageSink | None = None
@@ -57,14 +57,14 @@ class Keypad:
         self._presses: dict[str, asyncio.Task[None]] = {}
 
     def attach(self, agent: MessageSink) -> None:
-        """The agent's session runs: what was pressed before and what will be is for it."""
+        """The agent's session runs: send it the digits pressed so far and all later ones."""
         self._agent = agent
 
     def heard(self, digit: str) -> None:
         """The callee pressed a key."""
         self._stop_waiting()
         if self._burst.press(digit):
-            self._tell_burst()
+            self._report_burst()
         else:
             self._await_pause()
 
@@ -79,7 +79,8 @@ class Keypad:
         self._presses[invoked.invocation_id] = task
 
     def close(self) -> None:
-        """Press and tell no more, and leave no invocation without an answer; before the agent's session is closed."""
+        """Stop pressing and reporting keys, and answer every open invocation. To be called before the agent's session
+        is closed."""
         self._stop_waiting()
         for invocation_id, task in self._presses.items():
             task.cancel()
@@ -89,18 +90,18 @@ class Keypad:
     # -- in ------------------------------------------------------------------------------------------------------------
 
     def _await_pause(self) -> None:
-        self._pause = self._loop.call_later(BURST_PAUSE_S, self._tell_burst)
+        self._pause = self._loop.call_later(BURST_PAUSE_S, self._report_burst)
 
     def _stop_waiting(self) -> None:
         if self._pause is not None:
             self._pause.cancel()
 
-    def _tell_burst(self) -> None:
+    def _report_burst(self) -> None:
         if self._with_agent and self._agent is None:
-            self._await_pause()  # it is still joining, and text that comes before its session runs may be lost
+            self._await_pause()  # the agent is still joining: text that it gets before its session runs may be lost
             return
         digits = self._burst.take()
-        self._told(len(digits), True)
+        self._on_burst(len(digits), True)
         if self._agent is not None:
             message = f"The user pressed these keys on the telephone's keypad: {digits}"
             self._agent.send_text(dump(UserTextMessage(text=message, urgency="immediate")))
@@ -114,7 +115,7 @@ class Keypad:
             except SipError as error:
                 self._finish(invocation_id, f"The keys could not be pressed: {error}", "speaks")
             else:
-                self._told(sum(key not in PAUSES for key in keys), False)
+                self._on_burst(sum(key not in PAUSES for key in keys), False)
                 self._finish(invocation_id, f"Pressed {keys}.", "listens")
 
     async def _press_keys(self, keys: str, leg: SipLeg) -> None:
@@ -136,7 +137,7 @@ class Keypad:
         self._answer(invocation_id, result, reaction)
 
     def _answer(self, invocation_id: str, result: str, reaction: Reaction) -> None:
-        # Failures too are a ``result``: an ``errorMessage`` is not shown to the model.
+        # A failure too is sent as a ``result``, because the model is not shown an ``errorMessage``.
         if self._agent is not None:
             answer = ClientToolResult(invocation_id=invocation_id, result=result, agent_reaction=reaction)
             self._agent.send_text(dump(answer))

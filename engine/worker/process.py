@@ -1,4 +1,4 @@
-"""A worker process: one thread that is SIP user agent, media clock and WebSocket client for a few calls at once."""
+"""A worker process: one thread that is SIP user agent, media clock and WebSocket client for a few calls."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ log = logging.getLogger("trunkline.worker")
 
 _HEARTBEAT_S = 1.0
 _REST_S = 0.1
-"""How often a worker without calls looks at its SIP socket."""
+"""How often a worker without calls polls its SIP socket."""
 _BUSY, _AT_EASE = 0.4, 0.25
-"""Shares of the processors' time: above one the clock is thrifty, below the other it is quick again."""
+"""Shares of the processors' time: above the one the clock saves CPU, below the other it is quick again."""
 _RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 _FAREWELL_S = 3.0
 """How long a stopping worker waits for BYE and CANCEL to be answered."""
 
 
 class Worker:
-    """Runs commands, reports events, and ends when it is told to or the control process is gone."""
+    """Runs commands and reports events. Ends on ``Stop`` or when the control process is gone."""
 
     def __init__(
         self, stacks: Sequence[SipStack], tls: ssl.SSLContext, settings: WorkerSettings, *, real_time: bool
@@ -71,7 +71,7 @@ class Worker:
         self._pipe: Pipe | None = None
 
     async def serve(self, end: socket.socket) -> None:
-        """Work until stopped; afterwards every call is hung up."""
+        """Serve until stopped, then hang up every call."""
         self._pipe = await open_pipe(end, self._on_command, self._stopping.set)
         self._clock.start()
         for stack in self._stacks:
@@ -100,7 +100,7 @@ class Worker:
 
     def _failed(self, call: WorkerCall) -> None:
         """An error of one call ends that call, never its neighbours; called while the error is handled."""
-        log.exception("a call failed in its worker; it is ended", extra={"call": call_of(call.attempt_id)})
+        log.exception("call failed in its worker; hanging it up", extra={"call": call_of(call.attempt_id)})
         call.hang_up(engine_error("An internal error ended the call."))
 
     def _poll(self) -> None:
@@ -169,9 +169,9 @@ class Worker:
 
 
 def main(end: socket.socket, settings: WorkerSettings) -> None:
-    """The process, from fork to exit. It leaves by ``os._exit``: PJSIP is not torn down, its sockets go with it."""
+    """Run the process, from fork to exit. It leaves by ``os._exit``: PJSIP is not shut down, its sockets just close."""
     set_up_logging(settings.log)
-    # What is imported is frozen; what a call leaves behind is little, so a full collection is rare and short.
+    # Imported objects are frozen and a call leaves little garbage, so a full collection is rare and short.
     gc.set_threshold(20_000, 50, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(end, settings))
@@ -194,8 +194,8 @@ def tls_context() -> ssl.SSLContext:
 
 
 def prepare(lines: int) -> None:
-    """Do once, in the fork server, what would make a tick late: load PJSIP as often as so many lines need it, and
-    certificates; build the resamplers' filters."""
+    """Do the slow work once, in the fork server, so that it makes no tick late: load as many PJSIPs as ``lines`` need,
+    load the certificates, and build the resamplers' filters."""
     instances.load(lines)
     tls_context()
     for source_hz, target_hz in itertools.permutations(_RATES_HZ, 2):

@@ -1,5 +1,5 @@
-"""The registrar process: keeps trunks registered (RFC 3261 §10), probes them, and tells what they say; carries no
-call."""
+"""The registrar process: keeps trunks registered (RFC 3261 §10), probes them, and reports their responses. It carries
+no calls."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def _serve(end: socket.socket, settings: RegistrarSettings) -> None:
 
 
 def main(end: socket.socket, settings: RegistrarSettings) -> None:
-    """The process, from fork to exit."""
+    """Run the process, from fork to exit."""
     set_up_logging(settings.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(end, settings))

@@ -81,7 +81,7 @@ class Rig:
             ),
             self.events.append,
             audio=audio,
-            keypad=Keypad(told=lambda count, by_callee: None, voice=audio, with_agent=with_agent),
+            keypad=Keypad(on_burst=lambda count, by_callee: None, voice=audio, with_agent=with_agent),
             tls=ssl.create_default_context(),
             sip_leg=lambda: None,
             on_over=self.ends.append,

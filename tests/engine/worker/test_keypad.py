@@ -39,7 +39,7 @@ class Rig:
         self.sent: list[dict[str, Any]] = []
         self.leg = FakeLeg()
         self.keypad = Keypad(
-            told=lambda count, by_callee: self.counts.append((count, by_callee)),
+            on_burst=lambda count, by_callee: self.counts.append((count, by_callee)),
             voice=self,
             with_agent=with_agent,
         )
