@@ -1,4 +1,4 @@
-"""The edge's process as the control process keeps it: started first, and again when it died."""
+"""The control process's handle of the edge process: starts it first, and restarts it when it dies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SWEEP_S = 1.0
 
 
 class EdgeHandle:
-    """One edge at a time. ``path`` is where processes of PJSIPs attach, in a folder of ours that nobody else opens."""
+    """One edge at a time. Processes with PJSIPs connect to it at ``path``, in a folder that only our user can open."""
 
     def __init__(self, supervisor: Supervisor, settings: Callable[[str], EdgeSettings]) -> None:
         self._supervisor = supervisor
@@ -37,12 +37,12 @@ class EdgeHandle:
         self._closing = False
 
     async def start(self) -> None:
-        """Have it listen. Raises ``SipError`` when it cannot, with the setting to change."""
+        """Start the edge; returns when it listens. Raises ``SipError``, which names the setting to change."""
         await self._start()
         self._keeping = asyncio.create_task(self._keep())
 
     def close(self) -> None:
-        """Let it go once every process of PJSIPs has left: it says their last words."""
+        """Stop the edge. To be called when every process with PJSIPs has left: the edge sends their last messages."""
         self._closing = True
         if self._keeping is not None:
             self._keeping.cancel()
@@ -67,10 +67,10 @@ class EdgeHandle:
             if not self._gone.is_set():
                 self._silent += 1
                 if self._silent > SILENT_SWEEPS and self._child is not None:
-                    log.error("the edge does not answer; it is killed", extra={"pid": self._child.pid})
+                    log.error("edge process does not answer; killing it", extra={"pid": self._child.pid})
                     self._child.kill()
                 continue
-            log.error("the edge died; it is started again, and live calls go on")
+            log.error("edge process died; restarting it, live calls go on")
             try:
                 await self._start()
             except (EngineError, SipError) as error:

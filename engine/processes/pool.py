@@ -1,4 +1,4 @@
-"""A pool of worker processes and their lines: warm spares, one line a call, released in one place."""
+"""A pool of worker processes and their lines: some lines are kept warm, and each call holds one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from engine.records import AttemptId, call_of
 log = logging.getLogger("trunkline.pool")
 
 SPARE_LINES = 8
-"""Free lines that are kept warm, so that a call finds one without waiting for a process."""
+"""Free lines to keep warm, so that a call gets one without waiting for a process to start."""
 _IDLE_S = 60.0
 _STARTS_AT_ONCE = 2
 _RESTART_PAUSE_S = 0.5
@@ -37,9 +37,9 @@ _RESTART_PAUSE_S = 0.5
 class WorkerPool:
     """Lines for up to ``max_calls`` calls at once.
 
-    ``lease`` gives a call a line if one is free; from then on the call's events go to ``on_event``, until its
-    ``AttemptEnded`` frees the line, or a ``LineFree`` after it when the far end has yet to confirm. Or until the worker
-    died: then ``on_lost`` is told, once, and the line is gone with the process.
+    ``lease`` gives a call a line if one is free. From then on the call's events go to ``on_event``, until its
+    ``AttemptEnded`` frees the line, or a later ``LineFree`` when the far end has yet to confirm. If the worker dies
+    first, ``on_lost`` is called once, and the line is gone with the process.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class WorkerPool:
         self._on_free: Callable[[AttemptId], None] = lambda _: None
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = False
-        self.real_time = False  # whether workers got precedence, as the last one told
+        self.real_time = False  # whether workers got real-time priority, as the last one reported
 
-    # -- what others ask -----------------------------------------------------------------------------------------------
+    # -- interface -----------------------------------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
-        """True when a call would find a line without a new process."""
+        """True when a call would get a line without a new process."""
         return any(worker.free > 0 for worker in self._workers.values())
 
     @property
@@ -91,15 +91,16 @@ class WorkerPool:
         return (w.child.pid for w in self._workers.values() if w.child is not None)
 
     def warm_up(self) -> None:
-        """Have the spare lines ready soon."""
+        """Start workers for the spare lines; does not wait for them."""
         self._refill()
 
     def watch(self, *, on_room: Callable[[], None], on_free: Callable[[AttemptId], None]) -> None:
-        """``on_free`` is told of each call that has its line no longer, ``on_room`` when asking again may help."""
+        """``on_free`` is called for each call that no longer holds its line, ``on_room`` when ``lease`` may succeed."""
         self._on_room, self._on_free = on_room, on_free
 
     def lease(self, attempt_id: AttemptId) -> int | None:
-        """A line for the call: its worker's slot, or None when there is none yet; then one is on its way if allowed."""
+        """Lease a line for the call; returns its worker's slot. None when no line is free: a worker is then started, if
+        the limits allow one."""
         worker = self._fullest_with_room()
         if worker is None:
             self._refill(wanted=1)
@@ -110,7 +111,7 @@ class WorkerPool:
         return worker.slot
 
     def send(self, attempt_id: AttemptId, command: Command) -> bool:
-        """Give a command to the worker that carries the call; False when there is none any more."""
+        """Send a command to the worker that carries the call; False when that worker is gone."""
         if (worker := self._by_call.get(attempt_id)) is None:
             return False
         worker.send(command)
@@ -121,12 +122,12 @@ class WorkerPool:
         return attempt_id in self._by_call
 
     def sweep(self) -> None:
-        """Kill the workers that say nothing any more; to be called once a second. Their end is told as any other."""
+        """Kill the workers that report nothing any more; to be called once a second. Their exit is handled as usual."""
         for worker in list(self._workers.values()):
             worker.sweep()
 
     def give_back(self, attempt_id: AttemptId) -> None:
-        """Free a leased line over which nothing was dialled: its worker knows of no call and will tell no end."""
+        """Free a leased line over which nothing was dialled: its worker knows no such call and will report no end."""
         self._release(attempt_id)
 
     async def close(self, timeout_s: float = 6.0) -> None:
@@ -138,7 +139,7 @@ class WorkerPool:
             async with asyncio.timeout(timeout_s), self._gone:
                 await self._gone.wait_for(lambda: not self._workers and not self._starting)
         except TimeoutError:
-            log.warning("workers did not stop in time; they are killed", extra={"pids": list(self.pids())})
+            log.warning("workers did not stop in time; killing them", extra={"pids": list(self.pids())})
             for worker in self._workers.values():
                 if worker.child is not None:
                     worker.child.kill()
@@ -148,7 +149,8 @@ class WorkerPool:
     # -- the workers ---------------------------------------------------------------------------------------------------
 
     def _fullest_with_room(self) -> WorkerHandle | None:
-        # Packed, so that others stay idle and can go; but few in each while there are few, for they are lost together.
+        # Fill one worker before the next, so that others stay idle and can be stopped. But while there are few calls,
+        # put few in each worker, because the calls of a worker are lost together.
         return max(
             (w for w in self._workers.values() if w.free > 0),
             key=lambda w: (len(w.calls) < LINES_PER_INSTANCE, len(w.calls)),
@@ -156,7 +158,7 @@ class WorkerPool:
         )
 
     def _refill(self, wanted: int = 0) -> None:
-        """Start what is missing to the spare lines, let go of what has long been idle."""
+        """Start workers until there are enough spare lines, and stop workers that have long been idle."""
         if self.closed:
             return
         known = next((w.lines for w in self._workers.values() if w.lines), self._lines_per_worker)
@@ -174,7 +176,7 @@ class WorkerPool:
         self._shrink(free - target, known)
 
     def _next_slot(self) -> int | None:
-        """The first slot without a worker; one whose last worker could not start (port taken?) comes last."""
+        """The first slot without a worker. Slots whose last worker could not start (port taken?) come last."""
         empty = [slot for slot in range(self._slots) if slot not in self._workers]
         return min(empty, key=lambda slot: (slot in self._failed_slots, slot), default=None)
 
@@ -231,18 +233,18 @@ class WorkerPool:
             case _:
                 self._on_event(event)
 
-    def _reconcile(self, worker: WorkerHandle, told: Heartbeat) -> None:
-        """Compare our table with the worker's own: what only one side knows of is a call that nobody would end."""
-        for attempt_id in worker.strays(told):
+    def _reconcile(self, worker: WorkerHandle, reported: Heartbeat) -> None:
+        """Compare our table with the worker's: nobody would end a call that only one side knows."""
+        for attempt_id in worker.strays(reported):
             log.error("orphaned call in a worker; hanging it up", extra={"call": call_of(attempt_id)})
             worker.send(HangUp(attempt_id=attempt_id, outcome=WORKER_LOST))
-        for attempt_id in worker.missing(told):
-            log.error("a worker lost a call", extra={"call": call_of(attempt_id)})
+        for attempt_id in worker.missing(reported):
+            log.error("worker lost a call", extra={"call": call_of(attempt_id)})
             self._release(attempt_id)
             self._on_lost(attempt_id)
 
     def _release(self, attempt_id: AttemptId) -> None:
-        """The one place where a line becomes free."""
+        """Free a line; this is the only place where one becomes free."""
         worker = self._by_call.pop(attempt_id, None)
         if worker is not None:
             loop = asyncio.get_running_loop()
@@ -266,7 +268,7 @@ class WorkerPool:
         self._workers.pop(worker.slot, None)
         lost = list(worker.calls)
         if not worker.stopping:
-            log.error("a worker died", extra={"pid": worker.child.pid if worker.child else None, "calls": len(lost)})
+            log.error("worker died", extra={"pid": worker.child.pid if worker.child else None, "calls": len(lost)})
         for attempt_id in lost:
             self._release(attempt_id)
             self._on_lost(attempt_id)

@@ -1,4 +1,4 @@
-"""The registrar's process as the control process keeps it: started again when it died, killed when it is silent."""
+"""The control process's handle of the registrar process: restarts it when it dies, kills it when it is silent."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _UNREGISTER_S = 6.0
 class RegistrarHandle:
     """One registrar at a time, which registers and probes ``trunks``. ``on_event`` gets its events.
 
-    Each is started with what ``settings`` gives then, as each worker is.
-    ``on_lost`` is called each time it is gone: until the next one is up, nobody renews its trunks' registrations.
+    Each start calls ``settings`` again, as for workers. ``on_lost`` is called each time the registrar is gone: until the
+    next one is ready, nobody renews its trunks' registrations.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class RegistrarHandle:
         self._stopping = asyncio.Event()
 
     def start(self) -> None:
-        """Have it run until ``stop``."""
+        """Keep a registrar running until ``stop``."""
         self._keeping = asyncio.create_task(self._keep())
 
     def stop(self) -> None:
-        """Have it un-register and leave."""
+        """Have the registrar un-register the trunks and exit."""
         self._stopping.set()
         if self._child is not None:
             self._child.send(Stop())
 
     async def gone(self) -> None:
-        """Wait, after ``stop``, until it has left; for six seconds at most."""
+        """After ``stop``, wait until the registrar has exited; for six seconds at most."""
         if self._keeping is not None:
             await asyncio.wait({self._keeping}, timeout=_UNREGISTER_S)
 
@@ -77,19 +77,19 @@ class RegistrarHandle:
                 self._child = None
                 self._on_lost()
                 if not self._stopping.is_set():
-                    log.error("the registrar process died; it is started again")
+                    log.error("registrar process died; restarting it")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _RESTART_S)
 
     async def _until_gone(self, child: ChildProcess, gone: asyncio.Event) -> None:
-        """Wait for its end; when it says nothing any more it is killed, as a worker is."""
+        """Wait until the registrar exits. A silent registrar is killed, as a worker is."""
         self._silent = 0
         while not gone.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(gone.wait(), _SWEEP_S)
             self._silent += 1
             if self._silent > SILENT_SWEEPS:
-                log.error("the registrar process does not answer; it is killed", extra={"pid": child.pid})
+                log.error("registrar process does not answer; killing it", extra={"pid": child.pid})
                 child.kill()
 
     def _hear(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""One worker as its pool sees it: its process, the calls that hold its lines, and whether it still answers."""
+"""The pool's handle of one worker: its process, the calls that hold its lines, and whether it still answers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from engine.records import AttemptId
 log = logging.getLogger("trunkline.pool")
 
 SILENT_SWEEPS = 5
-"""A worker tells something every second. One that tells nothing for this many of our own seconds is killed: by then its
-calls have not been sent audio for as long. Seconds that this process was itself kept waiting are not counted, so that
-a machine without CPU to spare raises no alarm."""
+"""A worker reports something every second. A worker that is silent for this many of our own seconds is killed: its
+calls have had no audio for as long. Seconds in which this process was itself held up do not count, so that a machine
+short of CPU raises no alarm."""
 _STARTING_SWEEPS = 30
 """The same for a worker that is not ready yet: a fork and PJSIP's start, while everything else starts too."""
 COOLING_S = 0.75
 MOST_COOLING, MOST_COOLING_SRTP = 20, 10
-"""PJLIB keeps a closed socket's handle for half a second and asserts, which kills the process, when the build's 64 are
-gone; a call takes two, with SRTP four. A worker whose calls end faster than this many in that time (a trunk that
-refuses everything) rests."""
+"""PJLIB keeps a closed socket's handle for half a second. When the build's 64 handles are used up, it asserts, which
+kills the process. A call takes two handles, with SRTP four. A worker gets no calls after this many ended within that
+time, as on a trunk that refuses everything."""
 
 
 class Child(Protocol):
@@ -35,7 +35,7 @@ class Child(Protocol):
     def send(self, command: Command) -> None: ...
 
     def kill(self) -> None:
-        """End it at once, whatever it does."""
+        """End the process at once, whatever it does."""
         ...
 
 
@@ -47,20 +47,20 @@ class StartChild(Protocol):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class WorkerHandle:
-    """From the decision to start it to the end of its process. Without ``child`` it is being started."""
+    """A worker from the decision to start it to the end of its process. While ``child`` is None, it is starting."""
 
     slot: int
     child: Child | None = None
     lines: int = 0
-    """0 until it is ready."""
+    """0 until the worker is ready."""
     calls: dict[AttemptId, int | None] = field(default_factory=dict)
-    """Those that hold a line, each with the number of its ``Dial`` once that was sent."""
+    """The calls that hold a line, each with the number of its ``Dial`` once that was sent."""
     idle_since_s: float = 0.0
     stopping: bool = False
     heartbeat: Heartbeat | None = None
     most_cooling: int = MOST_COOLING
     failing: bool = False
-    """It could not send an INVITE, for a reason of its own: it gets no more calls, and leaves after its last one."""
+    """The worker itself failed to send an INVITE. It gets no more calls, and is stopped after its last one."""
     _cooling: int = 0
     _dials: int = 0
     _silent: int = 0
@@ -74,11 +74,11 @@ class WorkerHandle:
 
     @property
     def idle(self) -> bool:
-        """Whether it is ready and no call has any of its lines."""
+        """Whether the worker is ready and no call holds any of its lines."""
         return self.child is not None and self.free == self.lines > 0
 
     def send(self, command: Command) -> None:
-        """Give it a command; nothing happens while it is being started."""
+        """Send the worker a command; does nothing while it is starting."""
         if self.child is None:
             return
         if isinstance(command, Dial):
@@ -87,24 +87,25 @@ class WorkerHandle:
         self.child.send(command)
 
     def retire(self) -> None:
-        """Give it no more calls, and have it leave; one that is being started is to be told when it is ready."""
+        """Give the worker no more calls and stop it. A worker that is still starting is to be retired again when it is
+        ready."""
         self.stopping = True
         self.send(Stop())
 
     def note_sign_of_life(self) -> None:
-        """It told something."""
+        """The worker reported something."""
         self._silent = 0
 
     def sweep(self) -> None:
-        """A second went by; kill it when it has said nothing for too many of them."""
+        """Count one second of silence; kill the worker after too many. To be called once a second."""
         self._silent += 1
         if self.child is not None and self._silent > (SILENT_SWEEPS if self.lines else _STARTING_SWEEPS):
-            log.error("a worker does not answer; it is killed", extra={"pid": self.child.pid})
+            log.error("worker does not answer; killing it", extra={"pid": self.child.pid})
             self.child.kill()
             self._silent = 0
 
     def mark_ended(self, attempt_id: AttemptId) -> None:
-        """The call is over for the worker, and no longer in its table, but its line is not free yet."""
+        """The call is over for the worker and gone from its table, but its line is not free yet."""
         if attempt_id in self.calls:
             self.calls[attempt_id] = None
 
@@ -114,18 +115,18 @@ class WorkerHandle:
         self._cooling += 1
 
     def cooled(self) -> bool:
-        """What a freed line left behind is gone too; True when calls may come again because of it."""
+        """The sockets of a freed line are gone too. True when the worker may take calls again because of it."""
         self._cooling -= 1
         return self._cooling == self.most_cooling - 1
 
-    def strays(self, told: Heartbeat) -> Collection[AttemptId]:
-        """The calls in the worker's own table that hold no line here."""
-        return told.calls - self.calls.keys()
+    def strays(self, reported: Heartbeat) -> Collection[AttemptId]:
+        """The calls in the worker's table that hold no line here."""
+        return reported.calls - self.calls.keys()
 
-    def missing(self, told: Heartbeat) -> Collection[AttemptId]:
-        """The calls it was told to dial, and knows nothing of; one still on its way to it is not among them."""
+    def missing(self, reported: Heartbeat) -> Collection[AttemptId]:
+        """The calls that the worker was to dial but does not know. A ``Dial`` still on its way does not count."""
         return [
             attempt_id
             for attempt_id, dial in self.calls.items()
-            if dial is not None and dial <= told.dials and attempt_id not in told.calls
+            if dial is not None and dial <= reported.dials and attempt_id not in reported.calls
         ]
