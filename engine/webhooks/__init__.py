@@ -1,1 +1,1 @@
-"""Webhooks: telling endpoints of the outside what became of calls, surely, in order and without being led inside."""
+"""Webhooks: report the events of calls to external endpoints, reliably, in order, and never to internal addresses."""

@@ -1,4 +1,4 @@
-"""A webhook and its deliveries, as they are kept."""
+"""A webhook and its deliveries, as they are stored."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from engine.records import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """An endpoint that is told of its environment's events. ``secret`` signs, so it is kept as it is."""
+    """An endpoint that gets its environment's events. ``secret`` signs them, so it is stored as it is, not hashed."""
 
     id: str
     environment: Environment
     url: str = field(repr=False)
-    """May hold a token of its owner's, so it is in no log either."""
+    """May hold the owner's token, so it is never logged."""
     events: tuple[str, ...]
     """Globs, such as ``voice.*``."""
     secret: str = field(repr=False)
     created_at: datetime
     disabled_at: datetime | None = None
-    """Set: the endpoint said that it is gone, and is told nothing any more."""
+    """When set, the endpoint answered that it is gone; it gets no more events."""
 
 
 class DeliveryStatus(enum.StrEnum):
@@ -39,18 +39,18 @@ class DeliveryStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event for one webhook. ``id`` is the same at every attempt: receivers know a repetition by it."""
+    """One event for one webhook. ``id`` is the same in every attempt, so that receivers recognise a repetition."""
 
     id: str
     webhook_id: str
     call_id: CallId
     event: str
     body: str = field(repr=False)
-    """What is signed and sent; emptied once the delivery is over."""
+    """The signed body; emptied once the delivery is over."""
     created_at: datetime
     due_at: datetime | None
-    """The next attempt; None when it is over, or waits for an earlier delivery of its call."""
+    """The time of the next attempt; None when the delivery is over, or waits for an earlier one of its call."""
     status: DeliveryStatus = DeliveryStatus.PENDING
     attempts: int = 0
     response_code: int | None = None
-    """The last attempt's; None when no response came."""
+    """The status of the last attempt's response; None when no response came."""

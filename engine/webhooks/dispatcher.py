@@ -1,4 +1,4 @@
-"""All endpoints' deliveries: an independent task for each webhook that has something pending."""
+"""The deliveries of all endpoints: an independent task for each webhook with pending deliveries."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SWEEP_S = 30.0
 
 
 class Dispatcher:
-    """Delivers what the outbox holds, from ``start`` to ``close``: at least once, in order per call and webhook.
+    """Delivers the outbox's deliveries from ``start`` to ``close``: at least once, in order per call and webhook.
 
-    What is pending at the start is picked up; what is pending at the close stays in the outbox.
+    ``start`` picks up pending deliveries; those that are pending at ``close`` stay in the outbox.
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class Dispatcher:
         self._closed = False
 
     def start(self) -> None:
-        """Begin with what is pending."""
+        """Start with the pending deliveries."""
         self._outbox.on_queued(self.wake)
         self._run(self._sweep())
 
     async def close(self) -> None:
-        """Stop; attempts under way get two seconds to end, and are repeated after the next start if they do not."""
+        """Stop. Attempts under way get two seconds to end; those that do not end are repeated after the next start."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -60,17 +60,17 @@ class Dispatcher:
     async def _serve(self, webhook_id: str) -> None:
         try:
             await self._endpoints[webhook_id].run()
-        except Exception:  # the supervisor of an endpoint: the others go on, and the sweep begins it anew
-            log.exception("deliveries to a webhook were interrupted", extra={"webhook": webhook_id})
+        except Exception:  # the supervisor of an endpoint: the others go on, and the sweep restarts it
+            log.exception("deliveries to a webhook interrupted", extra={"webhook": webhook_id})
         finally:
             del self._endpoints[webhook_id]
 
     async def _sweep(self) -> None:
-        """Look now and then for what nobody told of: left by an earlier run, by a failure, or by another process."""
+        """Look regularly for deliveries that ``wake`` missed: those of an earlier run, a failure or another process."""
         while True:
             try:
                 for webhook_id in await self._outbox.backlogs():
                     self.wake(webhook_id)
             except EngineError:
-                log.warning("the outbox could not be read; trying again")
+                log.warning("cannot read the outbox, trying again")
             await asyncio.sleep(self._sweep_s)

@@ -1,4 +1,4 @@
-"""One endpoint's pending deliveries: sent when they are due, a bounded number at once, and again when they fail."""
+"""One endpoint's pending deliveries: sent when due, a bounded number at once, and retried when they fail."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ from engine.webhooks.sender import Undelivered
 log = logging.getLogger("trunkline.webhooks")
 
 Post = Callable[[Webhook, Delivery], Awaitable[int]]
-"""Makes one attempt; the response's status. Raises ``Undelivered``."""
+"""Makes one attempt; returns the response's status. Raises ``Undelivered``."""
 
 GONE = 410
 _JITTER = 0.2
 _LOOK_AGAIN_S = 60.0
-"""The wall clock may jump: no wait for a time of day is longer."""
+"""The longest wait for a time of day, because the wall clock may jump."""
 _STORE_REST_S = 5.0
 _GRACE_S = 2.0
 
 
 class Outbox(Protocol):
-    """What is still to be delivered. Of each call and webhook only the earliest pending delivery is ever due."""
+    """The pending deliveries. For each call and webhook, only the earliest pending delivery is ever due."""
 
-    def on_queued(self, tell: Callable[[str], None]) -> None:
-        """Have ``tell`` called with the webhook's id after deliveries to it were committed in this process.
+    def on_queued(self, notify: Callable[[str], None]) -> None:
+        """Have ``notify`` called with the webhook's id after deliveries to it were committed in this process.
 
-        It may be missed when a caller is cancelled: look at ``backlogs`` now and then.
+        A notification may be missed when a caller is cancelled: check ``backlogs`` regularly.
         """
         ...
 
     async def backlogs(self) -> Sequence[str]:
-        """The webhooks that have something pending."""
+        """The webhooks that have pending deliveries."""
         ...
 
     async def find_webhook(self, webhook_id: str) -> Webhook | None: ...
 
     async def upcoming(self, webhook_id: str, limit: int) -> Sequence[Delivery]:
-        """Its deliveries that are due now or later, the earliest first."""
+        """The webhook's deliveries that are due now or later, earliest first."""
         ...
 
     async def settle(self, delivery: Delivery, at: datetime) -> None:
-        """Write what an attempt came to. When the delivery is over, the call's next one becomes due ``at`` once.
+        """Write the result of an attempt. When the delivery is over, the call's next one becomes due ``at`` once.
 
-        Nothing happens to one that was over before, or whose webhook was deleted.
+        Does nothing for a delivery that was over before, or whose webhook was deleted.
         """
         ...
 
     async def disable_webhook(self, webhook_id: str, at: datetime) -> None:
-        """Tell it nothing any more: what is pending has failed."""
+        """Disable the webhook: it gets no more events, and its pending deliveries fail."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRules:
-    """How deliveries are tried."""
+    """The retry rules of deliveries."""
 
     retry_after_s: Sequence[float] = (5, 30, 120, 600, 3600, 21_600, 86_400)
-    """The least wait after each failed attempt, up to a fifth more; after the last one it is given up."""
+    """The least wait after each failed attempt; up to a fifth is added. After the last one the delivery is given up."""
     at_once: int = 8
-    """Attempts under way to one endpoint, of different calls."""
+    """The most attempts at once to one endpoint, each for another call."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -82,9 +82,9 @@ def after_attempt(delivery: Delivery, code: int | None, rules: DeliveryRules) ->
 
 
 class Endpoint:
-    """Works off the deliveries of one webhook. They are kept in the outbox alone, so any number may be pending.
+    """Makes the deliveries of one webhook. Only the outbox holds them, so any number may be pending.
 
-    The order of a call's deliveries is the outbox's doing: it lets only the first pending one be due.
+    The outbox keeps the deliveries of a call in order: only the first pending one is due.
     """
 
     def __init__(self, webhook_id: str, outbox: Outbox, post: Post, rules: DeliveryRules) -> None:
@@ -96,7 +96,7 @@ class Endpoint:
         self._attempts: dict[str, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
-        """There is something new to deliver."""
+        """A new delivery is pending."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -112,9 +112,9 @@ class Endpoint:
                 await asyncio.gather(*late, return_exceptions=True)
 
     async def _start_what_is_due(self) -> bool:
-        """One round, which ends when there may be more to do; False when nothing is pending."""
+        """Run one round, until there may be more to do; False when nothing is pending."""
         self._woken.clear()
-        busy = set(self._attempts)  # before the outbox is read: what it says of these will be old by then
+        busy = set(self._attempts)  # taken before the outbox is read: its state of these will be old by then
         webhook = await self._outbox.find_webhook(self._webhook_id)
         upcoming = await self._outbox.upcoming(self._webhook_id, len(busy) + self._rules.at_once + 1)
         if webhook is None or not upcoming:
@@ -126,7 +126,7 @@ class Endpoint:
             if delivery.id in busy or delivery.due_at is None:
                 continue
             if len(self._attempts) >= self._rules.at_once:
-                wait_s = None  # the end of an attempt wakes
+                wait_s = None  # the end of an attempt wakes this task
                 break
             wait_s = (delivery.due_at - self._rules.now()).total_seconds()
             if wait_s > 0:
@@ -156,8 +156,8 @@ class Endpoint:
             code = await self._post(webhook, delivery)
         except Undelivered as error:
             reason = str(error)
-        except Exception:  # the supervisor of an attempt: it has failed, and the others go on
-            log.exception("an attempt to deliver failed inside Trunkline", extra=about)
+        except Exception:  # the supervisor of an attempt: this one failed, the others go on
+            log.exception("delivery attempt failed inside Trunkline", extra=about)
         after = after_attempt(delivery, code, self._rules)
         if after.status is not DeliveryStatus.DELIVERED:
             what = "given up" if after.status is DeliveryStatus.FAILED else "to be tried again"
@@ -168,5 +168,5 @@ class Endpoint:
             if code == GONE:
                 await self._outbox.disable_webhook(webhook.id, self._rules.now())
         except EngineError:
-            log.warning("the store did not note an attempt, so it will be repeated", extra=about)
+            log.warning("cannot write the result of a delivery attempt; it will be repeated", extra=about)
             await asyncio.sleep(_STORE_REST_S)

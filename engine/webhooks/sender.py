@@ -18,13 +18,13 @@ TIMEOUT_S = 10.0
 
 
 class Undelivered(Exception):
-    """No response came; the text says why, and has no URL and no secret in it."""
+    """No response came. The text says why, without any URL or secret."""
 
 
 class Sender:
-    """Posts deliveries, each on a connection of its own to an address that was checked.
+    """Posts deliveries, each on a new connection to an address that was checked.
 
-    Redirects are not followed, proxies and cookies not used, and of a response only the status is read.
+    It follows no redirects, uses no proxies or cookies, and reads only the status of a response.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Sender:
     ) -> None:
         self._allow_private = allow_private
         self._resolver = resolver or Resolver(allow_private=allow_private)
-        # No connection is used twice: it was opened for one name, and another name may have the same address.
+        # No connection is reused: it was opened for one name, and another name may have the same address.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._transport = httpx.AsyncHTTPTransport(
             verify=tls or httpx.create_ssl_context(trust_env=False), trust_env=False, limits=limits
@@ -47,7 +47,7 @@ class Sender:
         self._now = now
 
     async def post(self, webhook: Webhook, delivery: Delivery) -> int:
-        """Make one attempt; the status of the response. Raises ``Undelivered`` when none comes in time."""
+        """Make one attempt; returns the response's status. Raises ``Undelivered`` when none comes in time."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._post(webhook, delivery)
@@ -59,7 +59,7 @@ class Sender:
             raise Undelivered(type(error).__name__) from error
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         self._resolver.close()
         await self._transport.aclose()
 
@@ -88,7 +88,7 @@ class Sender:
                 "webhook-signature": standardwebhooks.Webhook(webhook.secret).sign(delivery.id, now, delivery.body),
             },
             content=delivery.body.encode(),
-            # The certificate must be the name's, whichever address answers for it.
+            # The certificate must match the name, whichever of its addresses answers.
             extensions={
                 "sni_hostname": url.raw_host.decode("ascii"),
                 "timeout": {"connect": self._timeout_s / 2, "read": self._timeout_s, "write": self._timeout_s},

@@ -1,4 +1,4 @@
-"""Webhook subscriptions: making one, and turning changes into deliveries; pure but for the random characters."""
+"""Webhook subscriptions: makes webhooks, and turns changes into deliveries. Pure, except for the random characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.records import CallChange, CallId, CallRecord, Environment
 from engine.webhooks.delivery import Delivery, Webhook
 
 ShowCall = Callable[[CallRecord], Mapping[str, Any]]
-"""How a call is shown to clients: the ``data`` of an event. Pure, and it runs inside the store's transaction."""
+"""Shows a call to clients as the ``data`` of an event. Pure; it runs inside the store's transaction."""
 
 EVENTS = (
     "voice.initiated",
@@ -26,16 +26,16 @@ EVENTS = (
     "voice.failed",
     "voice.ai.ended",
 )
-"""What is told; other kinds of change stay in the call's history."""
+"""The kinds of change that are sent; other kinds stay in the call's history."""
 TEST_EVENT = "webhook.test"
 
 MAX_WEBHOOKS = 32
-"""Per environment: every event of a call is written once for each."""
+"""The limit for each environment: every event of a call is written once for each webhook."""
 _SECRET_BYTES = 32
 
 
 def subscribe(environment: Environment, url: str, events: Iterable[str], now: datetime) -> Webhook:
-    """A new webhook with a secret of its own (Standard Webhooks: ``whsec_`` and base64 of 24 to 64 bytes)."""
+    """A new webhook with its own secret (Standard Webhooks: ``whsec_`` and base64 of 24 to 64 bytes)."""
     return Webhook(
         id=f"whk_{uuid4().hex}",
         environment=environment,
@@ -47,12 +47,12 @@ def subscribe(environment: Environment, url: str, events: Iterable[str], now: da
 
 
 def matches(pattern: str, event: str) -> bool:
-    """Whether a glob (``voice.*``) selects an event; ``*`` takes in dots."""
+    """Whether a glob (``voice.*``) selects an event; ``*`` also matches dots."""
     return fnmatchcase(event, pattern)
 
 
 def wants(webhook: Webhook, kind: str) -> bool:
-    """Whether a change of this kind is an event, and one that the webhook asked for."""
+    """Whether a change of this kind is an event that the webhook asked for."""
     return kind in EVENTS and any(matches(pattern, kind) for pattern in webhook.events)
 
 
@@ -66,7 +66,7 @@ def announce(
 ) -> Iterator[Delivery]:
     """A delivery for each change and each webhook that wants it, in the order of the changes.
 
-    ``waiting`` names the webhooks that have an earlier event of the call still to be delivered.
+    ``waiting`` names the webhooks for which an earlier event of the call is still pending.
     """
     wanted = [(change, webhook) for change in changes for webhook in webhooks if wants(webhook, change.kind)]
     data = show(call) if wanted else {}
@@ -77,7 +77,7 @@ def announce(
 
 
 def trial_event(webhook: Webhook, at: datetime) -> Delivery:
-    """A delivery that tells of no call: for the webhook's owner to try the receiver with. It is in no outbox."""
+    """A delivery without a call, for the webhook's owner to try the receiver. It is not put into the outbox."""
     delivery_id = f"msg_{uuid4().hex}"
     event = {"type": TEST_EVENT, "id": delivery_id, "timestamp": _timestamp(at), "data": {}}
     return Delivery(
@@ -96,7 +96,7 @@ def _timestamp(at: datetime) -> str:
 
 
 def without_words(body: str) -> str:
-    """An event's body without what was said in its call."""
+    """An event's body without the words of its call's transcript."""
     event = json.loads(body)
     for words in ("transcript", "turns"):
         event["data"].get("ai", {}).pop(words, None)
@@ -104,7 +104,7 @@ def without_words(body: str) -> str:
 
 
 def _json(event: Mapping[str, Any]) -> str:
-    # Half of a surrogate pair can come out of the agent's JSON, and is no text to sign or send.
+    # The agent's JSON may hold half of a surrogate pair, which cannot be encoded to sign or send.
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,5 @@
-"""Where a webhook may lead: to public addresses, judged after the name is resolved, so that none leads inside."""
+"""The allowed targets of webhooks: public addresses only, checked after the name is resolved, so that no webhook
+reaches an internal host."""
 
 from __future__ import annotations
 
@@ -21,13 +22,13 @@ _RESOLVERS = 16
 _SCHEMES = ("http", "https")
 _LABEL = r"[A-Za-z0-9_-]{1,63}"
 _NAME = re.compile(rf"(?=.{{1,253}}\.?$)({_LABEL}\.)*(?![0-9]+\.?$){_LABEL}\.?")
-"""A host name (RFC 1123 §2.1): what ends in digits was meant for an address."""
+"""A host name (RFC 1123 §2.1). A name that ends in digits was meant as an address."""
 
 GetAddrInfo = Callable[..., list[Any]]
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public Internet, the IPv4 address inside an IPv6 one looked at too."""
+    """Whether an IP address is public. The IPv4 address inside an IPv6 address is checked too."""
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv4Address):
         return ip.is_global and not (ip.is_multicast or ip.is_reserved)
@@ -37,7 +38,7 @@ def is_public(address: str) -> bool:
 
 
 def check_url(url: str, *, allow_private: bool) -> httpx.URL:
-    """``url`` as it will be used. A name is not looked up here. Raises ``TargetRefused``."""
+    """Parse and check ``url``. Its name is not looked up here. Raises ``TargetRefused``."""
     try:
         target = httpx.URL(url)
     except httpx.InvalidURL:
@@ -58,7 +59,7 @@ def check_url(url: str, *, allow_private: bool) -> httpx.URL:
 
 
 class Resolver:
-    """Names to addresses that may be connected to. Each name takes one thread at most, and none of anybody else's."""
+    """Resolves names to allowed addresses. Each name takes at most one thread, and it shares no thread pool."""
 
     def __init__(self, *, allow_private: bool, getaddrinfo: GetAddrInfo = socket.getaddrinfo) -> None:
         self._allow_private = allow_private
@@ -84,13 +85,13 @@ class Resolver:
         return allowed
 
     def close(self) -> None:
-        """Look nothing up any more; does not wait."""
+        """Stop looking up names; does not wait."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _forget(self, host: str, answer: asyncio.Future[list[Any]]) -> None:
         self._asked.pop(host, None)
         if not answer.cancelled():
-            answer.exception()  # whoever asked may have given up
+            answer.exception()  # the caller may have given up
 
 
 def _behind_nat64(ip: IPv6Address) -> IPv4Address | None:
@@ -99,7 +100,7 @@ def _behind_nat64(ip: IPv6Address) -> IPv4Address | None:
 
 
 def _address(host: str) -> str | None:
-    """The address that ``host`` is, also when written as the C library would take it (``127.1``, ``0x7f000001``)."""
+    """The address that ``host`` denotes, also in the C library's spellings (``127.1``, ``0x7f000001``)."""
     try:
         return str(ip_address(host))
     except ValueError:
