@@ -1,1 +1,1 @@
-"""The calls of the control process: one task a call, its attempts, its agent's session, its record."""
+"""The calls of the control process: for each call one task, its attempts, its agent's session and its record."""

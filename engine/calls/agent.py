@@ -1,4 +1,4 @@
-"""The agent's side of one call: its session, asked for while the phone rings, and the reason why the session ended."""
+"""The agent's side of one call: its session, requested while the phone rings, and the reason why the session ended."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AgentSide:
             self._asking = asyncio.create_task(self._ask(terms))
 
     def wait_no_more(self) -> None:
-        """From now on, take a busy service for one that refuses."""
+        """From now on, treat a busy service as a refusal."""
         self._gave_up.set()
 
     def close(self, *, joined: bool) -> None:
@@ -73,7 +73,7 @@ class AgentSide:
 
     @staticmethod
     def judge(outcome: Outcome, reason: str | None, max_duration_s: float) -> Outcome:
-        """The call's outcome, given the session's end reason: the agent did not hang up each time that it closed."""
+        """The call's outcome, given the session's end reason: a closed session does not always mean a hang-up."""
         if outcome.cause is not Cause.AGENT_HANGUP:
             return outcome
         match reason:

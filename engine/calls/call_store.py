@@ -1,4 +1,4 @@
-"""What calls need of a store."""
+"""The store's interface for calls."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from engine.records import (
 
 
 class CallStore(Protocol):
-    """Where calls are remembered. Every method is safe to call concurrently on one event loop.
+    """The store of calls. Every method may be called concurrently on one event loop.
 
-    When a writing method returns, what it wrote is committed: it survives ``kill -9`` of this process. So are the
-    deliveries of each change to the webhooks that want it: the same transaction queues them.
+    When a writing method returns, its data is committed: it survives ``kill -9`` of this process. The same transaction
+    queues the deliveries of each change to the webhooks that want it.
     """
 
     @property
     def writable(self) -> bool:
-        """False when a write failed just now (``StoreUnavailable``), as every method may, and none succeeded since."""
+        """False when a write failed just now and none succeeded since. Every method may raise ``StoreUnavailable``."""
         ...
 
     async def add(self, call: CallRecord, claim: IdempotencyClaim | None, *changes: CallChange) -> CallRecord:
         """Write a new call with its first changes, in one transaction.
 
-        Returns ``call``, or, when ``claim`` was made before within 24 h with the same body, the call of that time and
-        writes nothing. Raises ``IdempotencyConflict`` when the body differs. Of two claims made at the same moment one
+        Returns ``call``. When ``claim`` was made within the last 24 h with the same body, returns the earlier call and
+        writes nothing. Raises ``IdempotencyConflict`` when the body differs. Of two claims made at the same moment, one
         wins and the other gets the winner's call.
         """
         ...
 
     async def save(self, call: CallRecord, *changes: CallChange) -> None:
-        """Replace the call's row (transcript lines apart) and append the changes, in one transaction.
+        """Replace the call's row (not its transcript lines) and append the changes, in one transaction.
 
-        A change that is there already, for an earlier try failed after its commit had reached the disk, stays one.
+        A change is not written twice, even if an earlier try failed after its commit had reached the disk.
         """
         ...
 
@@ -63,7 +63,7 @@ class CallStore(Protocol):
         ...
 
     async def find(self, which: CallFilter, limit: int) -> Sequence[CallRecord]:
-        """The newest ``limit`` of them, newest first, without their transcripts."""
+        """The newest ``limit`` calls that match, newest first, without their transcripts."""
         ...
 
     async def changes(self, call_id: CallId) -> Sequence[CallChange]:
@@ -75,5 +75,5 @@ class CallStore(Protocol):
         ...
 
     async def erase_conversation(self, call_id: CallId) -> None:
-        """Forget a call's transcript, prompt and tools, also in the deliveries that are still to be made."""
+        """Erase a call's transcript, prompt and tools, also in its pending deliveries."""
         ...

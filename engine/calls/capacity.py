@@ -1,4 +1,4 @@
-"""How many calls may be live at once: the lines of each environment, each held by one call."""
+"""The limit on live calls: each environment has a number of lines, and each call holds one line."""
 
 from __future__ import annotations
 

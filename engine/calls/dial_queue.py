@@ -1,4 +1,4 @@
-"""Where attempts wait for their turn: the pacer's decisions joined to time, trunks and the pool's lines."""
+"""The queue of attempts: connects the pacer's decisions to the clock, the trunks and the pool's lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_HOLD_S = 10.0
 
 
 class DialQueue:
-    """One environment's way to the lines. Each attempt that asks is let through once, or withdraws."""
+    """One environment's queue for lines. Each attempt that asks is granted a line once, or withdraws."""
 
     def __init__(self, pool: WorkerPool, trunks: Trunks, pacer: Pacer) -> None:
         self._pool = pool
@@ -28,13 +28,13 @@ class DialQueue:
         pool.watch(on_room=self.grant_turns, on_free=pacer.mark_ended)
 
     def ask(self, ticket: Ticket, granted: Callable[[DialGrant], None]) -> None:
-        """Wait; ``granted`` is called once, perhaps before this returns. From then on the line is the attempt's."""
+        """Queue an attempt. ``granted`` is called once, perhaps before this returns; the line is then the attempt's."""
         self._granted[ticket.attempt_id] = granted
         self._pacer.join(ticket)
         self.grant_turns()
 
     def withdraw(self, attempt_id: AttemptId) -> str:
-        """Wait no more; returns the settings that held the attempt. One let through already gives its line back."""
+        """Leave the queue; returns the settings that held the attempt. An attempt that has a line gives it back."""
         if self._granted.pop(attempt_id, None) is None:
             self._pool.give_back(attempt_id)
             return ""
@@ -60,15 +60,15 @@ class DialQueue:
             )
 
     def hold_sessions(self, wait_s: float) -> None:
-        """The agent service wants no new session for so long; it is asked again after a while all the same."""
+        """Request no agent session for ``wait_s`` seconds, or for ``_LONGEST_HOLD_S`` when that is shorter."""
         self._pacer.hold_sessions(asyncio.get_running_loop().time() + min(wait_s, _LONGEST_HOLD_S))
 
     def calls(self, trunk: str) -> int:
-        """The attempts and calls that the trunk has now."""
+        """The number of attempts and calls that the trunk has now."""
         return self._pacer.calls(trunk)
 
     def grant_turns(self) -> None:
-        """Let through who may; to be called when a trunk or a line has become free."""
+        """Grant lines to the attempts that may dial; to be called when a trunk or a line has become free."""
         loop = asyncio.get_running_loop()
         for granted in self._pacer.grants(loop.time(), self._trunks.up, self._pool.lease):
             self._granted.pop(granted.attempt_id)(granted)

@@ -1,4 +1,4 @@
-"""A call's record on its way to the store: committed before it is published, with times that no clock change bends."""
+"""Writes a call's record: each change is committed before it is published, and its times survive clock changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STORE_REST_S = 1.0
 
 
 class Ledger:
-    """The only writer of one call's record. ``record`` is what is committed, so anyone may see it.
+    """The only writer of one call's record. ``record`` is the committed record, so anyone may read it.
 
     ``writing`` is True during a commit. While the store fails, the write is repeated until it succeeds, and ``failing``
     is True. ``publish`` is called after each commit.

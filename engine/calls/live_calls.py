@@ -1,4 +1,4 @@
-"""The calls that are live: their tasks, the events on their way to them, and those who watch their records."""
+"""The live calls: their tasks, the delivery of events to them, and the watchers of their records."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The pacer: which waiting attempt may dial now, and through which trunk. Pure: times are given to it.
+"""The pacer decides which waiting attempt may dial now, and through which trunk. Pure: the caller passes the time.
 
-Attempts wait in order of arrival. Each is let through the first trunk of its route that can take calls and has room
-under its limits, as soon as a line is free and, for an AI call, the agent service would take another session. Who waits
-for something lets pass whoever needs none of it.
+Attempts wait in order of arrival. Each is granted the first trunk of its route that can take calls and has room under
+its limits, as soon as a line is free and, for an AI call, the agent service accepts another session. An attempt that is
+blocked on one resource never blocks attempts that don't need it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from engine.trunks.trunks import TrunkLimits
 
 _WINDOW_S = 1.0
 NO_LINE = "sip.max_calls"
-AGENTS_BUSY = "Ultravox, which says that it is at a limit of its own"
+AGENTS_BUSY = "Ultravox, which reported that it is at its own limit"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Ticket:
-    """An attempt that waits. ``held_by`` is the setting that held it last; empty when no trunk could take calls."""
+    """A waiting attempt. ``held_by`` is the setting that last held it back; empty when no trunk could take calls."""
 
     attempt_id: AttemptId
     route: tuple[str, ...]
@@ -40,7 +40,7 @@ class DialGrant:
 
 @dataclass(slots=True)
 class _Rate:
-    """At most ``limit`` in any window of one second; what was let through counts as now until its time is known."""
+    """At most ``limit`` in any window of one second. A granted attempt counts as now until its time is known."""
 
     name: str
     limit: int | None
@@ -66,14 +66,14 @@ class _Rate:
 
     @property
     def opens_at_s(self) -> float | None:
-        """When the next one may go; None: now, or when the time of one that was let through is known."""
+        """The time at which the next one may go. None: now, or unknown until the time of a granted one is known."""
         known = [at_s for at_s in self.times.values() if at_s is not None]
         full = self.limit is not None and len(self.times) >= self.limit
         return min(known) + _WINDOW_S if known and full else None
 
 
 class Pacer:
-    """Every limit of one environment and the queue before them. Attempt ids are unique."""
+    """All limits of one environment, and the queue of attempts. Attempt ids are unique."""
 
     def __init__(self, trunks: Mapping[str, TrunkLimits], *, creations_per_second: int | None = None) -> None:
         self._limits = trunks
@@ -86,25 +86,25 @@ class Pacer:
         self._waiting: dict[AttemptId, Ticket] = {}
 
     def join(self, ticket: Ticket) -> None:
-        """Wait from now on."""
+        """Join the queue."""
         self._waiting[ticket.attempt_id] = ticket
 
     def leave(self, attempt_id: AttemptId) -> str:
-        """Wait no more; returns the settings that held the attempt, or nothing when no trunk could take calls."""
+        """Leave the queue; returns the settings that held the attempt, or "" when no trunk could take calls."""
         return self._waiting.pop(attempt_id).held_by
 
     def hold_sessions(self, until_s: float) -> None:
-        """The agent service is at a limit of its own: begin no session before then."""
+        """The agent service reported that it is at its limit: begin no session before ``until_s``."""
         self._sessions_from_s = max(self._sessions_from_s, until_s)
 
     def calls(self, trunk: str) -> int:
-        """The attempts and calls that the trunk has now."""
+        """The number of attempts and calls that the trunk has now."""
         return len(self._calls[trunk])
 
     def grants(
         self, now_s: float, up: Callable[[str], bool], lease: Callable[[AttemptId], int | None]
     ) -> Iterator[DialGrant]:
-        """Let through who may, in order of arrival. ``lease`` takes a line, or is None when there is none."""
+        """The attempts that may dial now, in order of arrival. ``lease`` takes a line; it returns None without one."""
         no_line = False
         for ticket in list(self._waiting.values()):
             trunk = self._trunk_for(ticket, now_s, up)
@@ -122,7 +122,7 @@ class Pacer:
             yield DialGrant(attempt_id=ticket.attempt_id, trunk=trunk, slot=slot)
 
     def sent(self, attempt_id: AttemptId, at_s: float) -> None:
-        """The attempt's INVITE left at ``at_s``: the second of its rate begins there."""
+        """The attempt's INVITE was sent at ``at_s``: it counts against the rate for one second from then."""
         for rate in self._invites.values():
             rate.happened(attempt_id, at_s)
 
@@ -134,7 +134,7 @@ class Pacer:
             rate.forget_unsent(attempt_id)
 
     def wake_at_s(self) -> float | None:
-        """When time alone may let somebody through; None while nobody waits for time."""
+        """The time at which an attempt may be granted without any event; None while no attempt waits for a time."""
         if not self._waiting:
             return None
         opens = [rate.opens_at_s for rate in (*self._invites.values(), self._creations)]
@@ -143,7 +143,7 @@ class Pacer:
         return min((at_s for at_s in opens if at_s is not None), default=None)
 
     def wait_s(self, route: Iterable[str], *, new_session: bool) -> float:
-        """How long who joins now would wait for the rates alone, at least."""
+        """The least time that an attempt that joins now would wait, from the rates alone."""
         limits = [self._limits[name].calls_per_second for name in route]
         rates = [(len(self._waiting), sum(limit or 0 for limit in limits))] if all(limits) else []
         if new_session:

@@ -1,4 +1,4 @@
-"""Records that say a call is live though nothing carries it: each is made final, as after a crash."""
+"""Recovery of records that say that a call is live although nothing carries it, as after a crash: makes them final."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from engine.records import CallChange, CallId, CallRecord, Status
 
 log = logging.getLogger("trunkline.engine")
 
-_REFUSED = engine_error("The store failed while the call was accepted, and kept it all the same; it was never dialled.")
+_REFUSED = engine_error("The store failed when the call was accepted, but kept its record. It was never dialled.")
 
 
 class Recovery:
-    """``max_duration_s`` holds for a call that set no limit of its own."""
+    """``max_duration_s`` applies to a call that set no limit itself."""
 
     def __init__(self, store: CallStore, *, max_duration_s: float) -> None:
         self._store = store
         self._max_duration_s = max_duration_s
         self.doubtful: set[CallId] = set()
-        """What ``settle`` is to be called for."""
+        """The calls for which ``settle`` is to be called."""
 
     async def recover(self) -> int:
-        """Make the calls final that were live when the process died; returns how many there were."""
+        """Finish the calls that were live when the process died; returns their number."""
         abandoned = await self._store.live()
         for call in abandoned:
             await self._finish(call, ENGINE_RESTARTED)
         if abandoned:
-            log.warning("calls of an earlier run were made final", extra={"calls": len(abandoned)})
+            log.warning("finished the records of an earlier run's calls", extra={"calls": len(abandoned)})
         return len(abandoned)
 
     def doubt(self, call_id: CallId) -> None:
-        """The call was refused because the store failed; what it was asked may have reached the disk before."""
+        """The call was refused because the store failed, but its record may have reached the disk before that."""
         self.doubtful.add(call_id)
 
     async def settle(self) -> None:
-        """Make final which of the doubtful calls are there; while the store fails they stay doubtful."""
-        doubtful, self.doubtful = self.doubtful, set()  # another one may begin before this one is over
+        """Finish those of the doubtful calls that the store has; while the store fails, they stay doubtful."""
+        doubtful, self.doubtful = self.doubtful, set()  # a second `settle` may begin before this one ends
         try:
             for call in await self._store.live():
                 if call.id in doubtful:

@@ -1,4 +1,4 @@
-"""Where a call is: the one table of states, and of everything that moves a call from one to another.
+"""The states of a call: the one table of the states and of everything that moves a call from one to another.
 
 The states are the dialog states of RFC 4235 §3.7.1. A call is *trying* from the beginning until the far end responds to
 its INVITE. A provisional response without more makes it *proceeding*, one that says that the far end is being alerted
