@@ -1,4 +1,4 @@
-"""An API key as it is kept: its digest, what it may do, and how long."""
+"""An API key as it is stored: its digest, its scopes and its expiry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.records import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key as the store holds it: never the key itself, only its SHA-256 and what may be shown."""
+    """A key as it is stored: never the secret, only its SHA-256 and the parts that may be shown."""
 
     id: str
     name: str

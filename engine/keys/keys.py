@@ -1,4 +1,4 @@
-"""API keys: minting one, recognising one, and what one may do; pure but for the random characters."""
+"""API keys: making and recognising a key, and checking its scopes. Pure, except for the random characters."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ VOICE_READ = "voice:read"
 WEBHOOKS_MANAGE = "webhooks:manage"
 KEYS_MANAGE = "keys:manage"
 EVERYTHING = "*"
-"""All of the above but ``keys:manage``: ``*`` is what a key has by default, and one that leaks must not be able to make
-itself successors that outlive its revocation."""
+"""All of the above except ``keys:manage``. A key has ``*`` by default, and a leaked key must not be able to make new
+keys that outlive its revocation."""
 SCOPES = frozenset({VOICE_CALL, VOICE_READ, WEBHOOKS_MANAGE, KEYS_MANAGE, EVERYTHING})
 
 DEFAULT_RATE_PER_S = 10.0
@@ -34,7 +34,7 @@ def mint(
     rate_per_s: float = DEFAULT_RATE_PER_S,
     expires_at: datetime | None = None,
 ) -> tuple[str, ApiKey]:
-    """A new key: the secret, to be shown once and kept nowhere, and what is stored of it.
+    """A new key: the secret, to be shown once and stored nowhere, and the record to store.
 
     Raises ``ValueError`` with a sentence for an unknown scope, no scope at all, or a rate that is not positive.
     """
@@ -60,7 +60,7 @@ def mint(
 
 
 def digest(secret: str) -> str:
-    """SHA-256 in hex, all that is kept. A slow hash would protect nothing more: nobody guesses 256 random bits."""
+    """SHA-256 in hex, the only form that is kept. A slow hash would add nothing: nobody guesses 256 random bits."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -70,5 +70,5 @@ def usable(key: ApiKey, now: datetime) -> bool:
 
 
 def allows(key: ApiKey, scope: str) -> bool:
-    """True when the key was given ``scope``, or everything and managing keys is not what it is about."""
+    """True when the key has ``scope``, or has ``*`` and ``scope`` is not ``keys:manage``."""
     return scope in key.scopes or (EVERYTHING in key.scopes and scope != KEYS_MANAGE)

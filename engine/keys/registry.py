@@ -1,4 +1,4 @@
-"""The API keys that a key may manage: those of its own environment, and a live key also those of the sandbox."""
+"""The API keys that a key may manage: those of its environment; a live key also manages those of the sandbox."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class KeyStore(Protocol):
 
 
 class KeyRegistry:
-    """Every operation is asked ``by`` a key, and gives away nothing that this key does not have."""
+    """The key ``by`` asks for every operation; it can grant nothing that it does not have itself."""
 
     def __init__(self, store: KeyStore) -> None:
         self._store = store
@@ -49,7 +49,7 @@ class KeyRegistry:
         rate_per_s: float | None = None,
         expires_at: datetime | None = None,
     ) -> tuple[str, ApiKey]:
-        """A new key: its secret, kept nowhere, and what is stored. What is not given is as with ``by``.
+        """A new key: its secret, which is stored nowhere, and its record. Arguments left out are as in ``by``.
 
         Raises ``GrantRefused``.
         """
@@ -72,11 +72,11 @@ class KeyRegistry:
         return secret, key
 
     async def all_of(self, by: ApiKey) -> Sequence[ApiKey]:
-        """Oldest first, revoked and expired ones included."""
+        """The keys that ``by`` may manage, oldest first, with revoked and expired ones."""
         return [key for key in await self._store.list_keys() if key.environment in _reach(by)]
 
     async def revoke(self, key_id: str, *, by: ApiKey) -> None:
-        """End the key at once; one that was revoked before stays so. Raises ``UnknownKey``."""
+        """Revoke the key at once; a revoked key stays revoked. Raises ``UnknownKey``."""
         if key_id not in {key.id for key in await self.all_of(by)}:
             raise UnknownKey(key_id)
         await self._store.revoke_key(key_id, datetime.now(UTC))
