@@ -1,1 +1,1 @@
-"""The trunks as the control process knows them: which can take a call, and in what order they are tried."""
+"""The trunks in the control process: which of them can take a call, and in which order they are tried."""

@@ -1,4 +1,4 @@
-"""What is known of one trunk: its registration, its probes, and how long it asked to be left alone."""
+"""The health of one trunk: its registration, its probes, and how long it asked for no calls (Retry-After)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REFUSED = (401, 403, 407)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationState:
-    """A registration (RFC 3261 §10) since it last changed. ``code`` and ``reason`` are the registrar's last word."""
+    """A registration (RFC 3261 §10) and since when. ``code`` and ``reason`` are the registrar's last response."""
 
     state: Literal["registered", "registering", "failed"]
     since: datetime
@@ -27,7 +27,7 @@ class RegistrationState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeState:
-    """The last OPTIONS. ``failures`` in a row."""
+    """The last OPTIONS. ``failures`` counts the failed probes in a row."""
 
     code: int
     reason: str
@@ -36,7 +36,8 @@ class ProbeState:
 
 
 class TrunkHealth:
-    """One trunk's. ``probe_failures`` failed probes in a row make it down, the next one that is answered up again."""
+    """The health of one trunk. After ``probe_failures`` failed probes in a row it is down; the next answered probe
+    brings it up again."""
 
     def __init__(self, *, registers: bool, probe_failures: int, now: Callable[[], datetime]) -> None:
         self.registration = RegistrationState(state="registering", since=now()) if registers else None
@@ -46,7 +47,7 @@ class TrunkHealth:
         self._now = now
 
     def registration_changed(self, event: Registration) -> bool:
-        """Note what the registrar process told; True when the state, the code or the reason is another one."""
+        """Note a report of the registrar process; True when the state, the code or the reason changed."""
         before, now = self.registration, self._now()
         assert before is not None
         after = RegistrationState(
@@ -62,36 +63,36 @@ class TrunkHealth:
         return changed
 
     def registration_lost(self) -> None:
-        """Nothing is known of it any more."""
+        """The registrar process died: the state of the registration is unknown."""
         if self.registration is not None:
             self.registration = RegistrationState(state="registering", since=self._now())
 
     def probed(self, event: Probed) -> bool:
-        """Note a probe; True when the trunk is down or up since."""
+        """Note a probe; True when it brought the trunk down or up."""
         before = self._probe_down
-        # RFC 3261 §11.2: any answer shows that somebody is there; of these, that it is not well.
+        # RFC 3261 §11.2: any answer shows that the trunk is there. These show that it cannot take calls.
         failed = event.code in (408, 502, 503, 504)
         failures = (self.probe.failures if self.probe else 0) + 1 if failed else 0
         self.probe = ProbeState(code=event.code, reason=event.reason, at=self._now(), failures=failures)
         return self._probe_down != before
 
     def leave_alone(self, for_s: int) -> None:
-        """The trunk asked for it by Retry-After; an hour at most."""
+        """Send the trunk no calls for ``for_s`` seconds, as its Retry-After asked; an hour at most."""
         self._out_until = self._now() + timedelta(seconds=min(for_s, _OUT_MAX_S))
 
     @property
     def out_until(self) -> datetime | None:
-        """When the trunk may be asked again, while that is not yet."""
+        """The time at which the trunk may be tried again; None when it may be now."""
         return self._out_until if self._out_until is not None and self._out_until > self._now() else None
 
     @property
     def up(self) -> bool:
-        """It can take calls."""
+        """Whether the trunk can take calls."""
         registered = self.registration is None or self.registration.state == "registered"
         return registered and not self._probe_down and self.out_until is None
 
     def __str__(self) -> str:
-        """In words; starts with ``up`` when it is."""
+        """The health in words; starts with ``up`` when the trunk can take calls."""
         known = self.registration
         if known is not None and known.state != "registered":
             return f"registration failed: {known.code} {known.reason}" if known.code else "registering"

@@ -1,4 +1,4 @@
-"""The trunks, whether they can take a call, and in which order they are tried."""
+"""The trunks: whether they can take a call, and in which order they are tried."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RETRY_AFTER_S = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrunkLimits:
-    """What a trunk allows: calls at once, and INVITEs in any window of one second; None: as many as come."""
+    """The limits of a trunk: calls at once, and INVITEs in any window of one second. None means no limit."""
 
     max_calls: int | None = None
     calls_per_second: int | None = None
@@ -31,14 +31,14 @@ class TrunkLimits:
 class Trunk:
     """A configured trunk. ``provider`` is what records of plain calls show.
 
-    Lower priorities are tried first; among equal ones each is first as often as its ``weight`` says. The next one is
-    tried after a status of ``failover_on``, and when no response at all came within ``response_timeout_s``.
+    Lower priorities are tried first. Among equal ones, each is first in proportion to its ``weight``. The next trunk is
+    tried after a status of ``failover_on``, or when no response at all came within ``response_timeout_s``.
     """
 
     account: TrunkAccount
     provider: str
     callers: tuple[str, ...]
-    """The numbers that may call through it (``engine.sip.addressing.may_call_from``)."""
+    """The numbers that may call through this trunk (``engine.sip.addressing.may_call_from``)."""
     priority: int
     weight: int
     limits: TrunkLimits
@@ -53,7 +53,7 @@ class Trunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrunkState:
-    """A trunk as it stands, with the attempts and calls it has now."""
+    """The current state of a trunk, with the number of its attempts and calls."""
 
     trunk: Trunk
     health: TrunkHealth
@@ -66,7 +66,7 @@ class Trunks(Protocol):
     def route(self, caller: str) -> tuple[str, ...]:
         """The trunks that can take a call from that number, in the order to try them.
 
-        Never empty: raises ``TrunkUnavailable``, or ``CallerNotAllowed`` when none would ever take it.
+        Never empty: raises ``TrunkUnavailable``, or ``CallerNotAllowed`` when no trunk would ever take that caller.
         """
         ...
 
@@ -79,30 +79,31 @@ class Trunks(Protocol):
         ...
 
     def account(self, name: str, slot: int) -> TrunkAccount:
-        """How the worker in ``slot`` dials through the trunk; raises ``TrunkUnavailable``."""
+        """The account with which the worker in ``slot`` dials through the trunk; raises ``TrunkUnavailable``."""
         ...
 
     def failed(self, name: str, outcome: Outcome) -> None:
-        """An attempt through the trunk came to nothing by the trunk's doing."""
+        """An attempt through the trunk failed because of the trunk."""
         ...
 
     def health(self) -> Mapping[str, TrunkHealth]:
-        """What is known of each trunk; as text it starts with ``up`` when it can take calls."""
+        """The health of each trunk by name; its text starts with ``up`` when the trunk can take calls."""
         ...
 
 
 def offered_rate_hz(codecs: tuple[str, ...]) -> int:
-    """The sample rate of the first codec offered: the one the trunk most likely answers with."""
+    """The sample rate of the first codec offered, the codec that the trunk most probably answers with."""
     return 16_000 if codecs and codecs[0] == _WIDEBAND else 8_000
 
 
 def order(trunks: Iterable[Trunk], rng: Callable[[], float]) -> list[Trunk]:
-    """By priority; among equals drawn by weight, without putting back (each key is an exponential's arrival time)."""
+    """Sort by priority. Equal priorities are drawn at random by weight, without replacement (each sort key is the
+    arrival time of an exponential)."""
     return sorted(trunks, key=lambda trunk: (trunk.priority, -(rng() ** (1 / trunk.weight))))
 
 
 class ConfiguredTrunks:
-    """The trunks of the configuration. One that registers takes calls while it is registered."""
+    """The trunks of the configuration. A trunk that registers takes calls only while it is registered."""
 
     def __init__(
         self,
@@ -119,21 +120,21 @@ class ConfiguredTrunks:
         }
 
     def watched(self) -> tuple[TrunkAccount, ...]:
-        """The trunks that want to be registered or probed."""
+        """The trunks that are to be registered or probed."""
         accounts = (trunk.account for trunk in self._trunks.values())
         return tuple(account for account in accounts if account.registrar or account.probe_interval_s)
 
     def limits(self) -> Mapping[str, TrunkLimits]:
-        """What each trunk allows."""
+        """The limits of each trunk by name."""
         return {name: trunk.limits for name, trunk in self._trunks.items()}
 
     def note(self, event: Registration | Probed) -> bool:
-        """Note what the registrar process told; True when it is worth a line in the log."""
+        """Note a report of the registrar process; True when it is worth a log line."""
         health = self._health[event.trunk]
         return health.registration_changed(event) if isinstance(event, Registration) else health.probed(event)
 
     def registrations_lost(self) -> None:
-        """The registrar process died: nothing is known of any registration."""
+        """The registrar process died: the state of every registration is unknown."""
         for health in self._health.values():
             health.registration_lost()
 
