@@ -1,4 +1,4 @@
-"""How a trunk wants numbers written and the caller named, as settings."""
+"""The settings of how a trunk expects numbers to be written and the caller to be named."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AddressingConfig(Section):
         return headers
 
     def addressing(self) -> Addressing:
-        """As the SIP stack takes them."""
+        """The settings as the SIP stack takes them."""
         return Addressing(
             plus=self.number_format == "+e164",
             strip_prefix=self.strip_prefix,

@@ -1,4 +1,4 @@
-"""The configuration file: found, read and checked whole, with every mistake told at once.
+"""The configuration file: finds, reads and checks all of it, and reports every mistake at once.
 
 It is TOML; ``${NAME}`` inside a string is read from the environment (``$${`` writes a plain ``${``); unknown keys are
 errors.
@@ -21,7 +21,7 @@ from engine.errors import ConfigError
 
 
 def find_config(path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: ``path``, else ``TRUNKLINE_CONFIG``, else ``./trunkline.toml`` when there is one, else None."""
+    """The file to read: ``path``, else ``TRUNKLINE_CONFIG``, else ``./trunkline.toml`` if it exists, else None."""
     if path is not None:
         return path
     if named := environ.get("TRUNKLINE_CONFIG"):
@@ -67,7 +67,7 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 
 
 def _expand(value: Any, key: str, environ: Mapping[str, str], unset: dict[str, str]) -> Any:
-    """``value`` with its ``${NAME}`` replaced and its lists as tuples; ``unset`` gets a message for each bad one."""
+    """``value`` with each ``${NAME}`` replaced and its lists as tuples; ``unset`` gets a message for each bad name."""
     if isinstance(value, dict):
         return {name: _expand(item, f"{key}.{name}".lstrip("."), environ, unset) for name, item in value.items()}
     if isinstance(value, list):
@@ -89,7 +89,7 @@ def _expand(value: Any, key: str, environ: Mapping[str, str], unset: dict[str, s
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
-    """``trunks[0].codecs[1]``: the key as one would look for it in the file."""
+    """The key as it is found in the file, such as ``trunks[0].codecs[1]``."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).lstrip(".")
 
 
@@ -100,7 +100,7 @@ _EXPECTED = {
     "bool_type": "expected true or false",
     "tuple_type": "expected a list in brackets",
     "model_type": "expected a table of settings",
-    "string_pattern_mismatch": "has characters that cannot stand there",
+    "string_pattern_mismatch": "has characters that are not allowed here",
 }
 
 

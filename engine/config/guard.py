@@ -47,7 +47,7 @@ class GuardConfig(Section):
     @field_validator("countries")
     @classmethod
     def _exist(cls, countries: tuple[str, ...]) -> tuple[str, ...]:
-        from engine.numbering import COUNTRIES  # takes a fifth of a second, which most commands need not wait
+        from engine.numbering import COUNTRIES  # takes a fifth of a second, which most commands do not need
 
         for country in countries:
             if country != ANYWHERE and country not in COUNTRIES:

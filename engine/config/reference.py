@@ -1,8 +1,8 @@
-"""The configuration reference: a table for each section, made of the settings' types, defaults and docstrings.
+"""The configuration reference: a table for each section, made from the settings' types, defaults and docstrings.
 
 ``python -m engine.config.reference`` writes the tables into ``README.md`` beside this module, between two comments; the
-text around them is written by hand. The docstrings are read from the source when they are asked for: Pydantic can keep
-them as descriptions, but reading them added 60 ms to the start of every command.
+text around them is written by hand. The docstrings are read from the source on demand: Pydantic can keep them as
+descriptions, but reading them added 60 ms to the start of every command.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _toml(value: object) -> str:
 
 
 def _value(annotation: Any) -> str:
-    """What may stand there, in words."""
+    """The permitted values, in words."""
     if annotation in _KINDS:
         return _KINDS[annotation]
     if annotation is int:

@@ -1,4 +1,4 @@
-"""Every setting, its meaning and its check; those of a trunk are in ``engine.config.trunk``, the guard's in
+"""Every setting, its meaning and its check. A trunk's settings are in ``engine.config.trunk``, the guard's in
 ``engine.config.guard``."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.config.values import (
 from engine.pjsip_limits import LINES_PER_INSTANCE, MAX_ACCOUNTS
 
 SPARE_WORKERS = 2
-"""Beyond what ``max_calls`` needs: for the spare lines, and for a process that is still ending."""
+"""Processes beyond those that ``max_calls`` needs: for the spare lines, and for a process that is still ending."""
 
 
 class HttpConfig(Section):
@@ -99,7 +99,7 @@ class SipConfig(Section):
     def _every_call_has_ports(cls, ports: PortRange, info: ValidationInfo) -> PortRange:
         if ports.first % 2 or not ports.last % 2:
             raise ValueError(f"expected an even first and an odd last port (RTP with its RTCP), not {ports}")
-        # A pair a call, and as many again: a port that was just closed, or is taken by another program, is passed over.
+        # A pair for each call, and as many again: ports just closed or held by another program are skipped.
         if len(ports) < (needed := 4 * info.data.get("max_calls", 1)):
             raise ValueError(f"{len(ports)} ports are too few: max_calls needs {needed}, four for each call")
         if info.data.get("port") in ports:
@@ -163,7 +163,7 @@ class Config(Section):
     def _trunks_can_be_told_apart_and_watched(cls, trunks: tuple[TrunkConfig, ...]) -> tuple[TrunkConfig, ...]:
         names = [trunk.name for trunk in trunks]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"every trunk needs a name of its own; {', '.join(map(repr, twice))} is used twice")
+            raise ValueError(f"every trunk needs its own name; {', '.join(map(repr, twice))} is used twice")
         watched = [trunk.name for trunk in trunks if trunk.registrar or trunk.probe_interval_s]
         if len(watched) > MAX_ACCOUNTS:  # one process registers and probes them all
             raise ValueError(
@@ -172,5 +172,5 @@ class Config(Section):
         return trunks
 
     def redacted(self) -> dict[str, Any]:
-        """What is set or has a default, under the names of the file, with stars for every secret."""
+        """Every setting with its value or default, under the file's names, with stars for every secret."""
         return self.model_dump(by_alias=True, exclude_none=True)

@@ -1,4 +1,4 @@
-"""The settings of a trunk: where it is, what it speaks, how much it takes, and how far it is trusted."""
+"""The settings of a trunk: its address, its protocol options, its limits, and how far it is trusted."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class TlsConfig(Section):
     private_key: ReadableFile = Field(default="", validate_default=True)
     """The key of ``certificate``, without a passphrase."""
     verify: bool = True
-    """Verify the trunk's certificate. With ``false`` anybody on the way can pose as the trunk; each start logs a
-    warning."""
+    """Verify the trunk's certificate. With ``false``, anybody on the network path can pose as the trunk, and each start
+    logs a warning."""
 
     wildcard: bool = True
     """Accept a certificate that names the host by a wildcard, as many carriers' certificates do. RFC 5922 §7.2 forbids
@@ -57,7 +57,7 @@ class TlsConfig(Section):
         return private_key
 
     def settings(self) -> TlsSettings:
-        """As the edge takes them."""
+        """The settings as the edge takes them."""
         return TlsSettings(
             ca_file=self.ca_file,
             certificate=self.certificate,
@@ -70,7 +70,7 @@ class TlsConfig(Section):
 
 
 class TrunkConfig(AddressingConfig):
-    """A way to the telephone network. Repeat the section for each trunk."""
+    """A connection to the telephone network. Repeat the section for each trunk."""
 
     name: Label
     """Unique; shown in logs, records and metrics."""
@@ -134,11 +134,11 @@ class TrunkConfig(AddressingConfig):
 
     @property
     def first_hop(self) -> SipUri:
-        """Where INVITEs leave to."""
+        """The URI to which INVITEs are sent first."""
         return SipUri.parse((*self.outbound_proxy, self.uri)[0])
 
     def trunk(self, place: int) -> Trunk:
-        """The trunk that is the ``place``-th in the file."""
+        """The trunk of this section, which is the ``place``-th in the file."""
         return Trunk(
             account=self._account(),
             provider=self.provider,

@@ -1,6 +1,6 @@
-"""What settings are made of: sections, and kinds of value that each read their text, or say what they expected.
+"""The parts of settings: sections, and kinds of value. Each kind reads its text, or says what it expected.
 
-A reader raises ``ValueError`` with a sentence. Texts in which a password may stand are not repeated in it.
+A reader raises ``ValueError`` with a sentence. The sentence does not repeat texts that may hold a password.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _readable_file(value: Any) -> str:
         raise ValueError("expected a path in quotes")
     if not value:
         return value
-    path = Path(value).absolute()  # the processes that read it must not depend on a working directory
+    path = Path(value).absolute()  # the processes that read the file must not depend on a working directory
     try:
         with path.open("rb") as file:
             file.read(1)
@@ -121,7 +121,8 @@ def _readable_file(value: Any) -> str:
 
 
 def check_key_pair(certificate: str, private_key: str) -> None:
-    """Raises ``ValueError`` with a sentence unless the PEM files belong together and the key needs no passphrase."""
+    """Check that the PEM files belong together and that the key needs no passphrase. Raises ``ValueError`` with a
+    sentence otherwise."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, private_key, password=lambda: "")
     except (OSError, ValueError) as error:
@@ -157,7 +158,7 @@ def _is_loopback(host: str) -> bool:
 
 
 SecretText = Annotated[SecretStr, AfterValidator(_one_line), PlainSerializer(lambda secret: "***" if secret else "")]
-"""Prints as stars; ``get_secret_value()`` where it is used, and nowhere else."""
+"""Prints as stars. Call ``get_secret_value()`` only where the secret is used."""
 Ports = Annotated[PortRange, PlainValidator(_ports), PlainSerializer(str)]
 """Written as ``"5062-5199"``."""
 Duration = Annotated[float, PlainValidator(_duration), PlainSerializer(lambda seconds: f"{seconds:g}s")]
@@ -176,11 +177,11 @@ Network = Annotated[str, PlainValidator(_network)]
 OptionalIpAddress = Annotated[str, PlainValidator(lambda value: value if value == "" else _address(value))]
 Label = Annotated[str, PlainValidator(_label)]
 Callers = Annotated[str, PlainValidator(_callers)]
-"""A number in E.164, or with a final ``*`` every number that begins so."""
+"""A number in E.164; with a final ``*``, every number with that beginning."""
 ServerUri = Annotated[str, PlainValidator(_server_uri)]
-"""A SIP URI of a host: no user, no headers. sips: is read as TLS to that host, for no carrier keeps it all the way."""
+"""A SIP URI of a host: no user, no headers. sips: is read as TLS to that host; no carrier keeps it end to end."""
 OptionalServerUri = Annotated[str, PlainValidator(lambda value: value if value == "" else _server_uri(value))]
 ReadableFile = Annotated[str, PlainValidator(_readable_file)]
-"""An absolute path; empty: none."""
+"""An absolute path; empty means no file."""
 WebUrl = Annotated[str, PlainValidator(_web_url)]
-"""Without a final slash. Plain http only to this machine."""
+"""A URL without a final slash. Plain http is allowed only to this machine."""

@@ -184,10 +184,10 @@ PAGE = {
     "\n".join(f'[[trunks]]\nname = "{n}"\nuri = "sip:c.example"\nprobe_interval = "9s"' for n in range(9)): {
         "trunks": "9 trunks have a registrar or a probe_interval; PJSIP has accounts for 8"
     },
-    TRUNK + TRUNK: {"trunks": "every trunk needs a name of its own; 'main' is used twice"},
+    TRUNK + TRUNK: {"trunks": "every trunk needs its own name; 'main' is used twice"},
     TRUNK + 'registrar = "sip:carrier.example"': {"trunks[0].registrar": "registering needs a username beside it"},
-    TRUNK + 'username = "50%off"': {"trunks[0].username": "has characters that cannot stand there"},
-    TRUNK + 'username = "a\\r\\nb"': {"trunks[0].username": "has characters that cannot stand there"},
+    TRUNK + 'username = "50%off"': {"trunks[0].username": "has characters that are not allowed here"},
+    TRUNK + 'username = "a\\r\\nb"': {"trunks[0].username": "has characters that are not allowed here"},
     TRUNK + 'srtp = "required"': {"trunks[0].srtp": KEYS_IN_CLEAR},
     '[[trunks]]\nname = "a"\nuri = "sips:c.example"\noutbound_proxy = ["sip:p.example"]\nsrtp = "optional"': {
         "trunks[0].srtp": KEYS_IN_CLEAR
@@ -208,7 +208,7 @@ PAGE = {
     TRUNK + "callers = ['4155']": {
         "trunks[0].callers[0]": 'expected a number such as "+14155550100" or "+1415555*", not \'4155\''
     },
-    TRUNK + "from_domain = 'a.example:5060'": {"trunks[0].from_domain": "has characters that cannot stand there"},
+    TRUNK + "from_domain = 'a.example:5060'": {"trunks[0].from_domain": "has characters that are not allowed here"},
     TRUNK + 'display_name = "a\\nb"': {"trunks[0].display_name": "holds a line break or another control character"},
     "[sip]\ndscp_rtp = 64": {"sip.dscp_rtp": "expected 63 or less, not 64"},
     TRUNK + "codecs = []": {"trunks[0].codecs": "expected at least one"},
