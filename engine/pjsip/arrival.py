@@ -1,4 +1,4 @@
-"""Serving what arrives when it arrives, in the time that the audio leaves."""
+"""Polls PJSIP as soon as its socket is readable, at most four times a tick."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _AT_ONCE = 4  # 100, 180 and 200 may follow each other at once
 
 
 class OnArrival:
-    """Calls ``serve`` when something is to be read from ``socket``, up to four times in a tick: an answered callee
-    waits for nothing, and in a flood it is the messages that wait, not the audio."""
+    """Calls ``serve`` when ``socket`` is readable, at most four times a tick. So an answered callee does not wait, and
+    in a flood the messages wait, not the audio."""
 
     def __init__(self, socket: int, serve: Callable[[], None]) -> None:
         self._socket = socket
@@ -20,18 +20,18 @@ class OnArrival:
         self._served = 0
 
     def start(self) -> None:
-        """Do so for as long as the running loop runs."""
+        """Watch the socket for as long as the running loop runs."""
         self._loop = asyncio.get_running_loop()
-        self._heed()
+        self._watch()
 
-    def _heed(self) -> None:
+    def _watch(self) -> None:
         self._served = 0
         self._loop.add_reader(self._socket, self._arrived)
 
     def _arrived(self) -> None:
         self._served += 1
         if self._served == 1:
-            self._loop.call_later(TICK_S, self._heed)
+            self._loop.call_later(TICK_S, self._watch)
         if self._served == _AT_ONCE:
             self._loop.remove_reader(self._socket)
         self._serve()

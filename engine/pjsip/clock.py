@@ -10,20 +10,20 @@ from collections.abc import Callable
 from media.meters import TickMeter
 
 TICK_S = 0.020
-_ROUNDING = 1e-6  # of a tick: what is due this very moment must not be taken for the tick before
-_MAX_OWED_S = 0.2  # beyond this a stall is not made up: the jitter buffers at both ends have given up too
+_ROUNDING = 1e-6  # of a tick: a tick that is due this very moment must not count as the tick before
+_MAX_OWED_S = 0.2  # a longer stall is not made up: the jitter buffers at both ends have given up too
 
 
 class MediaClock:
-    """Calls ``play`` and ``capture`` once in each 20 ms, and ``poll`` in the wake-up of the latter, first.
+    """Calls ``play`` and ``capture`` once every 20 ms each, and ``poll`` just before ``capture``.
 
-    All clocks of a machine tick together, ``phase_s`` after each whole 20 ms of its monotonic time: a worker finds in
-    the processor's caches what the one before it has just used.
+    All clocks of a machine tick together, ``phase_s`` after each whole 20 ms of its monotonic time: a worker finds its
+    code in the processor's caches, because the worker before it has just used it.
 
-    Half a tick between the two takes 10 ms from the way there and back, and from the wait of a SIP message; it costs a
-    second wake-up, and waking up is what costs most. While ``thrifty``, both happen in one. Changing over drops no
-    audio: one capture waits for the next. A late tick is caught up, and its lateness measured. While not ``busy`` there
-    is only a poll each ``rest_s``; ``wake`` ends the rest.
+    Half a tick between ``play`` and ``capture`` saves 10 ms of the round trip, and of the wait of a SIP message. It
+    costs a second wake-up, and wake-ups cost most. While ``thrifty``, both happen in one wake-up. The change between
+    the modes drops no audio: one capture waits for the next. A late tick is caught up, and its lateness is measured.
+    While not ``busy``, the clock only polls every ``rest_s``; ``wake`` ends the rest.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class MediaClock:
         self._owed = 0  # captures
 
     def start(self) -> None:
-        """Poll, and tick while busy, from now on."""
+        """Start to poll, and to tick while busy."""
         self._tick()
 
     def wake(self) -> None:
-        """There is something to do: tick again at once, not at the end of the rest."""
+        """Tick again at once, not at the end of the rest, because there is work."""
         if self._resting and self._timer is not None:
             self._timer.cancel()
             self._timer = self._loop.call_later(TICK_S / 2, self._tick)
 
     def stop(self) -> None:
-        """No tick after this."""
+        """Stop; no tick follows."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -91,7 +91,7 @@ class MediaClock:
             self._take(halfway=False)
 
     def _last_due_s(self, now_s: float) -> float:
-        """When the clocks of the machine's common tick in this phase last ticked."""
+        """The time of the machine's last common tick in this phase."""
         ticks = (now_s - self._phase_s) / TICK_S
         return math.floor(ticks + _ROUNDING) * TICK_S + self._phase_s
 
@@ -102,7 +102,7 @@ class MediaClock:
         self._take(halfway=True)
 
     def _take(self, *, halfway: bool) -> None:
-        """Capture; but not 10 ms after the last time, when the far end has sent nothing yet."""
+        """Capture, but not 10 ms after the last capture: the far end has sent nothing new by then."""
         if halfway is self._captured_halfway:
             for _ in range(1 + self._owed):
                 self._capture()

@@ -1,7 +1,7 @@
-"""A call's stream decodes and sends another codec of the negotiated ones, with nothing said to the far end.
+"""Switches a call's stream to another of the negotiated codecs, without a message to the far end.
 
-PJSUA starts a stream with the first common format. Its own cure for an answer with several, ``lockCodecEnabled``, is a
-re-INVITE after every such answer, which carriers refuse and some end the call for.
+PJSUA starts a stream with the first common format. Its own remedy for an answer with several, ``lockCodecEnabled``,
+sends a re-INVITE after every such answer. Carriers refuse that, and some end the call.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _MAX_SDP = 8_192
 _POOL_AT = 32
 _DIALOG_AT = range(96, 160, 8)
 _NEGOTIATOR_BEHIND = 16
-"""``pjsip_inv_session`` (pjsip-ua/sip_inv.h) begins with a name and its pool; somewhere below it has its dialog, then
-role, options and negotiator. A build where the dialog is not found there never changes the codec."""
+"""``pjsip_inv_session`` (pjsip-ua/sip_inv.h) begins with a name and its pool. Its dialog follows somewhere below, then
+role, options and negotiator. On a build where the dialog is not found there, the codec never changes."""
 
 _session_of = pjlib.pjsip_dlg_get_inv_session
 _session_of.argtypes = (ctypes.c_void_p,)
@@ -41,7 +41,7 @@ for _function in (_local, _remote):
 
 
 class Negotiated:
-    """What was last negotiated in a dialog (``pjsip_dialog``), which is to live as long as this is used."""
+    """The last negotiation of a dialog (``pjsip_dialog``). The dialog must live as long as this object is used."""
 
     def __init__(self, dialog: int) -> None:
         self._session = _session_of(dialog) or 0
@@ -49,7 +49,7 @@ class Negotiated:
         self._negotiator = None if at is None else self._pointer(at + _NEGOTIATOR_BEHIND)
 
     def codecs(self, spoken: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``spoken`` that both sides named, in the order of the far end; fewer than two can never change."""
+        """Those of ``spoken`` that both sides named, in the far end's order. With fewer than two the codec is fixed."""
         try:
             described = [read(text.encode("utf-8", "replace")).codecs for text in self._texts()]
         except Unreadable:
@@ -60,11 +60,11 @@ class Negotiated:
         return tuple(codec for codec in theirs if codec in ours and codec in spoken)
 
     def switch(self, call_id: int, codec: str) -> bool:
-        """Start the stream again with ``codec``; PJSUA reports the end of the old one and the new one meanwhile."""
+        """Restart the stream with ``codec``. Meanwhile PJSUA reports the end of the old stream and then the new one."""
         pool = self._pointer(_POOL_AT)
         parsed = []
         for text in self._texts():
-            # PJMEDIA keeps pointers into the text: it lives as long as the dialog does.
+            # PJMEDIA keeps pointers into the text, so it must live as long as the dialog.
             written = with_codecs(text, [codec]).encode("utf-8", "replace")
             size = len(written)
             copy = _allocate(pool, size + 1)
@@ -76,7 +76,7 @@ class Negotiated:
         return len(parsed) == 2 and _update(call_id, *parsed) == 0
 
     def _texts(self) -> list[str]:
-        """Our description and the far end's; none while another is being negotiated."""
+        """Our description and the far end's; empty during another negotiation."""
         if not self._negotiator or _state(self._negotiator) != _DONE:
             return []
         texts = []

@@ -1,8 +1,8 @@
-"""PJMEDIA's conference bridge, which PJSUA cannot do without: nothing goes through it here, but it must let go.
+"""PJMEDIA's conference bridge. PJSUA cannot work without it; no audio goes through it here, but it must release ports.
 
-PJSUA puts every stream into the bridge. As of PJSIP 2.15 ports are added to it and removed from it only when it is
-asked for a frame, as a sound device would do: until then a removed port holds its stream and transports, 42 KB for each
-answered call. When it is asked it sends a frame to every port that is not disabled, of silence if there is no other.
+PJSUA puts every stream into the bridge. Since PJSIP 2.15 the bridge adds and removes ports only when it is asked for a
+frame, as a sound device does. Until then a removed port holds its stream and transports, 42 KB for each answered call.
+When asked, the bridge sends a frame to every port that is not disabled, of silence if there is no other audio.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_PORTS = 64
 
 
 class _Port(ctypes.Structure):
-    """How ``pjmedia_port`` (pjmedia/port.h) begins: its name, its format as audio, and its owner."""
+    """The first fields of ``pjmedia_port`` (pjmedia/port.h): its name, its format as audio, and its owner."""
 
     _fields_ = (
         ("name", Text),
@@ -39,13 +39,13 @@ _configure.argtypes = (ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_in
 
 
 class ConferenceBridge:
-    """The bridge of the process's endpoint, which has no sound device from now on."""
+    """The bridge of the process's endpoint. The endpoint has no sound device from now on."""
 
     def __init__(self) -> None:
         self._master = ctypes.c_void_p(pjlib.pjsua_set_no_snd_dev())
         port = _Port.from_address(self._master.value or 0)
         self._bridge = ctypes.c_void_p(port.owner)
-        self._size = port.rate_hz * port.frame_us // 1_000_000 * 2  # any other fails an assertion of PJMEDIA's
+        self._size = port.rate_hz * port.frame_us // 1_000_000 * 2  # any other size fails an assertion in PJMEDIA
         self._buffer = ctypes.create_string_buffer(self._size)
         self._frame = Frame(buf=ctypes.addressof(self._buffer))
         self._ports = (ctypes.c_uint * _MAX_PORTS)()
@@ -56,7 +56,7 @@ class ConferenceBridge:
         self._changed = True
 
     def settle(self) -> None:
-        """Have what is to be removed removed, unheard by the streams that live; not to be called from a callback."""
+        """Remove the ports that are to be removed, silently for live streams. Not to be called from a callback."""
         if not self._changed:
             return
         self._changed = False
@@ -70,5 +70,5 @@ class ConferenceBridge:
 
 @cache
 def conference_bridge() -> ConferenceBridge:
-    """The process's, once its library has started."""
+    """The process's bridge; to be called once its library has started."""
     return ConferenceBridge()

@@ -1,4 +1,4 @@
-"""Legs that are over, held until PJSIP is done with them."""
+"""Legs that are over, kept until PJSIP has finished with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class EndedLeg(Protocol):
     def getId(self) -> int: ...
 
     def tell_gone(self) -> None:
-        """Its transaction with the far end is over too: its line is free."""
+        """Notify the listener that the leg's last transaction is over too and its line is free."""
         ...
 
 
@@ -24,17 +24,16 @@ _lingering: list[EndedLeg] = []
 
 
 def keep(leg: EndedLeg, *, lingering: bool) -> None:
-    """The leg is over. ``lingering``: we hung up, and its transaction with the far end is not over yet."""
+    """Keep a leg that is over. ``lingering``: we hung up, and the far end has yet to confirm."""
     _finished.append(leg)
     if lingering:
         _lingering.append(leg)
 
 
 def release() -> None:
-    """Drop what PJSIP is done with; to be called after each round of its events, outside its callbacks.
+    """Drop the legs that PJSIP has finished with; to be called after each round of its events, outside its callbacks.
 
-    pj.Call's destructor hangs up whatever call is in its slot, so one whose slot has a new call already waits for that
-    one's end.
+    pj.Call's destructor hangs up any call in its slot. So a leg whose slot has a new call waits for that call's end.
     """
     if _finished:
         _finished[:] = [leg for leg in _finished if leg.isActive()]

@@ -1,7 +1,7 @@
-"""Which requests of the far end reach PJSIP (RFC 3261 §8.2.1, §8.2.2): those of the calls that are.
+"""Inspects the far end's requests (RFC 3261 §8.2.1, §8.2.2): only those of existing calls reach PJSIP.
 
-PJSIP by itself serves more than is spoken here: it dials what a REFER names and hands a call over to an INVITE with
-Replaces. It also leaves unanswered, or answers with 500, what it has no module for.
+PJSIP by itself serves more than we support: it dials the target of a REFER and hands a call over to an INVITE with
+Replaces. A request for which it has no module gets no answer from it, or a 500.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _KEYS: Headers = (("Accept", "application/dtmf-relay, application/dtmf"),)
 
 
 def answer_to(data: bytes, *, takes_calls: bool, in_dialog: Callable[[str, str, str], bool]) -> Answer | None:
-    """The status and headers that the request in ``data`` gets at once; None when it is PJSIP's to serve.
+    """The status and headers with which to answer the request in ``data`` at once; None when PJSIP is to serve it.
 
-    ``in_dialog`` is given a Call-ID, our tag and theirs.
+    ``in_dialog`` takes a Call-ID, our tag and theirs.
     """
     try:
         request = read(data)
@@ -61,15 +61,15 @@ def answer_to(data: bytes, *, takes_calls: bool, in_dialog: Callable[[str, str, 
 
 def _answer_to_info(request: Request) -> Answer | None:
     if not request.body:
-        return 200, ()  # RFC 2976 §2.2: to see whether we are still there
+        return 200, ()  # RFC 2976 §2.2: a check that we are still there
     if not (request.first("Content-Type") or "").lower().startswith("application/dtmf"):
         return 415, _KEYS
     return None if info_digit(write(request).decode("utf-8", "replace")) else (400, ())
 
 
 class Budget:
-    """Requests that are looked at in a tick of the audio, which must not wait for them. What is beyond is a flood and
-    dropped unread; an honest sender sends again (RFC 3261 §17.1.1.2, §17.1.2.2)."""
+    """The number of requests that are inspected in a tick of the audio, which must not wait for them. Any more are a
+    flood and are dropped unread; an honest sender sends again (RFC 3261 §17.1.1.2, §17.1.2.2)."""
 
     MOST: Final = 20
 
@@ -78,7 +78,7 @@ class Budget:
         self._spent = 0
 
     def spend(self, now_s: float) -> bool:
-        """Whether one more request is to be looked at."""
+        """Whether to inspect one more request; counts it."""
         if now_s >= self._ends_s:
             self._ends_s, self._spent = now_s + TICK_S, 0
         self._spent += 1
@@ -92,7 +92,7 @@ _PRIORITY = 24  # between PJSIP's transactions (16) and its dialogs (32)
 
 
 class _Capability(ctypes.Structure):
-    """How ``pjsip_generic_array_hdr`` (pjsip/sip_msg.h) begins."""
+    """The first fields of ``pjsip_generic_array_hdr`` (pjsip/sip_msg.h)."""
 
     _fields_ = (
         ("list", ctypes.c_void_p * 2),
@@ -101,7 +101,7 @@ class _Capability(ctypes.Structure):
         ("short_name", Text),
         ("functions", ctypes.c_void_p),
         ("count", ctypes.c_uint),
-        ("values", ctypes.c_size_t * 2 * 32),  # pj_str_t: their texts are only passed on
+        ("values", ctypes.c_size_t * 2 * 32),  # pj_str_t; only passed on, never read
     )
 
 
@@ -116,9 +116,9 @@ pjlib.pjsip_endpt_respond_stateless.argtypes = (
 
 
 class Inspection:
-    """In front of the process's endpoint, from its making on and as long as the process lives.
+    """A module in front of the process's endpoint, from its creation until the process ends.
 
-    ``takes_calls``: an INVITE that makes a call is let through, not refused with 403.
+    ``takes_calls``: an INVITE for a new call reaches PJSIP instead of being refused with 403.
     """
 
     def __init__(self, budget: Budget, *, takes_calls: bool) -> None:
@@ -132,10 +132,10 @@ class Inspection:
             name=Text.of("inspection"), id=-1, priority=_PRIORITY, on_rx_request=ON_MESSAGE(self._on_request)
         )
         if pjlib.pjsip_endpt_register_module(self._endpoint, ctypes.addressof(self._module)) != 0:
-            raise RuntimeError("PJSIP took no module in front of its own")
+            raise RuntimeError("PJSIP refused a module in front of its modules")
 
     def _announce(self, kind: int, spoken: tuple[str, ...]) -> None:
-        """Of what PJSIP says in Allow or Supported, leave what is spoken."""
+        """Reduce PJSIP's Allow or Supported to the values in ``spoken``."""
         header = _Capability.from_address(pjlib.pjsip_endpt_get_capability(self._endpoint, kind, None))
         values = [tuple(value) for value in header.values[: header.count]]
         kept = [value for value in values if ctypes.string_at(*value).decode() in spoken]
@@ -152,7 +152,7 @@ class Inspection:
                 self._respond(rdata, *answer)
             return answer is not None
         except Exception:
-            log.exception("a request could not be inspected; it is dropped")
+            log.exception("cannot inspect a request; dropping it")
             return True
 
     def _respond(self, rdata: int, status: int, fields: Headers) -> None:

@@ -1,8 +1,8 @@
-"""Several PJSIPs in one process, each with tables of its own.
+"""Several PJSIPs in one process, each with its own tables.
 
 The stock build's tables hold four calls, and a process costs more than four calls do: memory, wake-ups, caches. The
-tables are data of the shared library. A copy of its file is another library with other tables; the binding, and this
-package, whose classes derive from the binding's, are imported once more for each.
+tables are data of the shared library. A copy of its file is another library with other tables. For each copy, the
+binding and this package, whose classes derive from the binding's, are imported again.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from engine.pjsip_limits import LINES_PER_INSTANCE
 
 _stacks: list[type[SipStack]] = [SipStack]
 _modules: list[dict[str, ModuleType]] = []
-"""What was imported for each copy: SWIG's types go with the module that keeps them."""
+"""The modules imported for each copy. They are kept, because SWIG's types go with their module."""
 
 
 def load(lines: int) -> None:
-    """Have room for ``lines`` calls. Takes a tenth of a second for each copy: to be called before any fork.
+    """Load enough copies for ``lines`` calls. Each takes a tenth of a second, so this is to be called before any fork.
 
-    Raises ``SipError`` where the system does not let a copy be loaded.
+    Raises ``SipError`` when the system does not allow a copy to be loaded.
     """
     with ExitStack() as copies:
         while len(_stacks) * LINES_PER_INSTANCE < lines:
@@ -47,8 +47,8 @@ def load(lines: int) -> None:
 
 
 def start(settings: StackSettings, lines: int, link: Callable[[int, bytes], None] | None = None) -> list[SipStack]:
-    """As many stacks as ``lines`` calls need, of those that were loaded: each on the next SIP port, with its share of
-    the RTP ports."""
+    """Start as many of the loaded stacks as ``lines`` calls need, each on the next SIP port, with its share of the RTP
+    ports."""
     stacks: list[SipStack] = []
     budget = Budget()
     for place, stack in enumerate(_stacks):
@@ -65,7 +65,7 @@ def start(settings: StackSettings, lines: int, link: Callable[[int, bytes], None
 
 
 def _load_copy(copies: ExitStack) -> None:
-    """Import a copy of the library, with all that is built on it, in place of the first; then put that back."""
+    """Import a copy of the library, with all modules built on it, in place of the first; then restore the first."""
     library = pj._pjsua2
     first = _take_out()
     try:
@@ -82,7 +82,7 @@ def _load_copy(copies: ExitStack) -> None:
 
 
 def _take_out() -> dict[str, ModuleType]:
-    """Everything that belongs to one library, no longer imported."""
+    """Remove all modules that belong to one library from the imported ones, and return them."""
     roots = ("pjsua2", "_pjsua2", "engine.pjsip")
     ours = [
         name
@@ -93,8 +93,8 @@ def _take_out() -> dict[str, ModuleType]:
 
 
 def _copy(path: str, copies: ExitStack) -> str:
-    """The path of a copy that is gone with the process; each is open until all are loaded, so that no two share a
-    path, by which the loader knows what it has loaded already."""
+    """The path of a copy that disappears with the process. Each stays open until all are loaded, so that no two share a
+    path: the loader knows by the path what it has loaded already."""
     copy = os.memfd_create("pjsua2")
     copies.callback(os.close, copy)
     with open(path, "rb") as source:

@@ -1,6 +1,7 @@
-"""A check at start that PJSIP's structures lie where ``engine.pjsip.structures`` expects them.
+"""Checks at start that PJSIP's structures have the layout that ``engine.pjsip.structures`` expects.
 
-PJSIP makes a UDP transport on loopback, receives a message through it and prints another; what it wrote is compared.
+PJSIP makes a UDP transport on loopback, receives a message through it and prints another. The fields that it wrote are
+compared.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ _OPTIONS_METHOD = 4  # PJSIP_OPTIONS_METHOD
 
 
 def check_layout() -> None:
-    """Compare every offset that the link relies on with what PJSIP writes; to be called after ``libInit`` and before
-    there is any other transport. Raises ``SipError`` where one differs."""
+    """Compare every offset that the link relies on with the fields that PJSIP writes. To be called after ``libInit``
+    and before any other transport is made. Raises ``SipError`` when one differs."""
     limit = packet_limit()
     if not 1500 <= limit < 1 << 17 or limit % 8:
         raise _differs("pjsip_rx_data", f"a packet limit of {limit} bytes")
@@ -87,7 +88,7 @@ def check_layout() -> None:
 
 def _differs(structure: str, found: str) -> SipError:
     return SipError(
-        f"This build of PJSIP lays out {structure} in another way ({found}), so its messages cannot be handed over. "
+        f"This build of PJSIP has another layout of {structure} ({found}), so its messages cannot be passed on. "
         "Use the pjsua2-python package that this version of Trunkline names."
     )
 
@@ -100,7 +101,7 @@ def _expect(structure: str, **found: tuple[object, object]) -> None:
 
 @contextmanager
 def _udp_transport() -> Iterator[tuple[int, int]]:
-    """The address of a UDP transport of PJSIP's own on loopback, and its port; closed at the end."""
+    """The address of one of PJSIP's UDP transports on loopback, and its port; closed at the end."""
     endpoint = pjlib.pjsua_get_pjsip_endpt()
     made = ctypes.c_void_p()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -142,7 +143,7 @@ def _check_transport(address: int, port: int) -> None:
     _expect("pjsip_transport", local_name=(_host_port(name), (b"127.0.0.1", port)))
     for function in (Transport.send_msg, Transport.do_shutdown, Transport.destroy):
         if not _is_function(ctypes.c_void_p.from_address(address + function.offset).value):
-            raise _differs("pjsip_transport", "send_msg, do_shutdown and destroy are no functions")
+            raise _differs("pjsip_transport", "send_msg, do_shutdown and destroy are not functions")
 
 
 def _raw(place: int) -> bytes:
@@ -150,7 +151,7 @@ def _raw(place: int) -> bytes:
 
 
 def _readable(pointer: int | None, size: int) -> bool:
-    """Whether the process may read ``size`` bytes there: a wrong layout must not end it."""
+    """Whether the process may read ``size`` bytes at ``pointer``: a wrong layout must not crash it."""
     return any(first <= (pointer or 0) and (pointer or 0) + size <= last for first, last, _ in _memory())
 
 
@@ -178,7 +179,7 @@ def _memory() -> list[tuple[int, int, str]]:
 
 
 def _is_function(pointer: int | None) -> bool:
-    """Whether it points into this instance's own code."""
+    """Whether ``pointer`` points into this instance's code."""
     known = ctypes.cast(pjlib.pjsip_tpmgr_receive_packet, ctypes.c_void_p).value or 0
     code = [(first, last) for first, last, allowed in _memory() if "x" in allowed and first <= known < last]
     return any(first <= (pointer or 0) < last for first, last in code)
@@ -210,7 +211,7 @@ def _check_received_message(transport: int, port: int) -> None:
     endpoint = pjlib.pjsua_get_pjsip_endpt()
     module = Module(name=Text.of("layout"), id=-1, priority=_FIRST, on_rx_request=ON_MESSAGE(inspect))
     if pjlib.pjsip_endpt_register_module(endpoint, ctypes.addressof(module)) != 0:
-        raise SipError("PJSIP took no module to check its layout.")
+        raise SipError("PJSIP refused a module to check its layout.")
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.bind(("127.0.0.1", 0))
@@ -226,7 +227,7 @@ def _check_received_message(transport: int, port: int) -> None:
 
 
 def _check_printed_message() -> None:
-    """Have PJSIP print a request and find its text."""
+    """Have PJSIP print a request, and find its text."""
     uri, call_id = Text.of("sip:layout@127.0.0.1"), Text.of("layout")
     method = _Method(id=_OPTIONS_METHOD, name=Text.of("OPTIONS"))
     tdata = ctypes.c_void_p()
@@ -264,8 +265,8 @@ _TIMERS_MS = (500, 4000, 5000, 32000)
 
 
 def keep_long_requests_on_udp() -> None:
-    """Have PJSIP send requests above 1,300 bytes by the transport that it is given (``disable_tcp_switch``). Raises
-    ``SipError`` where the setting does not lie where it should."""
+    """Have PJSIP send requests above 1,300 bytes over the given transport (``disable_tcp_switch``). Raises ``SipError``
+    when the setting is not at the expected place."""
     settings = (ctypes.c_int * 64).in_dll(pjlib, "pjsip_sip_cfg_var")
     values = list(settings)
     timers = next((place for place in range(len(values) - 4) if tuple(values[place : place + 4]) == _TIMERS_MS), None)
@@ -280,17 +281,17 @@ def keep_long_requests_on_udp() -> None:
 
 
 def check_media_layout() -> None:
-    """Have PJMEDIA make a UDP transport, and end it by the function that ``engine.pjsip.rtp_sockets`` uses. Raises
-    ``SipError`` where its fields do not lie where they should."""
+    """Have PJMEDIA make a UDP transport, and close it with the function that ``engine.pjsip.rtp_sockets`` uses. Raises
+    ``SipError`` when its fields are not at the expected places."""
     pair = RtpPorts("127.0.0.1", 0, 0).pair()
     try:
         transport = pair.attached()
         head = MediaTransport.from_address(transport)
         table = ctypes.cast(head.op, ctypes.c_void_p).value
         if head.type != MEDIA_UDP or not _readable(table, 8 * MEDIA_OPERATIONS):
-            raise _differs("pjmedia_transport", f"type is {head.type}, op is no table")
+            raise _differs("pjmedia_transport", f"type is {head.type}, op is not a table")
         if not all(_is_function(pointer) for pointer in head.op[:MEDIA_OPERATIONS]):
-            raise _differs("pjmedia_transport", "op is no table of functions")
+            raise _differs("pjmedia_transport", "op is not a table of functions")
         handles = _open_files()
         if destroy_media_transport(transport) != 0 or _open_files() != handles - 2:
             raise _differs("pjmedia_transport", "destroy did not close its sockets")
@@ -310,7 +311,7 @@ def _check_srtp(pair: RtpPair) -> None:
     below: int = pjlib.pjmedia_transport_srtp_get_member(made)
     handles = _open_files()
     destroy_media_transport(made.value)
-    if _open_files() == handles:  # without settings it leaves what is below
+    if _open_files() == handles:  # without settings it leaves the transport below it
         destroy_media_transport(below)
 
 

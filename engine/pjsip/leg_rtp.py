@@ -17,12 +17,12 @@ log = logging.getLogger("trunkline.sip")
 
 _PEER_FIELD = "x-trunkline-peer"
 _MEDIA_TRANSPORT = 8
-"""Where ``mediaTp`` lies in ``OnCreateMediaTransportParam``, which SWIG does not let be set."""
+"""The offset of ``mediaTp`` in ``OnCreateMediaTransportParam``, a field that SWIG does not allow to be set."""
 
 
 @dataclass(frozen=True, slots=True)
 class RtpPlan:
-    """How a leg gets its RTP. ``by_edge``: the SIP edge names the signalling peer in X-Trunkline-Peer."""
+    """The settings of a leg's RTP. ``by_edge``: the SIP edge names the signalling peer in X-Trunkline-Peer."""
 
     ports: RtpPorts
     rule: RtpSourceRule
@@ -30,21 +30,21 @@ class RtpPlan:
 
 
 class LegRtp:
-    """Each media line has its own sockets; PJSUA asks for those of a line when it needs them."""
+    """The RTP sockets of a leg. Each media line has its own; PJSUA asks for them when it needs them."""
 
     def __init__(self, plan: RtpPlan) -> None:
         self._plan = plan
         self._sources: dict[int, RtpSource] = {}
         self._reserved: RtpSource | None = None
         self.peer: str | None = None
-        """The address that the signalling comes from, once it is known."""
+        """The source address of the signalling, once it is known."""
 
     def reserve(self) -> None:
-        """Have sockets before the INVITE is made. Raises ``SipError`` when there is no port."""
+        """Open the sockets before the INVITE is made. Raises ``SipError`` when no port is free."""
         self._reserved = self._source()
 
     def carry(self, prm: pj.OnCreateMediaTransportParam) -> None:
-        """Put our sockets in place of those that PJSUA made for a media line. Raises ``SipError``."""
+        """Replace the sockets that PJSUA made for a media line by ours. Raises ``SipError``."""
         source = self._sources.get(prm.mediaIdx) or self._reserved or self._source()
         self._reserved = None
         self._sources[prm.mediaIdx] = source
@@ -54,7 +54,7 @@ class LegRtp:
             ctypes.c_void_p.from_address(int(prm.this) + _MEDIA_TRANSPORT).value = taken
 
     def heard(self, message: str, source: str) -> None:
-        """A message of the far end came from ``source`` (address and port)."""
+        """A message of the far end arrived from ``source`` (address and port)."""
         peer = _field(message, _PEER_FIELD) if self._plan.by_edge else source.rpartition(":")[0].strip("[]")
         try:
             self.peer = str(ipaddress.ip_address(peer)) if peer else self.peer
@@ -67,7 +67,7 @@ class LegRtp:
     def negotiated(self, index: int, remote: str) -> None:
         """The stream of a media line begins; ``remote`` is the address and port of its SDP."""
         if (source := self._sources.get(index)) is None:
-            log.error("a stream has no sockets of ours; whoever sends to it is heard")
+            log.error("a stream does not use our sockets; it accepts RTP from any sender")
             return
         if self.peer is not None:
             source.hear_peer(self.peer)
@@ -75,7 +75,7 @@ class LegRtp:
         source.negotiated(str(ipaddress.ip_address(ip.strip("[]"))), int(port))
 
     def answered(self) -> None:
-        """The far end has answered for good."""
+        """The far end sent its final answer."""
         for source in self._sources.values():
             source.learn_again()
 
@@ -84,7 +84,7 @@ class LegRtp:
             source.ended()
 
     def close(self) -> None:
-        """The leg is over; harmless a second time."""
+        """The leg is over; a second call has no effect."""
         for source in (*self._sources.values(), self._reserved):
             if source is not None:
                 source.close()
@@ -96,7 +96,7 @@ class LegRtp:
 
 
 def _field(message: str, name: str) -> str:
-    """The value of the first header field of that name (lower case), or an empty text."""
+    """The value of the first header field ``name`` (lower case), or ""."""
     for line in message.partition("\r\n\r\n")[0].split("\r\n"):
         field, _, value = line.partition(":")
         if field.strip().lower() == name:

@@ -1,4 +1,4 @@
-"""What one leg demands of its trunk: a certificate that holds, encrypted audio, and TLS for the whole dialog."""
+"""The security demands of one leg: a valid certificate of its trunk, encrypted audio, and TLS for the whole dialog."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from engine.sip.uri import RemoteUri, SipUri
 
 
 class LegSecurity:
-    """Made for one leg. ``refusal_of`` tells what PJSIP's reason for a transport's failure means."""
+    """The demands of one leg. ``refusal_of`` explains PJSIP's reason for a transport's failure."""
 
     def __init__(self, first_hop: SipUri, *, srtp_required: bool, refusal_of: Callable[[str], Outcome | None]) -> None:
         self._first_hop = first_hop
         self._srtp_required = srtp_required
         self._refusal_of = refusal_of
         self.unencrypted = False
-        """The trunk answered with plain RTP although it must not; PJSIP has opened no stream and ends the call."""
+        """The trunk answered with plain RTP although SRTP is required. PJSIP opened no stream and ends the call."""
 
     def heard(self, message: str) -> None:
-        """A response to the INVITE came; to be called before its ACK is sent."""
+        """Check a response to the INVITE; to be called before its ACK is sent."""
         response = parsed(message)
         if not isinstance(response, Response):
             return
@@ -35,13 +35,12 @@ class LegSecurity:
             self._stay_in_reach(response)
 
     def refusal(self, reason: str) -> Outcome | None:
-        """Why the leg had to end, when it was by a demand; ``reason`` is PJSIP's."""
+        """The outcome when the leg ended because of a demand, otherwise None; ``reason`` is PJSIP's."""
         return NOT_ENCRYPTED if self.unencrypted else self._refusal_of(reason)
 
     def _stay_in_reach(self, response: Response) -> None:
-        """Send the dialog's further requests where the INVITE went, when the far end names a place that is not for us:
-        one without TLS after TLS, or with a transport that PJSIP has not. Unable to send ACK, it aborts the process.
-        """
+        """Send the dialog's later requests to where the INVITE went, when the far end names an unusable target: without
+        TLS after TLS, or with a transport that PJSIP lacks. PJSIP aborts the process when it cannot send ACK."""
         routes = _uris(response, "Record-Route")[::-1]  # RFC 3261 §12.1.2
         next_hop = (routes or _uris(response, "Contact"))[:1]
         if next_hop and _in_reach(next_hop[0], tls=self._first_hop.transport == "tls"):
@@ -62,7 +61,7 @@ def _uris(response: Response, name: str) -> list[str]:
         try:
             uris.append(NameAddr.parse(address).uri)
         except Malformed:
-            continue  # PJSIP does not read it either
+            continue  # PJSIP cannot read it either
     return uris
 
 

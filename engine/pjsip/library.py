@@ -1,4 +1,4 @@
-"""The PJSIP build itself, behind the binding: what the SWIG interface does not offer is called by ctypes."""
+"""The PJSIP library behind the binding: functions that the SWIG interface lacks, called by ctypes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.sip.fields import NameAddr
 from engine.sip.message import Message, read
 from engine.sip.syntax import Malformed
 
-# PyDLL keeps the GIL: what is called through it takes microseconds, and the process has one thread.
+# PyDLL keeps the GIL: calls through it take microseconds, and the process has one thread.
 pjlib = ctypes.PyDLL(str(pj._pjsua2.__file__))
 
 _dialog_of = pjlib.pjsip_rdata_get_dlg
@@ -34,7 +34,7 @@ class Text(ctypes.Structure):
 
 
 def parsed(whole_message: str) -> Message | None:
-    """A SIP message as PJSIP hands it over; None when there is none or it cannot be read."""
+    """Parse a SIP message as PJSIP passes it; None when there is none or it cannot be read."""
     try:
         return read(whole_message.encode("utf-8", "surrogateescape"), strict=False)
     except Malformed:
@@ -42,7 +42,7 @@ def parsed(whole_message: str) -> Message | None:
 
 
 def tag_of(message: Message, name: str) -> str:
-    """The tag in From or To, an empty text without one."""
+    """The tag in From or To; "" without one."""
     try:
         return NameAddr.parse(message.first(name) or "").tag or ""
     except Malformed:
@@ -80,7 +80,7 @@ def new_pool() -> Iterator[int]:
 
 @contextmanager
 def header_list(*fields: tuple[str, str]) -> Iterator[int]:
-    """The address of a list of ``pjsip_hdr``, good until the end; a field that PJSIP cannot read is left out."""
+    """The address of a list of ``pjsip_hdr``, valid in the block. A field that PJSIP cannot read is left out."""
     head = _ListHead()
     head.prev = head.next = ctypes.addressof(head)
     texts = []
@@ -96,7 +96,7 @@ def header_list(*fields: tuple[str, str]) -> Iterator[int]:
 
 
 def find_dialog(call_id: str, local_tag: str, remote_tag: str) -> int | None:
-    """The address of the ``pjsip_dialog`` of these, None without one."""
+    """The address of the ``pjsip_dialog`` with this Call-ID and these tags; None when there is no such dialog."""
     names = [Text.of(text) for text in (call_id, local_tag, remote_tag)]
     dialog: int | None = _find_dialog(*(ctypes.addressof(name) for name in names), 0)
     return dialog
@@ -109,17 +109,18 @@ def dialog_of(rdata: int) -> int | None:
 
 
 def line_limit() -> int:
-    """How many calls PJSIP holds at once, after ``libInit``: what it was asked for, or PJSUA_MAX_CALLS of the build."""
+    """The most calls that PJSIP holds at once, after ``libInit``: the requested number, or the build's limit
+    (PJSUA_MAX_CALLS)."""
     return int(pjlib.pjsua_call_get_max_count())
 
 
 def accept_in_dialog(rdata: int) -> None:
-    """Answer a request (``pjsip_rx_data``) that PJSIP is just handing on, and would answer with 500, with 200."""
+    """Answer a request (``pjsip_rx_data``) with 200 while PJSIP passes it on; PJSIP itself would answer with 500."""
     _respond(_dialog_of(rdata), rdata, 200, None, None, None)
 
 
 def lines_in_use() -> set[int]:
-    """The call ids that the build cannot give to another call: their INVITE sessions are not over yet."""
+    """The call ids that PJSIP cannot give to another call yet, because their INVITE sessions are not over."""
     count = ctypes.c_uint(line_limit())
     ids = (ctypes.c_int * count.value)()
     pjlib.pjsua_enum_calls(ids, ctypes.byref(count))
@@ -127,5 +128,5 @@ def lines_in_use() -> set[int]:
 
 
 def set_log_level(level: int) -> None:
-    """What PJLIB prints before ``libInit`` gives it a configuration."""
+    """Set what PJLIB prints before ``libInit`` gives it a configuration."""
     pjlib.pj_log_set_level(level)

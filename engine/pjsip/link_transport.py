@@ -1,6 +1,6 @@
-"""PJSIP's only way to the network in a process behind the SIP edge: messages over the link, one datagram each.
+"""PJSIP's only transport in a process behind the SIP edge: messages over the link, one datagram each.
 
-To PJSIP it is a UDP transport: unreliable, so that PJSIP retransmits and absorbs as RFC 3261 §17 says for UDP.
+PJSIP sees a UDP transport, which is unreliable. So it retransmits and absorbs as RFC 3261 §17 says for UDP.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from engine.pjsip.structures import (
 log = logging.getLogger("trunkline.sip")
 
 EDGE: Final = ("127.0.0.1", 5060)
-"""Where PJSIP believes that every message comes from and goes to."""
+"""The address that PJSIP sees as the source and target of every message."""
 
 _UDP = 1  # PJSIP_TRANSPORT_UDP
 _DATAGRAM = 4  # PJSIP_TRANSPORT_DATAGRAM
 _IPV4_LENGTH = 16
 _NOT_SENT = 70001  # PJ_EUNKNOWN
 _AFTER_PACKET = 8192
-"""Room for what follows the packet in ``pjsip_rx_data``."""
+"""Space for the fields that follow the packet in ``pjsip_rx_data``."""
 
 for _create in (pjlib.pjsua_get_pjsip_endpt, pjlib.pjsip_endpt_get_tpmgr, pjlib.pjsua_pool_create):
     _create.restype = ctypes.c_void_p
@@ -55,9 +55,9 @@ pjlib.pjsip_tpmgr_receive_packet.restype = ctypes.c_ssize_t
 class LinkTransport:
     """Made once for each PJSIP instance, after ``libInit``, and kept as long as the process lives.
 
-    ``send`` is handed each message that PJSIP sends, at once and whole; an ``OSError`` of it is a transport error to
-    PJSIP. ``local``: the host and port in PJSIP's own Via and Contact. ``id`` is for the accounts. Raises ``SipError``
-    when the build's structures are not the expected ones.
+    ``send`` gets each message that PJSIP sends, at once and whole; if it raises ``OSError``, PJSIP sees a transport
+    error. ``local_host`` and ``local_port`` stand in PJSIP's Via and Contact. ``id`` is for the accounts. Raises
+    ``SipError`` when the build's structures are not the expected ones.
     """
 
     def __init__(self, send: Callable[[bytes], None], *, local_host: str, local_port: int) -> None:
@@ -75,10 +75,10 @@ class LinkTransport:
         self._packet = self._packet_buffer()
 
     def receive(self, message: bytes) -> None:
-        """Hand PJSIP a message. One that is longer than the build's limit is dropped; not to be called by ``send``."""
+        """Pass a message to PJSIP. A message above the build's limit is dropped. Not to be called by ``send``."""
         length = len(message)
         if not 0 < length < self._limit:
-            log.error("a message of %d bytes is dropped: PJSIP takes %d at most", length, self._limit - 1)
+            log.error("dropping a SIP message of %d bytes: PJSIP takes %d at most", length, self._limit - 1)
             return
         start = ctypes.addressof(self._packet)
         text = start + ctypes.sizeof(ReceivedPacket)
@@ -132,11 +132,11 @@ class LinkTransport:
         status = pjlib.pjsip_transport_register(self._manager, self._address)
         if status != 0:
             raise SipError(f"PJSIP refused the transport of the link (status {status}).")
-        pjlib.pjsip_transport_add_ref(self._address)  # else PJSIP ends it when it is idle
+        pjlib.pjsip_transport_add_ref(self._address)  # otherwise PJSIP closes it when it is idle
         account_id = ctypes.c_int(-1)
         status = pjlib.pjsua_transport_register(self._address, ctypes.addressof(account_id))
         if status != 0:
-            raise SipError(f"PJSIP gave the transport of the link no number (status {status}).")
+            raise SipError(f"PJSIP gave the transport of the link no id (status {status}).")
         return account_id.value
 
     def _packet_buffer(self) -> ctypes.Array[ctypes.c_char]:
@@ -155,12 +155,12 @@ class LinkTransport:
         try:
             printed = PrintedMessage.from_address(tdata)
             self._send(ctypes.string_at(printed.start, printed.cur - printed.start))
-        except Exception:  # raised out of here it would be lost, and the message with it
-            log.exception("a SIP message could not be handed to the edge")
+        except Exception:  # ctypes would drop it silently, and the message with it
+            log.exception("cannot send a SIP message to the edge")
             return _NOT_SENT
         return 0
 
 
 def _nothing(transport: int | None) -> int:
-    """The link lives as long as the process."""
+    """Does nothing: the link lives as long as the process."""
     return 0

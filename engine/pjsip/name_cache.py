@@ -1,7 +1,7 @@
-"""The machine's hosts file inside PJSIP's own resolver, which asks DNS alone.
+"""Puts the machine's hosts file into PJSIP's own resolver, which asks only DNS.
 
-A name stays a name in every URI: it is what the certificate of a TLS server is compared with, and what the server is
-told (SNI).
+A name stays a name in every URI: the certificate of a TLS server is compared with it, and it is sent to the server
+(SNI).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ _add_entry.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 
 
 def remember(hosts: Mapping[str, str]) -> None:
-    """Answer these names with these IPv4 addresses, before any DNS server is asked; to be called after ``libInit``.
+    """Resolve these names to these IPv4 addresses, before any DNS server is asked; to be called after ``libInit``.
 
-    Only for queries of address records: a URI must name its port, or SRV is asked first (RFC 3263 §4.2).
+    This works only for address records: a URI must name its port, or SRV is asked first (RFC 3263 §4.2).
     """
     resolver = _get_resolver(_get_endpoint())
     for host, address in hosts.items():

@@ -1,4 +1,4 @@
-"""What RTP and RTCP count of a leg's streams (RFC 3550 §6.4), added up when one is renegotiated into the next."""
+"""The RTP and RTCP counters of a leg's streams (RFC 3550 §6.4), added up over renegotiations."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from engine.sip.other_codec import Received
 
 
 def received(stat: pj.StreamStat) -> Received:
-    """What came over a stream."""
+    """The counters of a stream's received packets."""
     heard = stat.rtcp.rxStat
     return Received(packets=heard.pkt, payload_bytes=heard.bytes)
 
 
 class RtpCounters:
-    """``total`` is what the call's record shows as ``media``."""
+    """Adds up a leg's streams. The call's record shows ``total`` as ``media``."""
 
     def __init__(self) -> None:
         self.total: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The RTP and RTCP sockets of a call (RFC 3550 §11): made here, so that the kernel drops what a call must not hear."""
+"""The RTP and RTCP sockets of a call (RFC 3550 §11). We make them so that the kernel drops packets of strangers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from engine.pjsip.structures import MEDIA_DESTROY, ON_TRANSPORT, MediaTransport,
 Endpoint = tuple[str, int]
 
 _RECEIVE_BUFFER = 1 << 16
-"""Some two seconds of 20 ms packets: what waits for longer is of no use to a call."""
+"""About two seconds of 20 ms packets: a packet that waits longer is useless to a call."""
 _ANY_PORT_TRIES = 100
 _SHUFFLE = random.SystemRandom()
 _SRTP_FIELDS = 1 << 14
-"""In how many bytes of ``transport_srtp`` its member transport is looked for: it comes after buffers of packets."""
+"""The bytes of ``transport_srtp`` in which its member transport is searched: it comes after buffers of packets."""
 
 pjlib.pjsua_get_pjmedia_endpt.restype = ctypes.c_void_p
 pjlib.pjmedia_transport_udp_attach.argtypes = (
@@ -36,10 +36,10 @@ pjlib.pjmedia_transport_srtp_get_member.restype = ctypes.c_void_p
 
 
 class RtpPorts:
-    """The even ports of a range, each with the odd one above it, for one PJSIP instance.
+    """The even ports of a range, each with the odd port above it, for one PJSIP instance.
 
-    A port that is given back is taken again after every other one: what a far end still sends there finds nobody.
-    Ports from 0 are any free ones.
+    A port that is given back is reused only after all others, so that late packets of a far end reach no other call. A
+    range from 0 means any free ports.
     """
 
     def __init__(self, bind: str, first: int, last: int, *, public_address: str = "", dscp: int = 0) -> None:
@@ -52,7 +52,7 @@ class RtpPorts:
         self._any = not first
 
     def pair(self) -> RtpPair:
-        """Two bound sockets that take nothing yet. Raises ``SipError`` when other programs hold every port."""
+        """Two bound sockets that accept nothing yet. Raises ``SipError`` when other programs hold every port."""
         if self._any:
             return self._of_any_port()
         for _ in range(len(self._free)):
@@ -87,7 +87,7 @@ class RtpPorts:
         ipv6 = ":" in self._bind
         made = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            source_filter.drop_all(made)  # before it is bound: nothing waits in it
+            source_filter.drop_all(made)  # before it is bound, so that nothing is queued in it
             if ipv6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, self._dscp << 2)
@@ -103,9 +103,9 @@ class RtpPorts:
 
 
 class RtpPair:
-    """The sockets of one call, until ``close``. Takes nothing at first.
+    """The sockets of one call, until ``close``. They accept nothing at first.
 
-    ``advertised`` is the address in our SDP; the unspecified one stands for the machine's.
+    ``advertised`` is the address in our SDP; the unspecified address stands for the machine's address.
     """
 
     def __init__(self, ports: RtpPorts, rtp: socket.socket, rtcp: socket.socket, advertised: str) -> None:
@@ -114,7 +114,7 @@ class RtpPair:
         self.port: int = rtp.getsockname()[1]
 
     def only_from(self, ip: str, port: int | None) -> None:
-        """Take RTP of this address and port alone (None: any port), and RTCP of this address."""
+        """Accept RTP only from this address and port (None: any port), and RTCP only from this address."""
         if port is None:
             self.only_from_any([ip])
             return
@@ -122,31 +122,31 @@ class RtpPair:
         source_filter.accept(self._rtcp, [ipaddress.ip_network(ip)])
 
     def only_from_any(self, ips: Iterable[str]) -> None:
-        """Take RTP and RTCP of these addresses alone."""
+        """Accept RTP and RTCP only from these addresses."""
         networks = [ipaddress.ip_network(ip) for ip in ips]
         source_filter.accept(self._rtp, networks)
         source_filter.accept(self._rtcp, networks)
 
     def drop_all(self) -> None:
-        """Take nothing."""
+        """Accept nothing."""
         source_filter.drop_all(self._rtp)
         source_filter.drop_all(self._rtcp)
 
     def open(self) -> None:
-        """Take what anybody sends."""
+        """Accept packets from any sender."""
         source_filter.clear(self._rtp)
         source_filter.clear(self._rtcp)
 
     def sender(self) -> Endpoint | None:
-        """Who sent the RTP packet that PJMEDIA will read next; None when there is none."""
+        """The sender of the RTP packet that PJMEDIA will read next; None when no packet waits."""
         try:
             address = self._rtp.recvfrom(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)[1]
-        except OSError:  # nothing waits, or what we sent was refused
+        except OSError:  # nothing waits, or the far end refused a packet of ours
             return None
         return address[0], address[1]
 
     def close(self) -> None:
-        """Give the port back; PJMEDIA closes its own handles of the sockets with its transport."""
+        """Give the port back. PJMEDIA closes its own handles of the sockets with its transport."""
         if self._rtp.fileno() < 0:
             return
         self._rtp.close()
@@ -154,8 +154,8 @@ class RtpPair:
         self._ports.give_back(self.port)
 
     def carry(self, transport: int) -> int:
-        """Put these sockets in place of those that PJSUA made for ``transport`` (``pjmedia_transport``). Returns the
-        transport to use. Raises ``SipError``; then ``transport`` stays as it was."""
+        """Replace the sockets that PJSUA made for ``transport`` (``pjmedia_transport``) by these. Returns the transport
+        to use. Raises ``SipError``; then ``transport`` is unchanged."""
         ours = self.attached()
         if _operations(transport) == _operations(ours):
             destroy_media_transport(transport)
@@ -163,7 +163,7 @@ class RtpPair:
         theirs = pjlib.pjmedia_transport_srtp_get_member(transport)
         if not _exchange_member(transport, theirs, ours):
             destroy_media_transport(ours)
-            raise SipError("This build of PJSIP keeps the transport under SRTP in a place that is not known.")
+            raise SipError("This build of PJSIP keeps the transport under SRTP in an unknown place.")
         destroy_media_transport(theirs)
         return transport
 
@@ -175,7 +175,7 @@ class RtpPair:
             for place, handle in enumerate(handles)
         )
         made = ctypes.c_void_p()
-        # PJMEDIA goes on to follow the source: the filter leaves it one at most (`engine.pjsip.rtp_source`).
+        # PJMEDIA still follows the source, but the filter leaves at most one (`engine.pjsip.rtp_source`).
         endpoint = ctypes.c_void_p(pjlib.pjsua_get_pjmedia_endpt())
         status = pjlib.pjmedia_transport_udp_attach(endpoint, b"rtp", info, 0, ctypes.addressof(made))
         if status != 0 or not made.value:  # PJMEDIA has closed the handles
@@ -184,12 +184,12 @@ class RtpPair:
 
 
 def _operations(transport: int) -> int | None:
-    """The table of functions, by which the kinds of transport differ: SRTP's ``type`` is that of what is below it."""
+    """The table of functions. It shows the kind of transport: SRTP has the ``type`` of the transport below it."""
     return ctypes.cast(MediaTransport.from_address(transport).op, ctypes.c_void_p).value
 
 
 def _exchange_member(srtp: int, theirs: int, ours: int) -> bool:
-    """Have the SRTP transport send and receive through ``ours``, in place of ``theirs``."""
+    """Have the SRTP transport send and receive through ``ours`` instead of ``theirs``."""
     for offset in range(ctypes.sizeof(MediaTransport), _SRTP_FIELDS, 8):
         field = ctypes.c_void_p.from_address(srtp + offset)
         if field.value == theirs:
@@ -201,6 +201,6 @@ def _exchange_member(srtp: int, theirs: int, ours: int) -> bool:
 
 
 def destroy_media_transport(transport: int) -> int:
-    """``pjmedia_transport_close``, which the library has inline alone."""
+    """``pjmedia_transport_close``, which the library has only inline."""
     destroy = MediaTransport.from_address(transport).op[MEDIA_DESTROY]
     return int(ON_TRANSPORT(destroy or 0)(transport))

@@ -1,6 +1,6 @@
-"""Who may be heard in a call: one sender of RTP, found after each negotiation (RFC 4961, RFC 7362 §4).
+"""The one accepted sender of RTP in a call, found after each negotiation (RFC 4961, RFC 7362 §4).
 
-Without it anybody who sends packets to a call's port is heard, and PJMEDIA sends our audio there.
+Without it, a call plays packets from anybody who sends to its port, and PJMEDIA sends our audio there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from engine.messages.settings import RtpSourceRule
 from engine.pjsip.rtp_sockets import Endpoint, RtpPair
 
 _PREFERENCE_S: Final = 0.2
-"""How long the very address and port of the SDP may still come when another port or the peer was heard first."""
+"""How long to wait for the SDP's own address and port when another port or the peer was heard first."""
 _UNSPECIFIED: Final = ("0.0.0.0", "::", "")
 
 _learning: list[RtpSource] = []
@@ -21,10 +21,10 @@ _learning: list[RtpSource] = []
 class RtpSource:
     """The filter of one call's sockets.
 
-    Until there is an answer nothing is taken. After each negotiation the SDP's address and the signalling peer's are,
-    whatever the port: a far end behind NAT does not know its public address. The first that is heard is then
-    the only one, by address and port, until the next negotiation. The SDP's own address and port come first when both
-    are heard within 200 ms. With the rule ``any`` everybody is taken.
+    Until there is an answer, nothing is accepted. After each negotiation, the SDP's address and the signalling peer's
+    address are accepted, with any port: a far end behind NAT does not know its public address. The first sender heard
+    is then the only one, by address and port, until the next negotiation. The SDP's own address and port win when both
+    are heard within 200 ms. With the rule ``any``, every sender is accepted.
 
     Our audio goes to the SDP's address until PJMEDIA has heard ten packets of the sender.
     """
@@ -48,19 +48,19 @@ class RtpSource:
             _learning.append(self)
 
     def learn_again(self) -> None:
-        """The far end has answered for good: what was heard before may have been another's ringing tone."""
+        """The far end sent its final answer: an earlier sender may have been another device's ringing tone."""
         if self._negotiated is not None:
             self.negotiated(*self._negotiated)
 
     def hear_peer(self, ip: str) -> None:
-        """Signalling came from this address."""
+        """Signalling arrived from this address."""
         if ip != self._peer:
             self._peer = ip
             if self in _learning:
                 self._take_candidates()
 
     def ended(self) -> None:
-        """The stream is over, as on hold: nobody is heard until the next."""
+        """The stream is over, as on hold: nothing is accepted until the next one."""
         self._negotiated = None
         self._forget()
         self.pair.drop_all()
@@ -71,7 +71,7 @@ class RtpSource:
         self.pair.close()
 
     def learn(self, now_s: float) -> None:
-        """Settle on a sender if one is heard."""
+        """Choose the sender once one is heard."""
         sender = self.pair.sender()
         if sender is not None and sender == self._negotiated:
             self._lock(sender)
@@ -95,7 +95,7 @@ class RtpSource:
 
 
 def learn_sources() -> None:
-    """Look who is heard first; to be called before PJMEDIA reads."""
+    """Choose the senders of all calls; to be called before PJMEDIA reads."""
     if _learning:
         now_s = time.monotonic()
         for source in _learning.copy():

@@ -1,8 +1,8 @@
-"""One RTP stream's PCM, taken from and put into PJMEDIA's stream port directly.
+"""The PCM of one RTP stream, read from and written to PJMEDIA's stream port directly.
 
-The conference bridge, the sound device and the director callbacks of ``AudioMediaPort`` are not used: per tick and call
-there is one call into C that decodes what the jitter buffer holds and one that encodes and sends. The bridge is never
-clocked, so a stream speaks its codec's own rate and nothing resamples inside PJMEDIA.
+The conference bridge, the sound device and the director callbacks of ``AudioMediaPort`` are not used. Each tick of a
+call makes one call into C that decodes from the jitter buffer and one that encodes and sends. The bridge is never
+clocked, so a stream has its codec's own rate and nothing is resampled inside PJMEDIA.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ for _function in (_get_frame, _put_frame, _get_port, _get_jitter_buffer):
 class RtpStream:
     """The PCM side of one negotiated stream, from its creation until ``close``.
 
-    ``rate_hz`` and ``samples`` (per frame, the packet time of what the far end sends) are the codec's, and so are the
-    ``codec_frames`` in as many samples, in which PJMEDIA's jitter buffer counts; ``sends`` is negotiated. ``read`` and
-    ``write`` never block and never raise; each is to be called once per ``samples`` of media time. ``on_starved`` is
-    called, from ``read``, for each 100 ms in which nothing was there to be played; it may ``close`` the stream.
+    ``rate_hz`` and ``samples`` (of a frame, the far end's packet time) are the codec's. ``codec_frames`` is the number
+    of codec frames in ``samples``, the unit of PJMEDIA's jitter buffer; ``sends`` is negotiated. ``read`` and ``write``
+    never block and never raise; each is to be called once per ``samples`` of media time. ``read`` calls ``on_starved``
+    for each 100 ms in which there was nothing to play; it may ``close`` the stream.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class RtpStream:
         self._excess_delay = ExcessDelay()
         self._on_starved = on_starved
         self.heard = 0
-        """How many reads found something to be played."""
+        """The number of reads that found something to play."""
         self._starved_reads = 0
         self._reads_to_starve = -(-_STARVED_MS * rate_hz // (samples * 1000))
         self._event_frames = self._excess_frames = 0
@@ -103,8 +103,8 @@ class RtpStream:
         self._out_address = ctypes.addressof(self._out)
 
     def read(self) -> bytes:
-        """The next ``samples`` from the far end; silence for what is lost, late or not sent. What has waited in the
-        jitter buffer for longer than jitter asks for is left out where it is quiet."""
+        """The next ``samples`` from the far end; silence for audio that is lost, late or not sent. Quiet audio that has
+        waited in the jitter buffer for longer than the jitter requires is left out."""
         if self._port is None:
             return self._silence
         _get_jitter_buffer(self._stream, self._jitter_buffer_address)
@@ -144,15 +144,15 @@ class RtpStream:
         _put_frame(self._port, self._out_address)
 
     def carry_event(self, duration_ms: int) -> None:
-        """PJMEDIA sends a telephone-event of that length in place of the frames that are written next.
+        """Prepare for a telephone-event of that length, which PJMEDIA sends instead of the next written frames.
 
-        Its RTP timestamp runs 40 ms ahead after each: as many milliseconds of frames are left out, so that what the far
-        end buffers does not grow with every key.
+        PJMEDIA's RTP timestamp runs 40 ms ahead after each event. As many milliseconds of frames are left out, so that
+        the far end's buffer does not grow with every key.
         """
         frame_ms = self.samples * 1000 // self.rate_hz
         self._excess_frames = _EVENT_EXCESS_MS // frame_ms
         self._event_frames = -(-duration_ms // frame_ms) + _EVENT_REPEATS + self._excess_frames
 
     def close(self) -> None:
-        """PJMEDIA is about to destroy the stream: touch it no more."""
+        """PJMEDIA is about to destroy the stream: do not use it any more."""
         self._port = None

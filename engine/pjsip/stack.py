@@ -37,7 +37,7 @@ from engine.sip.uri import SipUri
 log = logging.getLogger("trunkline.sip")
 
 _MAX_LINES = 64
-"""A site's own PJSIP build may say thousands; past this many a process would be more to lose than to gain."""
+"""A site's own PJSIP build may allow thousands. With more than this many, too many calls are lost with a process."""
 _MAX_POLLS = 200
 _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trace: 4 shows every message, unmasked
 _EDGE_URI = SipUri.parse(f"sip:{EDGE[0]}:{EDGE[1]}")
@@ -73,26 +73,26 @@ class IncomingAccount(pj.Account):
         self._rtp_plan = rtp_plan
         self._on_incoming = on_incoming
         self.legs: WeakSet[Leg] = WeakSet()
-        """Those that PJSIP is not through with: it looks their account up by its place."""
+        """The calls that PJSIP has not finished: it looks up their account by its index."""
 
     def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
         listener = _Refused()
         leg = Leg(self, listener, LegRtp(self._rtp_plan()), prm.callId)
         if self._on_incoming is None:
-            # A worker dials; what comes in on its port is a mistake or a scan.
+            # A worker only dials; an incoming call on its port is a mistake or a scan.
             listener.keep(leg)
             leg.hang_up(403)
             return
         try:
             leg.attach(self._on_incoming(leg, leg.getInfo().localUri))
-        except Exception:  # a called URI that we do not read; raised out of here it would abort the process
-            log.info("an incoming call is refused", exc_info=True)
+        except Exception:  # a called URI that we cannot read; an exception here would abort the process
+            log.info("incoming call refused", exc_info=True)
             listener.keep(leg)
             leg.hang_up(400)
 
 
 class _Refused:
-    """The listener of a refused call: keeps the leg until PJSIP is through with it."""
+    """The listener of a refused call: keeps the leg until PJSIP has finished with it."""
 
     def keep(self, leg: Leg) -> None:
         self._leg: Leg | None = leg
@@ -108,15 +108,15 @@ class _Refused:
 
 
 class SipStack:
-    """PJSIP without a thread of its own: ``poll`` serves its timers, SIP sockets and RTP sockets.
+    """PJSIP without its own thread: ``poll`` serves its timers, SIP sockets and RTP sockets.
 
-    ``on_incoming`` gets the calls that come in, which the account ``answer_as`` takes; the two go together. It has as
-    many ``lines`` as the build holds calls, but no more than were asked for. Stacks on one thread share a ``budget`` of
-    requests.
+    ``on_incoming`` gets the incoming calls, which the account ``answer_as`` accepts; the two go together. The stack has
+    as many ``lines`` as the build holds calls, but no more than were requested. Stacks on one thread share a ``budget``
+    of requests.
 
-    With a ``link`` it has no SIP socket: each message that it sends is handed to ``link`` at once, and each that comes
-    in is to be given to ``receive``. The SIP edge behind the link resolves names, finds the way to each trunk and
-    answers challenges. An ``OSError`` of ``link`` fails the request.
+    With a ``link`` the stack has no SIP socket: ``link`` gets each sent message at once, and each received message is
+    to be passed to ``receive``. The SIP edge behind the link resolves names, finds the route to each trunk and answers
+    challenges. An ``OSError`` of ``link`` fails the request.
 
     All methods are to be called on the thread that made the stack. The process must leave by ``os._exit``: a pj object
     collected at interpreter exit aborts.
@@ -159,7 +159,7 @@ class SipStack:
             account.create(self.account_config(answer_as, answer_as.uri), True)
 
     def poll(self) -> None:
-        """Serve what is due and return at once."""
+        """Serve everything that is due; returns at once."""
         learn_sources()
         handle = self._endpoint.libHandleEvents
         for _ in range(_MAX_POLLS):
@@ -169,19 +169,19 @@ class SipStack:
         self._bridge.settle()
 
     def use_rtp_ports(self, first: int, last: int) -> None:
-        """Give the calls to come these ports, in place of the settings'."""
+        """Use these ports for later calls instead of the settings' ports."""
         self._settings = replace(self._settings, rtp_first=first, rtp_last=last)
         self._rtp_ports = self._ports_of(self._settings)
 
     def receive(self, message: bytes) -> None:
-        """Take a SIP message that came over the link; not to be called by what ``link`` calls."""
+        """Take a SIP message from the link. Not to be called from inside ``link``."""
         if self._link is None:
-            raise RuntimeError("this stack has SIP sockets, no link")
+            raise RuntimeError("this stack has SIP sockets and no link")
         self._link.receive(message)
 
     @property
     def sip_port(self) -> int:
-        """The local one; 0 with a link."""
+        """The local SIP port; 0 with a link."""
         return self._transports.sip_port if self._transports else 0
 
     @property
@@ -191,7 +191,7 @@ class SipStack:
 
     @property
     def free_lines(self) -> int:
-        """How many calls more it can hold now."""
+        """The number of further calls that the stack can hold now."""
         return self.lines - len(lines_in_use())
 
     def dial(
@@ -222,21 +222,21 @@ class SipStack:
         return leg
 
     def refusal(self, reason: str) -> Outcome | None:
-        """What is wrong with the trunk's certificate when PJSIP gives ``reason`` for a failure, if that is it."""
+        """The outcome when PJSIP's ``reason`` for a failure is the trunk's certificate; otherwise None."""
         return self._endpoint.refusal(reason)
 
     def edge_fields(self, trunk: TrunkAccount) -> tuple[tuple[str, str], ...]:
-        """What a request outside a dialog carries for the SIP edge; nothing without a link."""
+        """The header fields for the SIP edge in a request outside a dialog; empty without a link."""
         return (("X-Trunkline-Trunk", trunk.name),) if self._link else ()
 
     def account_config(self, trunk: TrunkAccount, server: str) -> pj.AccountConfig:
-        """The part of an account's configuration that dialling and registering share; its requests go to ``server``
-        unless there is an outbound proxy. Raises ``SipError``."""
+        """The part of an account's configuration that dialling and registering share. Its requests go to ``server``
+        unless the trunk has an outbound proxy. Raises ``SipError``."""
         config = pj.AccountConfig()
         home = SipUri.parse(trunk.registrar or trunk.uri).identity
         config.idUri = str(home.with_user(trunk.username or "trunkline"))
         self._lead(config, trunk, server)
-        config.natConfig.sipOutboundUse = 0  # RFC 5626 is not spoken: no ;ob in Contact
+        config.natConfig.sipOutboundUse = 0  # no RFC 5626, so no ;ob in Contact
         config.callConfig.prackUse = _PRACK[trunk.reliable_provisional]
         config.callConfig.timerUse = _SESSION_TIMER[trunk.session_timer]
         config.callConfig.timerSessExpiresSec = int(trunk.session_expires_s)
@@ -249,14 +249,14 @@ class SipStack:
             crypto = pj.SrtpCrypto()
             crypto.name = suite
             media.srtpOpt.cryptos.append(crypto)
-        media.transportConfig.boundAddress = _UNUSED_RTP  # of the sockets that ours take the place of
+        media.transportConfig.boundAddress = _UNUSED_RTP  # the sockets that ours replace
         if trunk.srtp is Srtp.OFF:
-            # Then it makes none: its I/O queue has 64 handles, and a closed one is kept for half a second.
+            # Then PJSUA makes no sockets: its I/O queue has 64 handles, and keeps a closed one for half a second.
             media.useLoopMedTp = True
         return config
 
     def _lead(self, config: pj.AccountConfig, trunk: TrunkAccount, server: str) -> None:
-        """Have the account's requests find the way to ``server``. Raises ``SipError``."""
+        """Route the account's requests to ``server``. Raises ``SipError``."""
         sip = config.sipConfig
         if self._link is not None:
             sip.transportId = self._link.id
@@ -287,12 +287,12 @@ class SipStack:
         return RtpPlan(self._rtp_ports, self._settings.rtp_source, by_edge=self._link is not None)
 
     def reachable(self, uri: SipUri) -> SipUri:
-        """The URI with its port when the hosts file has its host: then no SRV is asked for (RFC 3263 §4.2)."""
+        """The URI, with an explicit port when the hosts file has its host: then SRV is not asked (RFC 3263 §4.2)."""
         known = uri.port is None and uri.host.lower() in self._settings.hosts
         return replace(uri, port=5061 if uri.transport == "tls" else 5060) if known else uri
 
     def _account(self, trunk: TrunkAccount) -> IncomingAccount:
-        """The trunk's account, the last in the table; the one that was not used for longest makes room for it."""
+        """The trunk's account, made the last in the table. When the table is full, the least recently used one goes."""
         account = self._accounts.pop(trunk.name, None)
         if account is None:
             if len(self._accounts) >= MAX_ACCOUNTS:
@@ -321,8 +321,8 @@ class SipStack:
         media.threadCnt = 0
         media.noVad = True  # silence is sent as audio: the trunk sees a continuous stream
         media.ecTailLen = 0
-        # It begins a packet deeper than it need be, and `RtpStream` takes back what turns out to be too much. PJMEDIA
-        # would do so in the middle of a word.
+        # The jitter buffer begins a packet deeper than necessary, and `RtpStream` removes the excess in quiet moments.
+        # PJMEDIA would do so in the middle of a word.
         media.jbInit = 2 * _PACKET_MS
         media.jbMinPre = _PACKET_MS
         media.jbMaxPre = 3 * _PACKET_MS
@@ -332,8 +332,8 @@ class SipStack:
 
 
 def keep_late_frames(media: pj.MediaConfig) -> None:
-    """Have the jitter buffer discard nothing by itself. The setting is an enum: some builds of the binding wrap it as
-    an int, the stock build as a pointer to an unknown type."""
+    """Keep the jitter buffer from discarding frames by itself. The setting is an enum: some builds of the binding
+    expose it as an int, the stock build as an opaque pointer."""
     algorithm = media.jbDiscardAlgo
     if isinstance(algorithm, int):
         media.jbDiscardAlgo = _DISCARD_NONE

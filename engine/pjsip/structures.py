@@ -47,7 +47,7 @@ class Module(ctypes.Structure):
 
 
 class MessageInfo(ctypes.Structure):
-    """How ``msg_info`` of ``pjsip_rx_data`` (pjsip/sip_transport.h) begins."""
+    """The first fields of ``msg_info`` of ``pjsip_rx_data`` (pjsip/sip_transport.h)."""
 
     _fields_ = (("text", ctypes.c_void_p), ("length", ctypes.c_int), ("message", ctypes.c_void_p))
 
@@ -96,7 +96,7 @@ class Transport(ctypes.Structure):
 
 
 class MediaTransport(ctypes.Structure):
-    """How ``pjmedia_transport`` (pjmedia/transport.h) begins."""
+    """The first fields of ``pjmedia_transport`` (pjmedia/transport.h)."""
 
     _fields_ = (("name", ctypes.c_char * 32), ("type", ctypes.c_int), ("op", ctypes.POINTER(ctypes.c_void_p)))
 
@@ -120,7 +120,7 @@ class ReceivedPacket(ctypes.Structure):
 
 
 class PacketSource(ctypes.Structure):
-    """What follows the packet in ``pjsip_rx_data``, up to its ``msg_info``."""
+    """The fields after the packet in ``pjsip_rx_data``, up to its ``msg_info``."""
 
     _fields_ = (
         ("zero", ctypes.c_uint32),
@@ -134,7 +134,7 @@ class PacketSource(ctypes.Structure):
 
 @cache
 def offset_of_message_info() -> int:
-    """Where ``msg_info`` stands in a ``pjsip_rx_data``: it depends on how long a packet the build takes."""
+    """The offset of ``msg_info`` in a ``pjsip_rx_data``. It depends on the build's longest packet."""
     text = b"ACK sip:a SIP/2.0\r\nCall-ID: a\r\n\r\n"
     with new_pool() as pool:
         rdata, packet = ctypes.create_string_buffer(1 << 18), ctypes.create_string_buffer(text)
@@ -145,7 +145,7 @@ def offset_of_message_info() -> int:
 
 
 def packet_limit() -> int:
-    """PJSIP_MAX_PKT_LEN of the build: the bytes of a packet, its closing zero included."""
+    """The build's PJSIP_MAX_PKT_LEN: the bytes of a packet, with its terminating zero."""
     return offset_of_message_info() - ctypes.sizeof(ReceivedPacket) - ctypes.sizeof(PacketSource)
 
 

@@ -1,4 +1,4 @@
-"""One process's SIP transports: UDP, TCP, and a TLS transport for each way its trunks want TLS."""
+"""One process's SIP transports: UDP, TCP, and a TLS transport for each set of TLS settings of its trunks."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from engine.sip.uri import SipUri
 log = logging.getLogger("trunkline.sip")
 
 _MADE_BY_US = (b"tcpc", b"tlsc")
-"""How the name of a connection that we made begins (``obj_name``, the first field of ``pjsip_transport``)."""
+"""The first letters of the name of a connection that we made (``obj_name``, the first field of ``pjsip_transport``)."""
 _NOT_VERIFIED = "PJSIP_TLS_ECERTVERIF"
-"""In PJSIP's reason for a connection whose certificate it refused."""
+"""Part of PJSIP's reason for a connection whose certificate it refused."""
 _REFUSALS = (
     (1 << 30, "it is for another name", "The host in uri, registrar or outbound_proxy must be in it, in full: PJSIP "
      "takes no wildcard (RFC 5922 §7.2)."),
     (1 << 2, "it has expired or is not valid yet", "The carrier must renew it, or the clock of this machine is wrong."),
     (0b11, "no authority that we trust has signed it", "Check tls.ca_file of the trunk in the configuration."),
 )  # fmt: skip
-"""Bits of ``pj_ssl_cert_verify_flag_t``, the first that is set counts: what is wrong, and what to do."""
+"""Bits of ``pj_ssl_cert_verify_flag_t``, what is wrong, and what to do. The first bit that is set counts."""
 
 
 class SipEndpoint(pj.Endpoint):
-    """The endpoint, which keeps connections to trunks open and remembers why it last refused a server's certificate.
+    """The endpoint. It keeps connections to trunks open and remembers why it last refused a server's certificate.
 
-    PJSIP closes a connection after 33 s without a transaction, in the midst of a call: then the far end's BYE has no
-    way back, above all over TLS, for whose server we are no client.
+    PJSIP closes a connection after 33 s without a transaction, even during a call. Then the far end's BYE cannot reach
+    us, above all over TLS, where the far end cannot connect to us.
     """
 
     def __init__(self) -> None:
@@ -47,8 +47,8 @@ class SipEndpoint(pj.Endpoint):
         try:
             self._keep(int(prm.hnd), prm.state)
             self._note_refusal(prm)
-        except Exception:  # raised out of here it would abort the process
-            log.exception("a transport's state was lost")
+        except Exception:  # an exception here would abort the process
+            log.exception("cannot handle a transport's new state")
 
     def _keep(self, transport: int, state: int) -> None:
         if state == pj.PJSIP_TP_STATE_CONNECTED and ctypes.string_at(transport, 4) in _MADE_BY_US:
@@ -59,7 +59,7 @@ class SipEndpoint(pj.Endpoint):
             pjlib.pjsip_transport_dec_ref(ctypes.c_void_p(transport))
 
     def _note_refusal(self, prm: pj.OnTransportStateParam) -> None:
-        # PJSIP tells it immediately before the requests that waited for the connection fail.
+        # PJSIP reports this immediately before the requests that waited for the connection fail.
         if prm.state != pj.PJSIP_TP_STATE_DISCONNECTED or prm.tlsInfo.isEmpty() or not prm.tlsInfo.verifyStatus:
             return
         status = prm.tlsInfo.verifyStatus
@@ -70,13 +70,13 @@ class SipEndpoint(pj.Endpoint):
         self._refused = certificate_refused(what, hint)
 
     def refusal(self, reason: str) -> Outcome | None:
-        """Why the certificate was refused if that is PJSIP's ``reason`` for a failure; None when it is another."""
+        """The outcome when PJSIP's ``reason`` for a failure is a refused certificate; otherwise None."""
         return self._refused if _NOT_VERIFIED in reason else None
 
 
 class Transports:
-    """Made on the first use of each kind. Listens on ``sip_port`` for UDP and TCP; TLS listens where it is free, since
-    a trunk talks back on the connection we made (RFC 5923)."""
+    """The transports, each made on first use. UDP and TCP listen on ``sip_port``. TLS listens on any free port, because
+    a trunk answers on the connection that we made (RFC 5923)."""
 
     def __init__(self, endpoint: pj.Endpoint, settings: StackSettings) -> None:
         """Raises ``SipError`` when the SIP port is taken."""
@@ -91,10 +91,10 @@ class Transports:
         address = str(endpoint.transportGetInfo(self._udp).localName)
         self.sip_port = int(address.rpartition(":")[2])
         self.udp_socket = _udp_socket()
-        """Its file descriptor, to wait for; reading is PJSIP's."""
+        """The file descriptor of the UDP socket, to wait for; only PJSIP reads from it."""
 
     def bind(self, config: pj.AccountConfig, first_hop: SipUri, tls: TlsSettings) -> None:
-        """Have the account reach ``first_hop`` by the transport it asks for and no other. Raises ``SipError``."""
+        """Have the account reach ``first_hop`` only by the transport that its URI names. Raises ``SipError``."""
         match first_hop.transport:
             case "tcp":
                 config.sipConfig.transportId = self._tcp
@@ -146,7 +146,7 @@ _socket_of.restype = ctypes.c_long
 
 
 def _udp_socket() -> int:
-    """The UDP socket. PJSIP gives it for a transport, and a transport for a datagram's address, whatever that is."""
+    """The UDP socket. PJSIP returns the socket of a transport, and any datagram address finds the transport."""
     address, transport = struct.pack("=H14x", socket.AF_INET), ctypes.c_void_p()
     kind = pj.PJSIP_TRANSPORT_UDP
     if _acquire(_get_endpoint(), kind, address, len(address), None, ctypes.byref(transport)) != 0:
@@ -158,6 +158,6 @@ def _udp_socket() -> int:
 
 
 def mark(config: pj.TransportConfig, dscp: int) -> None:
-    """Have all that is sent carry the DiffServ code point (RFC 2474 §3)."""
+    """Mark all sent packets with the DiffServ code point (RFC 2474 §3)."""
     config.qosParams.flags = pj.PJ_QOS_PARAM_HAS_DSCP
     config.qosParams.dscp_val = dscp

@@ -69,4 +69,4 @@ os._exit(0)
     ],
 )
 def test_another_layout_is_refused(change: str, structure: str) -> None:
-    assert f"lays out {structure} in another way" in started(change)
+    assert f"has another layout of {structure}" in started(change)

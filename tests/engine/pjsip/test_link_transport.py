@@ -51,7 +51,7 @@ stack.receive(b"")
 print(len(sent))
 """)
     assert said == ["[b'SIP/2.0 200']", "1"]
-    assert "a message of 4000 bytes is dropped: PJSIP takes 3999 at most" in logged
+    assert "dropping a SIP message of 4000 bytes: PJSIP takes 3999 at most" in logged
 
 
 def test_a_call_that_the_link_does_not_carry_fails_and_the_process_lives_on() -> None:
@@ -69,7 +69,7 @@ for _ in range(20):
     stack.poll()
 print(call.end and call.end.sip_code)
 """)
-    assert "could not be handed to the edge" in logged
+    assert "cannot send a SIP message to the edge" in logged
     assert said == ["503"] or said[0] == "SipError"
 
 
