@@ -1,4 +1,4 @@
-"""What a call needs of an AI service: a session, and why it ended."""
+"""The interface of the AI service: it makes sessions for calls, and says why they ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.records import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionTerms:
-    """What a call asks of its session, which is joined when the phone is answered: after ``rings_for_s`` at most."""
+    """The terms of a session. The call joins it when the phone is answered, after ``rings_for_s`` at most."""
 
     sample_rate_hz: int
     max_duration_s: float
@@ -22,7 +22,7 @@ class SessionTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSession:
-    """A session the agent service holds for a call. ``join_url`` is a credential."""
+    """A session that the agent service holds for a call. ``join_url`` is a credential."""
 
     ultravox_call_id: str
     join_url: str = field(repr=False)
@@ -33,7 +33,7 @@ class AgentService(Protocol):
     """The AI service as the control process uses it. Errors are ``media.errors.AgentError``."""
 
     async def create(self, request: CallRequest, terms: SessionTerms, gave_up: asyncio.Event) -> AgentSession:
-        """Have a session made; while the service asks to come back later, wait, but not after ``gave_up`` is set."""
+        """Create a session. While the service asks us to come back later, wait, but not after ``gave_up`` is set."""
         ...
 
     def give_back(self, session: AgentSession) -> None:
@@ -41,5 +41,5 @@ class AgentService(Protocol):
         ...
 
     async def end_reason(self, ultravox_call_id: str, timeout_s: float) -> str | None:
-        """Why the service says the session ended; None when it cannot say within ``timeout_s``. Never raises."""
+        """The service's reason for the session's end; None when it gives none within ``timeout_s``. Never raises."""
         ...

@@ -46,7 +46,7 @@ async def running_engine(
     recordings: Path | None = None,
     show_call: ShowCall = only_the_id,
 ) -> AsyncIterator[Engine]:
-    """An engine that accepts calls until the block ends; then its calls are ended and its processes gone.
+    """An engine that accepts calls until the block ends. Then it ends its calls and stops its processes.
 
     ``recordings``: a folder where the sandbox's carriers write a WAV of every call. ``show_call`` makes the view of a
     call that webhooks get.

@@ -38,7 +38,7 @@ from engine.webhooks.registry import WebhookRegistry
 log = logging.getLogger("trunkline.engine")
 
 _END_S = 8.0
-"""How long the calls that a close ends may take to become final."""
+"""The time that live calls get on ``close`` to become final."""
 
 
 class Engine:
@@ -81,7 +81,7 @@ class Engine:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def recover(self) -> int:
-        """Make the calls final that were live when the process died; returns how many there were."""
+        """Finish the calls that were live when the process died; returns their number."""
         abandoned = await self._recovery.recover()
         if self._guard.remembers:
             now = datetime.now(UTC)
@@ -105,7 +105,7 @@ class Engine:
             await backend.close()
 
     def sweep(self) -> None:
-        """Find what is stuck, and end it: silent workers, calls without a line, calls past a limit.
+        """Find and end everything that is stuck: silent workers, calls without a line, calls past a limit.
 
         To be called each second.
         """
@@ -131,7 +131,7 @@ class Engine:
         return await self._intake.accept(request, environment, api_key_id, claim)
 
     async def get(self, call_id: str, environment: Environment) -> CallRecord:
-        """The call's record as it stands. Raises ``UnknownCall``."""
+        """The call's current record. Raises ``UnknownCall``."""
         live = self._live.get(CallId(call_id))
         record = live.record if live is not None else await self._store.get(CallId(call_id))
         if record is None or record.environment is not environment:
@@ -143,14 +143,14 @@ class Engine:
         return await self._store.find(which, limit)
 
     async def hang_up(self, call_id: str, environment: Environment) -> CallRecord:
-        """Have the call ended; nothing happens to one that is over. Raises ``UnknownCall``."""
+        """End the call; does nothing when it is over. Raises ``UnknownCall``."""
         record = await self.get(call_id, environment)
         if (live := self._live.get(record.id)) is not None:
             live.end()
         return record
 
     async def erase_transcript(self, call_id: str, environment: Environment) -> None:
-        """Erase what was said in a call that is over, and its agent's instructions.
+        """Erase the transcript of a call that is over, and its agent's instructions.
 
         Raises ``UnknownCall``, ``CallIsLive``.
         """
@@ -179,7 +179,7 @@ class Engine:
     # -- keys, trunks, monitoring --------------------------------------------------------------------------------------
 
     async def find_key(self, digest: str) -> ApiKey | None:
-        """The API key with this SHA-256, straight from the store."""
+        """The API key with this SHA-256, always read from the store."""
         return await self._keys.find_key(digest)
 
     async def touch_key(self, key_id: str, at: datetime) -> None:
@@ -187,7 +187,7 @@ class Engine:
         await self._keys.touch_key(key_id, at)
 
     def trunks(self, environment: Environment) -> Sequence[TrunkState]:
-        """Each trunk as it stands."""
+        """The current state of each trunk."""
         backend = self._backends[environment]
         return [
             TrunkState(trunk=backend.trunks.get(name), health=health, calls=backend.dial_queue.calls(name))

@@ -1,4 +1,4 @@
-"""Which requests become calls: each is checked, gets a line, and is written to the store before it is dialled."""
+"""Turns requests into calls: checks each one, gives it a line, and writes it to the store before it is dialled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _RETRY_AFTER_S = 2
 
 
 class Intake:
-    """The one way in. A call that is accepted goes to ``live``, with its line."""
+    """The only entrance for calls. An accepted call goes to ``live`` with its line."""
 
     def __init__(
         self,
@@ -59,17 +59,17 @@ class Intake:
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def close(self) -> None:
-        """Accept no more calls. A request that was made before, with a claim, still gets its answer."""
+        """Accept no more calls. A request that repeats an earlier claim still gets its answer."""
         self.closed = True
 
     async def accept(
         self, request: CallRequest, environment: Environment, api_key_id: str, claim: IdempotencyClaim | None
     ) -> CallRecord:
-        """Accept a call and have it dialled; its first record, committed. Does not wait for the far end.
+        """Accept a call and start to dial it; returns its first record, committed. Does not wait for the far end.
 
-        With a ``claim`` made before, the call of that time, whatever would be refused by now. Raises ``NoCapacity``,
-        ``TrunkUnavailable``, ``CallerNotAllowed``, ``GuardRefused``, ``QuotaReached``, ``IdempotencyConflict``,
-        ``ShuttingDown``, ``StoreUnavailable``; then nothing is held or counted.
+        When ``claim`` was made before, returns the earlier call, even if the request would be refused now. Raises
+        ``NoCapacity``, ``TrunkUnavailable``, ``CallerNotAllowed``, ``GuardRefused``, ``QuotaReached``,
+        ``IdempotencyConflict``, ``ShuttingDown``, ``StoreUnavailable``; then nothing is held or counted.
         """
         async with self._turn(claim):
             if claim is not None and (earlier := await self._store.claimed(claim)) is not None:
@@ -77,7 +77,7 @@ class Intake:
             with self._clear(request, environment, api_key_id) as clearance, ExitStack() as line:
                 if self.closed:
                     raise ShuttingDown(
-                        "The engine is shutting down and takes no more calls.", retry_after_s=_RETRY_AFTER_S
+                        "The engine is shutting down and accepts no more calls.", retry_after_s=_RETRY_AFTER_S
                     )
                 line.enter_context(self._capacity.hold(environment))
                 route = await self._route(request, environment)
@@ -87,24 +87,24 @@ class Intake:
                 if stored.id == record.id:  # otherwise another request made the claim first
                     clearance.keep(record.id)
                     self._live.carry(self._call(record, route), line.pop_all())
-            await asyncio.sleep(0)  # the call's first step, its INVITE, goes before the answer
+            await asyncio.sleep(0)  # so that the call's first step, its INVITE, comes before the answer
             return stored
 
     def _turn(self, claim: IdempotencyClaim | None) -> AbstractAsyncContextManager[object]:
-        """Requests with the same claim go one after the other: only the first may take what a call takes."""
+        """Requests with the same claim run one after the other: only the first may hold a line and be counted."""
         if claim is None:
             return nullcontext()
         return self._turns.setdefault((claim.api_key_id, claim.key), asyncio.Lock())
 
     def _clear(self, request: CallRequest, environment: Environment, api_key_id: str) -> Clearance:
-        """Ask the guard; the sandbox has none, because nothing can be spent there."""
+        """Ask the guard. The sandbox has no guard, because its calls cost nothing."""
         if environment is Environment.TEST:
             return Clearance.of_sandbox()
         limit_s = request.max_duration_s or self._limits.default_max_duration_s
         return self._guard.clear(request, api_key_id, limit_s)
 
     async def _route(self, request: CallRequest, environment: Environment) -> tuple[str, ...]:
-        """The trunks to try, in order, when they and the agent service can take the call in time."""
+        """The trunks to try, in order. Raises when they or the agent service cannot take the call in time."""
         backend = self._backends[environment]
         await backend.start()
         route = backend.trunks.route(request.from_number)
@@ -116,7 +116,7 @@ class Intake:
         return route
 
     async def _commit(self, record: CallRecord, claim: IdempotencyClaim | None) -> CallRecord:
-        """Write the record; returns the record that ``claim`` stands for, which is another call's if it was made."""
+        """Write the record; returns the record of ``claim``: an earlier call's if the claim was made before."""
         changes = [CallChange(call_id=record.id, kind=kind, at=record.created_at) for kind in first_kinds(record)]
         try:
             return await self._store.add(record, claim, *changes)

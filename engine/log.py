@@ -17,19 +17,20 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
-    """How much is logged (a level of ``logging``) and in which shape."""
+    """The least level that is logged (of ``logging``), and the format of the lines."""
 
     level: str = "INFO"
     json: bool = False
 
 
 def mask_numbers(text: str) -> str:
-    """The text with every E.164 number's middle hidden: ``+14155551234`` becomes ``+141*****34``."""
+    """``text`` with the middle of every E.164 number hidden: ``+14155551234`` becomes ``+141*****34``."""
     return _NUMBER.sub(lambda match: match[0][:4] + "*" * (len(match[0]) - 4), text)
 
 
 def _one_line(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """What others wrote begins no line of its own and steers no terminal. The lines of a traceback are ours."""
+    """Escape control characters, so that foreign text can neither start a log line nor control a terminal. Tracebacks
+    are our own text and keep their lines."""
     return {
         key: _CONTROL.sub(lambda match: repr(match[0])[1:-1], value)
         if isinstance(value, str) and key != "exception"

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: counters and times of ended calls, and gauges of how things stand now."""
+"""Metrics for Prometheus: counters and times of ended calls, and gauges of the current state."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _TALK_S = (5, 15, 30, 60, 120, 300, 600, 1800, 3600)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How one environment stands now."""
+    """The current state of one environment."""
 
     lines: int
     lines_limit: int
     tick_late_s: float
-    """The latest tick of the last second."""
+    """The lateness of the latest tick of the last second."""
     trunks: Mapping[str, bool]
-    """Whether each can take a call."""
+    """Whether each trunk can take a call, by name."""
     refusals: Mapping[str, int]
     """Requests that the guard refused, by rule."""
 
@@ -79,7 +79,7 @@ class Metrics(Collector):
             self._talk.labels(call.trunk).observe((call.ended_at - call.answered_at).total_seconds())
 
     def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format 0.0.4."""
+        """All metrics in Prometheus' text format 0.0.4."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:

@@ -1,7 +1,7 @@
-"""What the numbering plans say of an E.164 number: whether it can be one, of which country, of which kind.
+"""The numbering plans: whether an E.164 number is possible, its country and its kind.
 
-Google's libphonenumber knows the plans (``phonenumbers``), but treats every number as one of the public network. What a
-trunk could take for an emergency or a short code is found here.
+Google's libphonenumber (``phonenumbers``) knows the plans, but treats every number as one of the public network. This
+module also finds numbers that a trunk could take for an emergency number or a short code.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _UPT = 878
 """Universal personal telecommunications."""
 _NANP = 1
 _NANP_PREMIUM = re.compile(r"900\d{7}|976\d{7}|\d{3}976\d{4}|\d{3}5551212")
-"""Libphonenumber knows of 900 only. 976 is charged so too, in any area, and so is directory assistance, 555-1212."""
+"""Libphonenumber knows only 900. 976 in any area and directory assistance, 555-1212, are charged the same way."""
 
 
 class NumberKind(enum.StrEnum):
-    """What a call to the number is charged as."""
+    """The kind of a number, which decides how a call to it is charged."""
 
     ORDINARY = "ordinary"
     PREMIUM_RATE = "premium-rate"
@@ -56,8 +56,8 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbered:
-    """``country``: the one whose people have such a number, if any has; ``countries``: where a call to it can go, for a
-    toll-free number all that share its plan."""
+    """``country`` is the country of the number's owners, if it has one. ``countries`` are those that a call to it can
+    reach; for a toll-free number, all countries that share its plan."""
 
     kind: NumberKind
     country: str | None = None
@@ -65,7 +65,7 @@ class Numbered:
 
 
 def look_up(number: str) -> Numbered:
-    """The place of ``number`` (E.164, with its plus) in the plans; about 0.1 ms once its country was seen before."""
+    """Look up ``number`` (E.164, with its plus) in the plans; about 0.1 ms once its country was seen before."""
     if not _E164.fullmatch(number):
         return Numbered(kind=NumberKind.INVALID)
     try:
@@ -74,11 +74,11 @@ def look_up(number: str) -> Numbered:
         return Numbered(kind=_unlike_a_number(number, None, number[1:]))
     plan = parsed.country_code or 0
     country = phonenumbers.region_code_for_number(parsed)
-    if country is None:  # not assigned, or too newly: the country with most of the plan
+    if country is None:  # not assigned, or only recently: the country with most of the plan
         country = phonenumbers.region_code_for_country_code(plan)
     national = phonenumbers.national_significant_number(parsed)
     if not phonenumbers.is_valid_number(parsed):
-        # A valid number may begin like an emergency one: +91 112… is Delhi. Others a trunk may take for one.
+        # A valid number may begin like an emergency number: +91 112… is Delhi. A trunk may take an invalid one for it.
         kind = _unlike_a_number(number, country, national)
         if kind is not NumberKind.INVALID:
             return Numbered(kind=kind)
@@ -91,7 +91,7 @@ def look_up(number: str) -> Numbered:
 
 
 def load() -> None:
-    """Read every country's plan, which the first number of a country would have to wait for. Half a second."""
+    """Read every country's plan, so that no country's first number has to wait for it. Takes half a second."""
     for country in COUNTRIES:
         PhoneMetadata.metadata_for_region(country, None)
 
@@ -107,7 +107,8 @@ def _kind(number: PhoneNumber, national: str) -> NumberKind:
 
 
 def _unlike_a_number(number: str, country: str | None, national: str) -> NumberKind:
-    """What else the digits are, with their country code or without it, in that country or in any that has the code."""
+    """The kind of digits that are no valid number: with their country code or without it, in that country or in any
+    country with that code."""
     country = country if country in COUNTRIES else "US"
     if any(phonenumbers.connects_to_emergency_number(digits, country) for digits in (national, number[1:])):
         return NumberKind.EMERGENCY

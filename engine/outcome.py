@@ -1,4 +1,4 @@
-"""How a call ended, and by whose doing: a value, apart from the state that says where a call is.
+"""How a call ended and who ended it: a value, separate from the call's state.
 
 Who decides the outcome, in this order:
 
@@ -32,7 +32,7 @@ class Party(enum.StrEnum):
     AGENT = "agent"
     """The AI agent, or the service it runs on."""
     TRUNK = "trunk"
-    """The carrier, or the way to it."""
+    """The carrier, or the network to it."""
     ENGINE = "engine"
     """Trunkline itself."""
 
@@ -86,7 +86,7 @@ class Outcome:
     sip_reason: str | None = None
     q850: int | None = None
     retry_after_s: int | None = None
-    """The Retry-After of a refusal (RFC 3261 §20.33): how long the trunk takes no calls."""
+    """The Retry-After of a refusal (RFC 3261 §20.33): how long the trunk will take no calls."""
 
 
 CALLEE_HANGUP = Outcome(by=Party.CALLEE, cause=Cause.CALLEE_HANGUP, detail="The callee hung up.")
@@ -154,7 +154,7 @@ ENGINE_SHUTDOWN = Outcome(
 
 
 def rtp_timeout(silent_s: float, *, ever: bool) -> Outcome:
-    """No RTP came from the far end for ``silent_s``. ``ever``: some had come before."""
+    """No RTP came from the far end for ``silent_s``. ``ever`` is True when some had come before."""
     if ever:
         detail, hint = f"The far end's audio (RTP) stopped for {silent_s:g} s (sip.rtp_timeout).", ""
     else:
@@ -171,7 +171,7 @@ def max_duration(limit_s: float) -> Outcome:
 
 
 def certificate_refused(what: str, hint: str) -> Outcome:
-    """The trunk's TLS certificate was not accepted, so nothing was sent; ``what`` says what is wrong with it."""
+    """The trunk's TLS certificate was refused, so nothing was sent; ``what`` says what is wrong with it."""
     return Outcome(
         by=Party.TRUNK,
         cause=Cause.TRUNK_UNAVAILABLE,
@@ -196,7 +196,7 @@ def engine_error(what: str) -> Outcome:
 
 
 def agent_failure(cause: Cause, what: str) -> Outcome:
-    """There is no agent for the call; ``what`` is a sentence of the agent service's client, with its advice."""
+    """The call has no agent; ``what`` is a sentence of the agent service's client, with advice."""
     return Outcome(by=Party.AGENT, cause=cause, detail=what, retryable=cause is not Cause.AGENT_REFUSED)
 
 

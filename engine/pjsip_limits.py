@@ -1,4 +1,4 @@
-"""What one instance of the stock PJSIP build holds, for those that cannot ask the build itself."""
+"""The limits of one instance of the stock PJSIP build, for modules that cannot ask the build itself."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Final
 LINES_PER_INSTANCE: Final = 4
 """Calls: PJSUA_MAX_CALLS of the stock build."""
 MAX_ACCOUNTS: Final = 8
-"""Trunks: PJSUA_MAX_ACC of every build that does not say otherwise. PJSIP aborts the process at one more."""
+"""Trunks: the default PJSUA_MAX_ACC of a build. PJSIP aborts the process at one more."""

@@ -1,4 +1,4 @@
-"""Whether a new call would be accepted, and how each part that decides it stands."""
+"""Whether a new call would be accepted, and the state of each part that decides it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def judge(backend: Backend, *, used: int, refusals: Counter[str], writable: bool
 
 
 def standing(backend: Backend, *, used: int, refusals: Mapping[str, int]) -> Standing:
-    """How one environment stands, as figures for the metrics."""
+    """The current state of one environment, as figures for the metrics."""
     return Standing(
         lines=used,
         lines_limit=backend.pool.max_calls,

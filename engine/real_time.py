@@ -1,4 +1,4 @@
-"""Precedence over other programs: the kernel's real-time scheduling, for a process whose ticks must not wait."""
+"""Real-time scheduling: gives a process whose ticks must not wait precedence over other programs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import resource
 
 _LOWEST_PRIORITY = 1
 _RUNAWAY_US = 1_000_000
-"""A process that computes this long without once waiting for anything is killed: it would keep others from a core."""
+"""The kernel kills a process that computes this long without waiting once: it would keep others from a core."""
 
 
 def take_precedence() -> bool:
-    """Have this process run before ordinary ones as soon as it wakes (SCHED_RR, sched(7)), and not what it forks.
+    """Run this process before ordinary ones as soon as it wakes (SCHED_RR, sched(7)). Its children do not inherit this.
 
-    False when that is not permitted: it needs CAP_SYS_NICE or a limit of real-time priority (RLIMIT_RTPRIO) of 1.
+    False when it is not permitted: it needs CAP_SYS_NICE or a limit of real-time priority (RLIMIT_RTPRIO) of 1.
     """
     resource.setrlimit(resource.RLIMIT_RTTIME, (_RUNAWAY_US, _RUNAWAY_US))
     try:

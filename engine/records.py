@@ -1,4 +1,4 @@
-"""What the engine remembers of a call: frozen values, shared by the store, the engine and the API."""
+"""The engine's record of a call: frozen values, shared by the store, the engine and the API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SipCallId = NewType("SipCallId", str)
 
 
 AttemptId = NewType("AttemptId", str)
-"""One attempt of a call, which is one INVITE: the call's own id for the first, that and an ordinal for later ones."""
+"""The id of one attempt of a call, which is one INVITE. The first has the call's id; later ones add an ordinal."""
 
 
 def attempt_id_of(call: CallId, ordinal: int) -> AttemptId:
@@ -97,7 +97,7 @@ class CallRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranscriptTurn:
-    """One finished turn. ``truncated``: the speaker was cut off and only this much was heard."""
+    """One finished turn. ``truncated``: the speaker was interrupted, and only this text was heard."""
 
     ordinal: int
     speaker: Speaker
@@ -107,7 +107,7 @@ class TranscriptTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AiRecord:
-    """The AI side of a call. ``end_reason`` is the agent service's own word when it could be asked."""
+    """The AI side of a call. ``end_reason`` is the agent service's own reason when it gave one."""
 
     status: AiStatus = AiStatus.PENDING
     ultravox_call_id: str | None = None
@@ -132,13 +132,13 @@ class AiRecord:
         return replace(self, status=AiStatus.ACTIVE, joined_at=at)
 
     def ended(self, at: datetime, reason: str | None = None) -> AiRecord:
-        """It is over: since ``at``, unless it was before."""
+        """The AI side is over since ``at``, unless it ended before."""
         return replace(self, status=AiStatus.ENDED, ended_at=self.ended_at or at, end_reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One INVITE through one trunk. ``outcome`` when it came to nothing; the last attempt's is also the call's."""
+    """One INVITE through one trunk. ``outcome`` is set when it failed; the last attempt's is also the call's."""
 
     trunk: str
     sip_call_id: str
@@ -158,7 +158,7 @@ class CallRecord:
     request: CallRequest
     provider: str
     trunk: str
-    """The one used last; before any was used, the one that comes first."""
+    """The trunk used last; before any was used, the first of the route."""
     status: Status
     created_at: datetime
     ringing_at: datetime | None = None
@@ -170,7 +170,7 @@ class CallRecord:
     media: Mapping[str, Any] | None = None
     """Counters of the audio path once the call is over (see ``media.meters``)."""
     api_key_id: str | None = None
-    """The key that placed it; None for the engine's own."""
+    """The key that placed the call; None for the engine's own calls."""
 
     @property
     def duration_s(self) -> int:
@@ -182,7 +182,7 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedCall:
-    """What the guard counts of a call that was placed."""
+    """The fields of a placed call that the guard counts."""
 
     api_key_id: str
     to_number: str
@@ -193,18 +193,18 @@ class CountedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFilter:
-    """Which calls are meant: those of ``environment`` for which all that is given holds."""
+    """Selects the calls of ``environment`` that match every field that is set."""
 
     environment: Environment
     status: Status | None = None
     from_number: str | None = None
     to_number: str | None = None
     created_after: datetime | None = None
-    """Then or later."""
+    """At this time or later."""
     created_before: datetime | None = None
-    """Earlier than that: with ``created_after`` spans of time meet without a gap and without a call in two."""
+    """Before this time. With ``created_after``, adjacent spans have no gap, and no call is in two of them."""
     older_than: tuple[datetime, CallId] | None = None
-    """``created_at`` and ``id`` of the last call seen, when the list goes on."""
+    """``created_at`` and ``id`` of the last call of the previous page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +219,7 @@ class CallChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyClaim:
-    """One use of an ``Idempotency-Key`` header. ``body_digest`` tells the same body from another."""
+    """One use of an ``Idempotency-Key`` header. ``body_digest`` distinguishes the bodies of its requests."""
 
     key: str
     api_key_id: str

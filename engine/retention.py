@@ -1,4 +1,4 @@
-"""How long conversations and the log of deliveries are kept: what is older is deleted, a little at a time."""
+"""Retention: deletes old conversations and old entries of the delivery log, in small batches."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ log = logging.getLogger("trunkline.retention")
 _EVERY_S = 3600.0
 _BATCH = 50
 _REST_S = 0.05
-"""Between two batches, each of which holds the database's write lock: calls are written meanwhile."""
+"""The pause between two batches. A batch holds the database's write lock; calls are written in the pauses."""
 
 
 class Archive(Protocol):
-    """What is kept for a time only. Each method does ``limit`` at most and returns how many it did."""
+    """The data that is kept for a limited time. Each method handles at most ``limit`` items; returns their number."""
 
     async def erase_conversations(self, before: datetime, limit: int) -> int:
-        """``erase_conversation`` of calls that ended before then."""
+        """Do ``erase_conversation`` for calls that ended before ``before``."""
         ...
 
     async def forget_deliveries(self, before: datetime, limit: int) -> int:
-        """Delete what became of deliveries that were queued before then and are over."""
+        """Delete deliveries that were queued before ``before`` and are over."""
         ...
 
 
 async def keep_for(
     archive: Archive, *, conversations: timedelta | None, deliveries: timedelta, every_s: float = _EVERY_S
 ) -> None:
-    """Delete, once an hour, what is older than that; None keeps it for good. Runs until it is cancelled."""
+    """Once an hour, delete what is older than the given times; None keeps it for good. Runs until it is cancelled."""
     while True:
         now = datetime.now(UTC)
         try:
             if conversations is not None:
-                await _all(archive.erase_conversations, now - conversations, "conversations deleted")
-            await _all(archive.forget_deliveries, now - deliveries, "old deliveries forgotten")
+                await _all(archive.erase_conversations, now - conversations, "deleted old conversations")
+            await _all(archive.forget_deliveries, now - deliveries, "deleted old deliveries")
         except EngineError as error:
-            log.warning("nothing was deleted, which is tried again: %s", error)
+            log.warning("cannot delete old data, trying again: %s", error)
         await asyncio.sleep(every_s)
 
 

@@ -1,15 +1,15 @@
-"""Admission by source address in the kernel: a UDP socket that queues the datagrams of known senders only.
+"""Admission by source address in the kernel: a UDP socket that queues only the datagrams of known senders.
 
-The filter is a classic BPF program on the socket (SO_ATTACH_FILTER, socket(7)), which needs no privilege. What it drops
-never reaches the receive buffer, so a flood from elsewhere cannot push out the datagrams of a trunk.
+The filter is a classic BPF program on the socket (SO_ATTACH_FILTER, socket(7)), which needs no privilege. A datagram
+that it drops never reaches the receive buffer, so a flood from elsewhere cannot push out a trunk's datagrams.
 
-Where the program finds things: the kernel runs it on a UDP socket with offset 0 at the UDP header, behind every IPv4
-option and IPv6 extension header, so the source port is at 0 and no header length has to be computed. The IP header lies
-before that, at ``SKF_NET_OFF``. An IPv6 socket that receives IPv4 as well gets those packets with their IPv4 header, so
+Offsets in the program: on a UDP socket the kernel runs it with offset 0 at the UDP header, behind every IPv4 option and
+IPv6 extension header. So the source port is at 0, and no header length has to be computed. The IP header lies before
+that, at ``SKF_NET_OFF``. An IPv6 socket that receives IPv4 as well gets those packets with their IPv4 header, so
 each program looks at the version first and then at the addresses of that version.
 
-Attaching replaces the former program in one step: each datagram is judged by the former or by the new one. A datagram
-that the former one admitted may still be queued a moment later, and stays queued; see ``drain``.
+Attaching replaces the former program in one step: each datagram is judged by the former or by the new program. A
+datagram that the former program admitted may still be queued a moment later, and stays queued; see ``drain``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class FilterTooLarge(ValueError):
 
 
 def accept(sock: socket.socket, sources: Collection[Source]) -> None:
-    """From now on queue only what comes from ``sources``: nothing at all where they are empty.
+    """From now on, queue only datagrams from ``sources``; none at all when that is empty.
 
     IPv4 networks written as IPv6 (``::ffff:192.0.2.0/120``) count as IPv4. Raises ``FilterTooLarge`` and ``OSError``.
     """
@@ -64,7 +64,7 @@ def accept(sock: socket.socket, sources: Collection[Source]) -> None:
 
 
 def accept_endpoint(sock: socket.socket, address: IPv4Address | IPv6Address, port: int) -> None:
-    """From now on queue only what comes from one address and UDP port. Raises ``OSError``."""
+    """From now on, queue only datagrams from one address and UDP port. Raises ``OSError``."""
     _attach(sock, _program([_host(address)], port), 1)
 
 
@@ -82,10 +82,10 @@ def clear(sock: socket.socket) -> None:
 
 
 def drain(sock: socket.socket, *, limit: int = 65536) -> int:
-    """Throw away what is queued, and return how many datagrams that were (at most ``limit``); never blocks.
+    """Drop at most ``limit`` queued datagrams; returns their number. Never blocks.
 
     For a socket that was open to everyone before: ``drop_all``, ``drain``, then ``accept``. A datagram that was being
-    judged while the filter changed can still slip in behind, so what must not come from a stranger is checked again.
+    judged while the filter changed can still be queued afterwards, so the reader must check the source again.
     """
     for count in range(limit):
         try:
@@ -98,10 +98,10 @@ def drain(sock: socket.socket, *, limit: int = 65536) -> int:
 
 
 def dropped(sock: socket.socket) -> int:
-    """How many datagrams the socket lost since it was made, modulo 2³².
+    """The number of datagrams that the socket lost since it was made, modulo 2³².
 
-    The kernel keeps one count for what a filter dropped, for what found the buffer full and for bad checksums.
-    SO_RXQ_OVFL delivers the same count beside a datagram.
+    The kernel keeps one count for the drops of a filter, of a full buffer and of bad checksums. SO_RXQ_OVFL delivers
+    the same count beside a datagram.
     """
     values = struct.unpack(
         f"{_SK_MEMINFO_VARS}I", sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * _SK_MEMINFO_VARS)
@@ -146,7 +146,7 @@ def _section(networks: Iterable[Source], at: int) -> list[_Instruction]:
 
 
 def _compare(network: Source, at: int) -> list[_Instruction]:
-    """Accept a packet of the network; go on behind for every other."""
+    """Accept a packet of the network; continue behind these instructions for every other."""
     words = struct.unpack(f"!{network.max_prefixlen // 32}I", network.network_address.packed)
     masks = struct.unpack(f"!{network.max_prefixlen // 32}I", network.netmask.packed)
     steps: list[_Instruction] = []

@@ -1,4 +1,4 @@
-"""The agent service on Ultravox's REST API: sessions made while the phone rings, end reasons asked for afterwards."""
+"""The agent service on Ultravox's REST API: creates sessions while the phone rings, reads their end reasons later."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from media.ultravox.connection import PendingSession
 from media.ultravox.rest import AgentCallSpec, UltravoxApi
 
 _JOIN_SLACK_S = 10.0
-"""How much longer than the phone may ring the service waits for us to join: joining takes at most five seconds."""
+"""The service waits this much longer than the phone may ring for us to join: joining takes at most five seconds."""
 _END_REASON_POLL_S = 0.1
 
 
 class UltravoxService:
-    """An ``AgentService`` (``engine.agent_service``). ``sample_rate_hz`` None: whatever rate the call's codec has.
+    """An ``AgentService`` (``engine.agent_service``). ``sample_rate_hz`` None means the rate of the call's codec.
 
     ``press_keys``: every agent may press telephone keys. ``hang_up_unjoined``: a session that is given back is joined
-    and closed at once, there being no other way to end one; else it ends by its time-out.
+    and closed at once, because there is no other way to end one. Otherwise it ends at its ``joinTimeout``.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class UltravoxService:
         except (TimeoutError, AgentError):
             return None
 
-    def on_busy(self, tell: Callable[[float], None]) -> None:
-        """Have ``tell`` called with the seconds for which the service wants no new session."""
-        self._api.on_busy = tell
+    def on_busy(self, notify: Callable[[float], None]) -> None:
+        """Have ``notify`` called with the seconds for which the service wants no new session."""
+        self._api.on_busy = notify
 
     async def aclose(self) -> None:
         """Close the connections to the service, once the last sessions given back are hung up."""
@@ -90,7 +90,8 @@ class UltravoxService:
 
 
 async def _hang_up(session: AgentSession, tls: ssl.SSLContext) -> None:
-    """Join it and close; it has what time that takes, some six seconds at most, or ends by its time-out."""
+    """Join the session and close it. It takes about six seconds at most; otherwise the session ends at its
+    ``joinTimeout``."""
     over = asyncio.Event()
     with contextlib.suppress(AgentError):
         connection = await PendingSession(session.join_url, tls=tls).join(

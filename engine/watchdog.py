@@ -1,4 +1,4 @@
-"""The stuck-call guard: once a second, what the control process believes is held against what the workers tell."""
+"""The guard against stuck calls: once a second, compares the control process's state with the workers' reports."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ log = logging.getLogger("trunkline.watchdog")
 
 
 async def watch_over(sweep: Callable[[], None], every_s: float = 1.0) -> None:
-    """Call ``sweep`` again and again; one that fails is logged, and the next one takes place all the same.
+    """Call ``sweep`` every ``every_s`` seconds. A failed sweep is logged, and the next one runs as usual.
 
-    The time between two is counted from the end of the one before: after this process was itself kept waiting, one
-    sweep follows and not all those that were missed, so nobody is blamed for our own standstill.
+    The interval counts from the end of the last sweep. After this process was itself held up, one sweep follows, not
+    all the missed ones, so that no worker is blamed for our own delay.
     """
     while True:
         await asyncio.sleep(every_s)
         try:
             sweep()
-        except Exception:  # the guard itself must outlive whatever it finds
-            log.exception("a sweep of the watchdog failed")
+        except Exception:  # the guard itself must survive every failure
+            log.exception("watchdog's sweep failed")

@@ -21,4 +21,4 @@ async def test_a_sweep_that_fails_does_not_end_the_watch(caplog: pytest.LogCaptu
         for _ in range(3):
             await swept.acquire()
     watching.cancel()
-    assert "a sweep of the watchdog failed" in caplog.text
+    assert "watchdog's sweep failed" in caplog.text
