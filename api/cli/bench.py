@@ -60,7 +60,7 @@ def growth(folder: Path) -> None:
 
 
 def compare(results: Path) -> None:
-    """The last two results side by side."""
+    """Show the last two results side by side."""
     pair = last_two(results)
     if pair is None:
         raise CommandFailed(f"There are no two results in {results}: `trunkline bench` appends one.")

@@ -22,13 +22,13 @@ from engine.config.settings import Config
 from engine.records import Environment
 
 _KEY_VALID = timedelta(days=1)
-"""As long as a call may last: Ctrl-C must be able to hang up with it. Nobody but this process sees the key."""
+"""The key is valid as long as a call may last, because Ctrl-C must be able to hang up. Only this process sees it."""
 
 
 def call(path: Path | None, body: Mapping[str, str], *, key: str | None, test: bool, url: str | None) -> bool:
     """Place the call and show it to its end; True when it was answered. Ctrl-C hangs up.
 
-    Without ``key`` one is made in the store of the configuration, which only the operator can.
+    Without ``key``, one is made in the configuration's store, to which only the operator has access.
     """
     config = load_config(path, os.environ)
     return asyncio.run(_call(config, body, key=key, test=test, url=url or url_of(config.http)))
@@ -44,7 +44,7 @@ async def watch_call(client: Client, body: Mapping[str, str], *, interruptible: 
             progress.show(event, data)
             record = data if event == "status" else record
     if "ended" not in record:
-        raise CommandFailed("The server stopped telling about the call before its end.")
+        raise CommandFailed("The server stopped sending the call's events before its end.")
     screen.print(summary(record))
     return record
 
@@ -63,7 +63,7 @@ async def _call(config: Config, body: Mapping[str, str], *, key: str | None, tes
 async def usable_key(
     config: Config, key: str | None, environment: Environment, name: str, valid: timedelta
 ) -> AsyncIterator[str]:
-    """``key``, or one made in the store of the configuration, which only the operator can."""
+    """``key``, or a new one in the configuration's store, to which only the operator has access."""
     if key is not None:
         yield key
         return
@@ -80,7 +80,7 @@ def _check_store(config: Config) -> None:
 
 @asynccontextmanager
 async def _interrupt_hangs_up(client: Client, call_id: str) -> AsyncIterator[None]:
-    """The first Ctrl-C ends the call, whose end is then shown; the second one ends this program."""
+    """The first Ctrl-C ends the call, and its end is then shown. The second one ends this program."""
     loop = asyncio.get_running_loop()
     hanging_up: set[asyncio.Task[None]] = set()
 
@@ -93,7 +93,7 @@ async def _interrupt_hangs_up(client: Client, call_id: str) -> AsyncIterator[Non
         yield
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-        await asyncio.gather(*hanging_up)  # the call's end may be told before its hang-up is answered
+        await asyncio.gather(*hanging_up)  # the call's end may be shown before its hang-up is answered
 
 
 async def _hang_up(client: Client, call_id: str) -> None:

@@ -1,4 +1,4 @@
-"""``trunkline check``: what a configuration says and what will happen with it."""
+"""``trunkline check``: shows a configuration and its effects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check(path: Path | None) -> None:
 
 
 def forecast(config: Config) -> Iterator[str]:
-    """What `trunkline serve` will do with it, a line each."""
+    """What `trunkline serve` will do with the configuration, one line for each fact."""
     sip = config.sip
     yield f"API: {url_of(config.http)}, calls and keys kept in {config.store.url}."
     workers = WorkerPlan.of(sip).workers
@@ -39,7 +39,7 @@ def forecast(config: Config) -> Iterator[str]:
     if config.ultravox.api_key:
         yield f"AI calls: through {config.ultravox.base_url}, audio at {_rate(config)}."
     elif config.trunks:
-        yield "AI calls: only in the sandbox, for ultravox.api_key is not set; plain calls work."
+        yield "AI calls: only in the sandbox, because ultravox.api_key is not set; plain calls work."
 
 
 def _way(trunk: TrunkConfig) -> str:
@@ -58,7 +58,7 @@ def _way(trunk: TrunkConfig) -> str:
 
 def _guard(guard: GuardConfig) -> Iterator[str]:
     named = ", ".join(guard.countries).replace(ANYWHERE, "everywhere")
-    yield f"calls go to {named or 'the country of the from number, which whoever calls chooses (guard.countries)'}"
+    yield f"calls go to {named or 'the country of the from number, which the client chooses (guard.countries)'}"
     yield f"from {' '.join(guard.callers) or 'any number (guard.callers)'}"
     quotas = {name: value for name, value in guard.model_dump().items() if isinstance(value, int) and value}
     yield ", ".join(f"{name} = {value}" for name, value in quotas.items()) or "without quotas"

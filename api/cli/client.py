@@ -1,4 +1,4 @@
-"""The running server as a command sees it: place a call, follow it, hang it up."""
+"""A client of the running server for commands: place a call, follow it, hang it up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLLOWING = httpx.Timeout(10.0, read=None)
 
 
 def url_of(http: HttpConfig) -> str:
-    """Where a server with these settings is reached from this machine."""
+    """The URL of a server with these settings, from this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
 
@@ -31,7 +31,7 @@ class Client:
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url
-        # A proxy of the environment is not for a server that is nearly always on this machine.
+        # The environment's proxy is not for a server that is nearly always on this machine.
         self._http = httpx.AsyncClient(
             base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT, trust_env=False
         )
@@ -54,7 +54,7 @@ class Client:
         return trunks
 
     async def hang_up(self, call_id: str) -> None:
-        """Ask for the call's end; it is told by ``follow``."""
+        """Request the call's end; ``follow`` reports it."""
         await self._ask("DELETE", f"/api/voice/{call_id}")
 
     async def follow(self, call_id: str) -> AsyncIterator[tuple[str, Record]]:
@@ -95,7 +95,7 @@ class Client:
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[str]:
-    """The lines of an event stream. Httpx's own would also break at U+2028 and its like, which JSON leaves as it is."""
+    """The lines of an event stream. Httpx's own lines would also end at U+2028 and the like, which JSON may hold."""
     rest = b""
     async for chunk in response.aiter_bytes():
         *lines, rest = (rest + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""Every command with its options: one function a command, each importing what it needs when it runs."""
+"""Every command with its options: one function for each, which imports its modules when it runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import typer
 
 app = typer.Typer(
     help="A self-hosted telephony engine: an AI agent on the phone through your own SIP trunk.",
-    rich_markup_mode=None,  # `--help` comes at once without it
-    pretty_exceptions_enable=False,  # they print local variables, and with them secrets
+    rich_markup_mode=None,  # `--help` is much quicker without it
+    pretty_exceptions_enable=False,  # they would print local variables, and so secrets
     add_completion=False,
     no_args_is_help=True,
 )

@@ -22,7 +22,7 @@ from engine.records import Environment
 
 
 def demo(out: Path) -> None:
-    """Run a server of its own for the time of the call; nothing but ``out`` is left."""
+    """Run a temporary server for one call; only ``out`` is left afterwards."""
     if not out.parent.is_dir():
         raise CommandFailed(f"There is no folder {out.parent} to leave the recording in.")
     log = LogSettings(level="WARNING")

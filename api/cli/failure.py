@@ -1,7 +1,7 @@
-"""A command's failure, as a sentence for the person who gave it."""
+"""A command's failure, as a sentence for its user."""
 
 from __future__ import annotations
 
 
 class CommandFailed(Exception):
-    """The command could not do it; the text says what happened and what to do."""
+    """The command failed; the text says what happened and what to do."""

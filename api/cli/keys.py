@@ -1,4 +1,4 @@
-"""``trunkline keys``, and keys that live as long as a command."""
+"""``trunkline keys``, and temporary keys for one command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def create(config: Path | None, *, name: str, test: bool, scopes: str, rate_per_s: float, expires: str | None) -> str:
-    """Make a key; the only time that it is to be seen."""
+    """Make a key and return it; it cannot be shown again."""
     now = datetime.now(UTC)
     try:
         secret, key = keys.mint(
@@ -69,7 +69,7 @@ def show_all(config: Path | None) -> None:
 
 
 def revoke(config: Path | None, id_or_prefix: str) -> str:
-    """Revoke a key; returns what to call it."""
+    """Revoke a key; returns its prefix and name for a message."""
 
     async def end() -> ApiKey | None:
         async with _store(load_config(config, os.environ)) as store:
@@ -99,7 +99,7 @@ async def add_key(
 
 @asynccontextmanager
 async def temporary_key(config: Config, environment: Environment, name: str, valid: timedelta) -> AsyncIterator[str]:
-    """A key that is revoked at the end; should that fail, it ends after ``valid`` by itself."""
+    """A key that is revoked at the end of the block. If that fails, it expires after ``valid``."""
     secret, key = await add_key(config, environment, name, valid)
     try:
         yield secret

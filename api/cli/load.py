@@ -1,4 +1,4 @@
-"""``trunkline load``: a load run before the operator's eyes, its report on screen and in files."""
+"""``trunkline load``: a load run with live figures, its report on screen and in files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MOST_CALLS = 1000
 def load(
     plan: Plan, *, running: Running | None, find: bool = False, json_file: Path | None, html_file: Path | None
 ) -> bool:
-    """Run it, show it, write the files; True when no bound of quality broke and nothing was left over."""
+    """Run the load, show it, write the files; True when no bound of quality broke and nothing was left over."""
     write_page = _page_writer() if html_file is not None else None
     report = _search(plan, running) if find else measured(plan, running)
     console().print(final_table(report))
@@ -62,7 +62,7 @@ def measured(plan: Plan, running: Running | None = None) -> dict[str, Any]:
 
 
 def _search(plan: Plan, running: Running | None) -> dict[str, Any]:
-    """Raise the calls until quality breaks; the report of the most that held, else of the first that did not."""
+    """Raise the calls until quality breaks; returns the report of the most that held, else of the first that failed."""
     reports: dict[int, dict[str, Any]] = {}
 
     def breaks_at(calls: int) -> str | None:
@@ -77,7 +77,7 @@ def _search(plan: Plan, running: Running | None) -> dict[str, Any]:
 
 
 def _page_writer() -> Callable[[Mapping[str, Any]], str]:
-    """Asked for before the run: an hour of load must not end with a missing library."""
+    """Imported before the run, so that an hour of load does not end with a missing library."""
     try:
         from api.load.page import page
     except ImportError:

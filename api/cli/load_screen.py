@@ -1,4 +1,4 @@
-"""What a load run shows: live figures while it is under way, the whole table at its end."""
+"""The display of a load run: live figures during the run, the whole table at its end."""
 
 from __future__ import annotations
 

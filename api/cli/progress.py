@@ -1,4 +1,4 @@
-"""A call before one's eyes: each change a line with its time, a table at the end."""
+"""The live display of a call: one line with its time for each change, and a table at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress:
         self._status = ""
 
     def show(self, event: str, data: Record) -> None:
-        """Print a turn, or the status when it is another one than before."""
+        """Print a turn, or the status when it has changed."""
         if event == "transcript":
             text = f"{data['speaker']}: {data['text']}{' (cut off)' if data['truncated'] else ''}"
             self._print(text, "cyan" if data["speaker"] == "Agent" else "yellow")
@@ -38,7 +38,7 @@ class Progress:
 
 
 def summary(record: Record) -> Table:
-    """What is to be known of a call that is over."""
+    """The facts of a call that is over."""
     ended, ai = record.get("ended") or {}, record.get("ai") or {}
     sip = ended.get("sip") or {}
     rows = {

@@ -1,4 +1,4 @@
-"""The terminal: plain text that came from elsewhere cannot command it."""
+"""The terminal, protected from control characters in foreign text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WIDE = 240
 
 
 def console() -> Console:
-    """Stdout as it is now; wide when it is not a terminal, so that no line of a table is broken for a program."""
+    """A console on the current stdout. It is wide when stdout is not a terminal, so that no table line is wrapped."""
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDE)
 
 

@@ -1,4 +1,4 @@
-"""``trunkline serve``: the program as a service, and its welcome to somebody who is new."""
+"""``trunkline serve``: the program as a service, and its welcome to new users."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ FIRST_CALL = {
 
 
 def serve(path: Path | None, *, welcome: bool) -> None:
-    """Serve until SIGINT or SIGTERM: then no call is taken, and the live ones may end until ``sip.drain_timeout``.
+    """Serve until SIGINT or SIGTERM. Then no calls are accepted, and live ones may go on for ``sip.drain_timeout``.
 
-    A second signal hangs them up at once.
+    A second signal hangs up the live calls at once.
     """
     config = load_config(path, os.environ)
     welcome = welcome and find_config(path, os.environ) is None
-    # Nothing but the call itself is to be seen while the newcomer watches it.
+    # A new user should see only the call, not the log.
     log = LogSettings(level="WARNING" if welcome else "INFO")
     set_up_logging(log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -55,7 +55,7 @@ async def _serve(config: Config, log: LogSettings, *, welcome: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, signals.release)
     async with running_server(config, log=log) as served:
         gc.collect()
-        gc.freeze()  # what is there now stays: to look through its 100,000 objects again held everything up for 70 ms
+        gc.freeze()  # these 100,000 objects stay: a collection that scans them held everything up for 70 ms
         typer.echo(f"Trunkline answers at {served.url}.")
         if not config.trunks and not welcome:
             typer.echo("No trunk is configured: only tk_test_ keys can call, in the sandbox.")
@@ -70,7 +70,7 @@ async def _serve(config: Config, log: LogSettings, *, welcome: bool) -> None:
 
 
 async def _first_of(awaited: Awaitable[object], other: Awaitable[object]) -> bool:
-    """Wait for one of the two and cancel the other; whether it was ``awaited`` that came."""
+    """Wait for one of the two and cancel the other; returns whether ``awaited`` finished first."""
     both = [asyncio.ensure_future(each) for each in (awaited, other)]
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     came = both[0].done()
@@ -80,7 +80,7 @@ async def _first_of(awaited: Awaitable[object], other: Awaitable[object]) -> boo
 
 
 async def _welcome(config: Config, url: str) -> None:
-    """Place a sandbox AI call before the newcomer's eyes, then say how to place the next one."""
+    """Place a sandbox AI call and show it, then say how to place the next one."""
     key, _ = await add_key(config, Environment.TEST, "first run", _KEY_VALID)
     typer.echo("No configuration yet, so this is the sandbox: a simulated carrier that really speaks SIP and RTP,")
     typer.echo("and a simulated agent service. One AI call through both:\n")
@@ -91,7 +91,7 @@ async def _welcome(config: Config, url: str) -> None:
         typer.echo(f"trunkline: {failure}", err=True)
     typer.echo("Your turn (this key ends in a day; `trunkline keys create --test` makes another):\n")
     typer.echo(curl(url, key))
-    typer.echo("\nWith a trunkline.toml of your own the same call rings a real phone: see the README. Ctrl-C stops.\n")
+    typer.echo("\nWith your own trunkline.toml the same call rings a real phone: see the README. Ctrl-C stops.\n")
     logging.getLogger("trunkline").setLevel("INFO")
 
 

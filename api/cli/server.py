@@ -24,7 +24,7 @@ from engine.log import LogSettings
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the command, which has more to close than HTTP."""
+    """A server without signal handlers: the command handles signals, because it must close more than HTTP."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -33,7 +33,7 @@ class _Server(uvicorn.Server):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What runs: where it answers, the server's task, which ends early only if the server fails, and the engine."""
+    """The running program: its URL, the server's task, which ends early only if the server fails, and the engine."""
 
     url: str
     serving: asyncio.Task[None]
@@ -44,7 +44,7 @@ class Served:
 async def running_server(config: Config, *, log: LogSettings, recordings: Path | None = None) -> AsyncIterator[Served]:
     """Serve until the block ends.
 
-    The engine closes first, while the API still answers: so whoever follows a call is told its end.
+    The engine closes first, while the API still answers, so that clients that follow a call see its end.
     """
     with _listen(config.http) as listening:
         url = url_of(config.http.model_copy(update={"port": listening.getsockname()[1]}))
@@ -65,8 +65,8 @@ def _listen(http: HttpConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     try:
         listening = socket.create_server((http.host, http.port), family=family)
-        # asyncio does it for sockets that say they are TCP, which accepted ones do not: without it an answer's body can
-        # wait 40 ms for the acknowledgement of its headers (Nagle's algorithm and delayed ACKs).
+        # asyncio sets this only on sockets that say that they are TCP, and accepted ones do not. Without it, an
+        # answer's body can wait 40 ms for the acknowledgement of its headers (Nagle's algorithm and delayed ACKs).
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``trunkline webhooks``: show them, and send one a signed test event."""
+"""``trunkline webhooks``: lists webhooks, and sends a signed test event to one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def show_all(config: Path | None) -> None:
 
 
 def send_test(config: Path | None, webhook_id: str) -> None:
-    """Make one signed attempt, as the server would, and tell what came of it. ``CommandFailed`` when it failed."""
+    """Make one signed attempt, as the server would, and print its result. Raises ``CommandFailed`` when it failed."""
     status, took_s = asyncio.run(_attempt(config, webhook_id))
     typer.echo(f"The endpoint answered {status} after {took_s * 1000:.0f} ms.")
     if not 200 <= status < 300:
@@ -70,6 +70,6 @@ async def _attempt(config: Path | None, webhook_id: str) -> tuple[int, float]:
 
 
 def _target(url: str) -> str:
-    """Without the query: a token may stand there."""
+    """The URL without its query, which may hold a token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path}{'?…' if parts.query else ''}"

@@ -115,4 +115,4 @@ def test_stream_that_stops_before_the_calls_end_is_a_failure(trunkline: Trunklin
     with fake_server([status("answered")]) as server:
         code, _, err = trunkline(*NUMBERS, "--key", "tk_x", "--url", server.url)
     assert code == 1
-    assert err == "trunkline: The server stopped telling about the call before its end.\n"
+    assert err == "trunkline: The server stopped sending the call's events before its end.\n"

@@ -50,7 +50,7 @@ def test_sound_configuration_is_told_with_stars_for_its_secrets(trunkline: Trunk
     assert out.splitlines()[-6:] == [
         "API: http://127.0.0.1:8080, calls and keys kept in sqlite:///trunkline.db.",
         "Calls: at most 32 at once, in 10 workers; phones ring for 30 s.",
-        "Guard: calls go to the country of the from number, which whoever calls chooses (guard.countries), "
+        "Guard: calls go to the country of the from number, which the client chooses (guard.countries), "
         "from any number (guard.callers), without quotas.",
         "Trunk main: INVITEs to sip:carrier.example;transport=tcp, through sip:proxy.example;lr, "
         "registered at sip:registrar.example as me, offering G722 PCMA.",
