@@ -1,7 +1,7 @@
-"""The agent's side of a load run, a process of its own: the simulated Ultravox, each call held by a ``Talk``.
+"""The agent's side of a load run in its own process: the simulated Ultravox, with a ``Talk`` for each call.
 
 ``python -m api.load.agent FILE`` reads its settings (a line of JSON: ``port``, ``api_key``) from stdin, prints
-``{"base_url": …}``, then a line of JSON a second; when stdin closes it writes its ``TalkLog``s to FILE.
+``{"base_url": …}``, then a line of JSON every second. When stdin closes, it writes its ``TalkLog``s to FILE.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOOK_S: Final = 0.02
 
 
 class Agents:
-    """The talks of all calls, by the name that each call's metadata gives it."""
+    """The talks of all calls, by the name in each call's metadata."""
 
     def __init__(self) -> None:
         self.talks: list[Talk] = []
@@ -37,7 +37,7 @@ class Agents:
         self._live: list[tuple[Talk, Conversation]] = []
 
     def join(self, conversation: Conversation, agent_socket: AgentSocket) -> None:
-        """A call's client is here: talk."""
+        """A call's client has joined: start its talk."""
         loop = asyncio.get_running_loop()
         name = str(conversation.settings.body.get("metadata", {}).get("load", ""))
         talk = Talk(conversation, lambda: agent_socket.poll(loop.time()), name)
@@ -45,8 +45,8 @@ class Agents:
         self._live.append((talk, conversation))
 
     async def watch(self) -> None:
-        """Stop the talks of ended calls, measure how late this process is, and tell once a second."""
-        told_s = time.monotonic()
+        """Stop the talks of ended calls, measure this process's lateness, and report once a second."""
+        reported_s = time.monotonic()
         while True:
             due_s = time.monotonic() + _LOOK_S
             await asyncio.sleep(_LOOK_S)
@@ -55,14 +55,14 @@ class Agents:
             for talk, _ in (it for it in self._live if it[1].end_reason is not None):
                 talk.stop()
             self._live = [it for it in self._live if it[1].end_reason is None]
-            if now_s > told_s + 1:
-                told_s = now_s
+            if now_s > reported_s + 1:
+                reported_s = now_s
                 loops = [ms for talk in self.talks for ms in talk.log.loops_ms[-1:]]
-                tell(talking=len(self._live), loop_p50_ms=float(np.median(loops)) if loops else 0.0)
+                report(talking=len(self._live), loop_p50_ms=float(np.median(loops)) if loops else 0.0)
 
 
 async def serve() -> dict[str, Any]:
-    """Until stdin closes; what is to be written then."""
+    """Serve until stdin closes; returns the data to write then."""
     settings = json.loads(sys.stdin.readline())
     agents = Agents()
     simulator = SimulatedUltravox(
@@ -73,7 +73,7 @@ async def serve() -> dict[str, Any]:
         on_join=agents.join,
     )
     async with simulator:
-        tell(base_url=simulator.base_url)
+        report(base_url=simulator.base_url)
         watching = asyncio.create_task(agents.watch())
         closed = asyncio.Event()
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), closed.set)
@@ -86,8 +86,8 @@ async def serve() -> dict[str, Any]:
         return {"talks": logs, "faults": faults, "late_p99_ms": late_ms}
 
 
-def tell(**facts: Any) -> None:
-    """A line to whoever started this process."""
+def report(**facts: Any) -> None:
+    """Print the facts as a line of JSON for the parent process."""
     os.write(sys.stdout.fileno(), json.dumps(facts).encode() + b"\n")
 
 
@@ -95,5 +95,5 @@ if __name__ == "__main__":
     setproctitle.setproctitle("trunkline load: agent")
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        told = runner.run(serve())
-    Path(sys.argv[1]).write_text(json.dumps(told))
+        logs = runner.run(serve())
+    Path(sys.argv[1]).write_text(json.dumps(logs))

@@ -24,13 +24,13 @@ RUNS: Final[Mapping[str, Plan]] = {
     "two_hundred": replace(_FULL, calls=200, cps=25, sample_rate=8000),
     "rate": Plan(calls=150, cps=50, seconds=8, call_s=2, plain=True),
 }
-"""Calls outlast their run, so that no set-up is in the window of the cost, except where set-up is what is measured.
-A phone rings before it answers, and the agent's session is made meanwhile; once it does not, as the worst case."""
+"""Calls outlast their run, so that no set-up is in the window of the cost, except where set-up itself is measured.
+Phones ring before they answer, and the agent's session is made meanwhile. In one run they do not: the worst case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One figure: where a report has it, and what is wanted of it. ``scale`` makes the unit of what the report has."""
+    """One figure: its place in a report and its goal. ``scale`` converts the report's value to the unit."""
 
     key: str
     title: str
@@ -88,13 +88,13 @@ ROWS: Final = (
 
 
 def scaled(plan: Plan, scale: float) -> Plan:
-    """A smaller one, for a look: fewer calls and less time, at the same rates."""
+    """A smaller plan for a quick look: fewer calls and less time, at the same rates."""
     calls, seconds = max(1, round(plan.calls * scale)), max(4.0, plan.seconds * scale)
     return replace(plan, calls=calls, seconds=seconds)
 
 
 def result(reports: Sequence[Mapping[str, Mapping[str, Any]]], *, scale: float) -> dict[str, Any]:
-    """What is kept of ``reports``, one mapping of ``RUNS``'s names to reports for each repeat."""
+    """The result of ``reports``, which has one mapping of ``RUNS``'s names to reports for each repeat."""
     values = {row.key: [row.read(repeat[row.run]) for repeat in reports if row.run in repeat] for row in ROWS}
     doubts = {
         f"{run}: {it}" for repeat in reports for run, report in repeat.items() for it in report["far_end"]["doubts"]
@@ -117,7 +117,7 @@ def measure(plan_report: Callable[[str, Plan], dict[str, Any]], *, repeats: int,
 
 
 def append(file: Path, one: Mapping[str, Any]) -> None:
-    """As one more line of ``file``."""
+    """Append a result to ``file`` as one line."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as results:
         results.write(json.dumps(one, ensure_ascii=False) + "\n")
@@ -130,7 +130,7 @@ def last_two(file: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 
 def compared(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[Row, float, float, float | None]]:
-    """Each figure that both have: its medians, and how many times the former the latter is."""
+    """Each figure that both results have, with its two medians and their ratio (now to before)."""
     for row in ROWS:
         old, new = before["figures"].get(row.key), now["figures"].get(row.key)
         if old and new:

@@ -1,4 +1,4 @@
-"""Calls placed over HTTP at a pace: as a client does it, with what it saw of each."""
+"""Places calls over HTTP at a steady rate, as a client does, and notes what it sees of each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PROMPT: Final = "You are the load kit's agent."
 
 @dataclass(slots=True, kw_only=True)
 class PlacedCall:
-    """One POST and what became of it; times are nanoseconds since the epoch."""
+    """One POST and its call; times are nanoseconds since the epoch."""
 
     name: str
-    """Its number in the run: what the agent's side knows it by."""
+    """The call's number in the run; the agent's side knows the call by it."""
     posted_ns: int
     answered_ns: int = 0
     """When the POST was answered."""
@@ -35,7 +35,7 @@ class PlacedCall:
     sip_call_id: str = ""
     problem: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """As GET shows it in the end."""
+    """The final record, as GET shows it."""
 
 
 class Caller:
@@ -45,13 +45,13 @@ class Caller:
         self.placed: list[PlacedCall] = []
         self.live: set[str] = set()
         self.late_ms: list[float] = []
-        """How late each POST left: the driver's own fault."""
+        """The lateness of each POST, which is the load kit's fault."""
         self._http = http
         self._calls, self._cps, self._call_s, self._plain = calls, cps, call_s, plain
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, seconds: float) -> None:
-        """Place calls for so long, then have those that are left end, at the pace they came."""
+        """Place calls for ``seconds``, then let the remaining ones end at the rate at which they began."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + seconds
         due_s = loop.time()
@@ -69,7 +69,7 @@ class Caller:
             await asyncio.wait(self._tasks)
 
     async def final_records(self) -> None:
-        """Wait for every call's end and fetch its record; a call whose end does not come stays without."""
+        """Wait for every call's end and fetch its record. A call that does not end gets no record."""
         with contextlib.suppress(TimeoutError, httpx.HTTPError):
             async with asyncio.timeout(_FINAL_S + len(self.placed) / 100):
                 await self._fetch()
@@ -81,12 +81,12 @@ class Caller:
                 await asyncio.sleep(0.0 if "ended" in call.record else _LOOK_S)
 
     def outcomes(self) -> Mapping[str, int]:
-        """How many calls ended in which way."""
+        """The number of calls for each way of ending."""
         return dict(Counter(_outcome(call) for call in self.placed).most_common())
 
     def _start(self, end_s: float) -> None:
         number = len(self.placed)
-        # The last ones end one after another: a storm of BYEs is another test.
+        # The last calls end one after another: a storm of BYEs is another test.
         share = number % self._calls / self._calls
         task = asyncio.create_task(self._call(number, end_s + share * min(self._calls / self._cps, _ENDING_S)))
         self._tasks.add(task)

@@ -1,4 +1,4 @@
-"""A program the load kit starts: its output kept in a folder, ended with it, killed when the kit itself dies."""
+"""The programs that the load kit starts: their output goes to a folder, and they end when the kit ends or dies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STOP_S: Final = 15.0
 _PR_SET_PDEATHSIG: Final = 1
 _FAR_END_NICE: Final = -20
 _ROOT: Final = str(Path(__file__).parents[2])
-"""Where our own packages are: the child must run the same code."""
+"""The folder of our own packages: the child must run the same code."""
 _libc: Any = ctypes.CDLL(None)
 
 
@@ -33,10 +33,10 @@ class LoadFailed(TrunklineError):
 async def child(
     command: Sequence[str], folder: Path, name: str, *, far_end: bool = False, ask: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Runs while the block does; stderr, and stdout unless ``ask``, go to ``folder/name.log``.
+    """Run a program while the block runs. Its stderr, and its stdout unless ``ask``, go to ``folder/name.log``.
 
-    ``ask``: stdin and stdout are pipes. ``far_end``: it goes first when the CPU is short, where we may decide that: in
-    earnest it is another machine. At the end of the block it gets TERM, and KILL after 15 s.
+    ``ask``: stdin and stdout are pipes. ``far_end``: it has priority when the CPU is short, if we may set that, because
+    a real far end is another machine. At the end of the block it gets TERM, and KILL after 15 s.
     Raises ``LoadFailed`` when there is no such program.
     """
     with (folder / f"{name}.log").open("wb") as log:
@@ -78,13 +78,13 @@ def _prepare(far_end: bool) -> None:
 
 
 class Peer:
-    """A process that tells its facts as lines of JSON on stdout and ends when its stdin closes."""
+    """A process that reports facts as lines of JSON on stdout and ends when its stdin closes."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self._process = process
         self._log = log
         self.latest: dict[str, Any] = {}
-        """Every fact told so far, the newest of each name."""
+        """Every fact reported so far; the newest value of each name."""
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -92,7 +92,7 @@ class Peer:
         return self._process.pid
 
     async def first(self, settings: object = None) -> dict[str, Any]:
-        """Give it its settings, if it wants any; the first line it tells. Raises ``LoadFailed`` when it does not."""
+        """Send the process its settings, if any; returns its first line. Raises ``LoadFailed`` when none comes."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         if settings is not None:
@@ -104,7 +104,7 @@ class Peer:
         return dict(json.loads(line))
 
     async def finish(self) -> dict[str, Any]:
-        """Have it end; everything it told."""
+        """Have the process end; returns every fact that it reported."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         if self._reading is not None:
@@ -118,7 +118,7 @@ class Peer:
 
 
 async def until(holds: Callable[[], bool], within_s: float) -> bool:
-    """Whether it came to hold in that time."""
+    """Wait until ``holds`` is true, ``within_s`` at most; returns whether it is."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             while not holds():  # noqa: ASYNC110 - it happens in another process

@@ -56,12 +56,12 @@ class DatagramBatch:
         self._sent = _messages(self._names, self._from)
 
     def receive(self) -> int:
-        """Take what is there; how many datagrams that were."""
+        """Receive the waiting datagrams; returns their number."""
         self._received["control_length"] = _CONTROL
         return self._call(_libc.recvmmsg, self._received, self._size, None)
 
     def send_back(self, count: int) -> int:
-        """Send the first ``count`` received to where each came from; how many the kernel took."""
+        """Send the first ``count`` datagrams back to their senders; returns the number that the kernel took."""
         self._from["length"][:count] = self._received["length"][:count]
         return self._call(_libc.sendmmsg, self._sent, count)
 
@@ -72,7 +72,7 @@ class DatagramBatch:
 
     @property
     def arrived_ns(self) -> Times:
-        """When the kernel got each, on ``time.time_ns``'s scale."""
+        """The arrival time of each datagram in the kernel, on ``time.time_ns``'s scale."""
         stamps = self._control.view(np.int64)
         return stamps[:, 2] * 1_000_000_000 + stamps[:, 3]
 
@@ -91,7 +91,7 @@ class DatagramBatch:
 
 
 def enlarge_buffer(bound: socket.socket) -> None:
-    """Have the kernel keep as much as it may for this socket: a listener that is late must not be one that is deaf."""
+    """Set the largest receive buffer that the kernel allows, so that a late listener loses no datagrams."""
     try:
         bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
     except PermissionError:

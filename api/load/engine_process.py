@@ -28,7 +28,7 @@ _URL: Final = re.compile(r"Trunkline answers at (http\S+)\.\s")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Which ports the run uses, all from one block that begins at ``first``."""
+    """The ports of a run, all from one block that begins at ``first``."""
 
     first: int
     lines: int
@@ -52,7 +52,7 @@ class Ports:
 
     @property
     def engine(self) -> set[int]:
-        """All that the engine may bind."""
+        """All ports that the engine may bind."""
         return {self.first, *self.rtp}
 
     @staticmethod
@@ -61,12 +61,12 @@ class Ports:
 
 
 def lines_of(plan: Plan) -> int:
-    """More than the plan's calls: one that was hung up keeps its line until its BYE is answered."""
+    """The engine's lines: more than the plan's calls, as a hung-up call keeps its line until its BYE is answered."""
     return plan.calls + max(8, plan.calls // 5)
 
 
 def configuration(plan: Plan, ports: Ports, folder: Path, agent: tuple[str, str]) -> dict[str, Any]:
-    """The engine's, as ``Config`` reads it; ``agent``: the simulated Ultravox's URL and key."""
+    """The engine's configuration, as ``Config`` reads it; ``agent`` is the simulated Ultravox's URL and key."""
     base_url, api_key = agent
     ultravox = {"base_url": base_url, "api_key": api_key, "sample_rate": plan.sample_rate} if not plan.plain else {}
     return {
@@ -85,7 +85,7 @@ def configuration(plan: Plan, ports: Ports, folder: Path, agent: tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """Where it answers, with which key, and its processes when they are on this machine."""
+    """The engine's URL, an API key, and its processes when they are on this machine."""
 
     url: str
     key: str
@@ -94,7 +94,7 @@ class Engine:
 
 @asynccontextmanager
 async def engine(settings: dict[str, Any], folder: Path, make_key: MakeKey) -> AsyncIterator[Engine]:
-    """Serving while the block runs, with warm lines. Raises ``LoadFailed`` when it does not come up."""
+    """An engine that serves while the block runs, with warm lines. Raises ``LoadFailed`` when it does not start."""
     file, log = folder / "trunkline.toml", folder / "engine.log"
     file.touch(mode=0o600)
     file.write_text(tomli_w.dumps(settings))
@@ -122,7 +122,7 @@ async def _ready(url: str) -> None:
 
 
 async def lines_in_use(http: httpx.AsyncClient) -> int:
-    """As the engine's readiness tells it; -1 when it does not, or is gone."""
+    """The lines in use from the engine's readiness; -1 when it does not answer."""
     try:
         checks = (await http.get("/readyz")).json().get("checks", {})
     except httpx.HTTPError:

@@ -1,4 +1,4 @@
-"""How a call's cost goes with the number of calls: one run for each of a series, as figures and as a plot."""
+"""The cost of a call by the number of calls: one run for each number of a series, as figures and as a plot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KINDS: Final = ("all", "worker", "control")
 
 
 def plan_of(calls: int) -> Plan:
-    """All up before the window of the cost begins, and none ends in it."""
+    """A plan in which all calls are up before the window of the cost begins, and none ends in it."""
     return Plan(calls=calls, cps=max(2.0, calls / 6), seconds=18, call_s=60, sample_rate=8000)
 
 

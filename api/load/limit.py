@@ -1,4 +1,4 @@
-"""How many calls hold: the load raised until a bound of quality breaks, then narrowed down."""
+"""Finds the most calls with good quality: raises the load until a bound of quality breaks, then narrows it down."""
 
 from __future__ import annotations
 

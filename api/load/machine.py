@@ -30,7 +30,7 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """With a star when the tree is not as committed; the version when this is no checkout."""
+    """The commit, with a star when the tree has changes; the version when this is not a checkout."""
     root = str(Path(__file__).parents[2])
     try:
         command = ["git", "-C", root, "describe", "--always", "--dirty=*", "--abbrev=10", "--exclude=*"]

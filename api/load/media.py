@@ -1,4 +1,4 @@
-"""What the far end's notes say of the audio: packets lost, spacing, gaps in the agent's speech, its clarity.
+"""The quality of the audio from the far end's notes: lost packets, spacing, gaps in the agent's speech, its clarity.
 
 Everything here is arithmetic on ``PACKET`` rows; times are nanoseconds of one machine's clock.
 """
@@ -18,7 +18,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 FRAME_MS: Final = 1000 * SAMPLES / RATE_HZ
 _PAUSE_FRAMES: Final = 20
-"""Silence longer than this is a pause between sentences: the agent makes none shorter."""
+"""Silence longer than this is a pause between sentences: the agent's pauses are never shorter."""
 _AUDIBLE_SAMPLES: Final = 16
 """2 ms: less than that near a zero crossing is the tone itself."""
 
@@ -41,7 +41,7 @@ class Stream:
 
     @property
     def received(self) -> int:
-        """Different packets: one that came twice counts once."""
+        """The number of different packets: a packet that came twice counts once."""
         return len(np.unique(self.positions))
 
     @property
@@ -53,7 +53,7 @@ class Stream:
         return len(self.packets)
 
     def spacing_ms(self) -> Floats:
-        """How far each packet is from the 20 ms a frame after the one before it; what a loss leaves out is no error."""
+        """The error of each packet's distance from the packet before it, 20 ms a frame. A loss is not an error."""
         steps = np.diff(self.positions)
         gaps_ms = np.diff(self.packets["at_ns"]) / 1e6
         return np.abs(gaps_ms - steps * FRAME_MS)[steps > 0]
@@ -78,12 +78,12 @@ class Stream:
         return clarity
 
     def first_loud_ns(self) -> int | None:
-        """When the first packet came that was not silence."""
+        """The time of the first packet that was not silent."""
         loud = np.flatnonzero(self.packets["loud"])
         return int(self.packets["at_ns"][loud[0]]) if len(loud) else None
 
     def silent_after_ns(self, at_ns: int) -> int | None:
-        """When the first silent packet came after that moment, if there was sound at it."""
+        """The time of the first silent packet after ``at_ns``; None when there was no sound at that moment."""
         times, loud = self.packets["at_ns"], self.packets["loud"]
         after = int(np.searchsorted(times, at_ns))
         if not 0 < after < len(times) or not loud[after - 1]:

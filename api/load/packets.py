@@ -1,4 +1,4 @@
-"""What is noted of an RTP packet of G.711: when, whose, in which order, and what a listener hears in its 20 ms."""
+"""The notes on an RTP packet of G.711: its time, sender and order, and what a listener hears in its 20 ms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPEECH_HZ: Final = 650
 """The agent's voice: 13 whole periods in 20 ms, so that its phase is the same in every frame."""
 SPEECH_LEVEL: Final = 8000
 SILENCE_PEAK: Final = 64
-"""-54 dBFS: silent G.711 is below it, anything said is above."""
+"""-54 dBFS: silent G.711 is below it, any speech above."""
 _SPEAKING: Final = SPEECH_LEVEL / 4
 PACKET: Final = np.dtype(
     [
@@ -60,7 +60,7 @@ _BASIS: Final = np.stack([np.cos(_PHASE), np.sin(_PHASE)], axis=1).astype(np.flo
 
 
 def read_packets(data: Bytes, lengths: Times, ports: Times, at_ns: Times, echoed_ns: Times) -> Packets:
-    """A row for each datagram that is RTP (RFC 3550 §5.1). What is not G.711 in frames of 20 ms is loud, no speech."""
+    """A row for each datagram that is RTP (RFC 3550 §5.1). Any other audio than 20 ms of G.711 is loud non-speech."""
     rtp = (lengths >= HEADER) & (data[:, 0] >> 6 == 2)
     rows = np.zeros(int(rtp.sum()), PACKET)
     head, payload = data[rtp, :HEADER], data[rtp, HEADER : HEADER + SAMPLES]

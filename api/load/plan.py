@@ -1,4 +1,4 @@
-"""What a load run is to be: values, checked when they are made."""
+"""The plan of a load run: values that are checked when they are made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _SHORTEST_CALL_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """An engine that runs already. Its trunk must lead to ``sip_port``, its Ultravox to ``agent_port``, both here."""
+    """An engine that is running already. Its trunk must lead to ``sip_port`` and its Ultravox to ``agent_port``, both
+    on this machine."""
 
     url: str
     key: str
@@ -22,14 +23,14 @@ class Running:
     agent_port: int
     agent_key: str
     pid: int | None = None
-    """Its control process, when it is on this machine: without it nothing is said of the cost."""
+    """Its control process, when it is on this machine. Without it, the report has no cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """``calls`` at once, at most ``cps`` new ones a second, for ``seconds``; each lasts ``call_s``.
 
-    Raises ``LoadFailed`` for what cannot be.
+    Raises ``LoadFailed`` for impossible values.
     """
 
     calls: int = 10

@@ -16,7 +16,7 @@ _RANDOM: Final = random.SystemRandom()
 
 @contextmanager
 def port_block(size: int) -> Iterator[int]:
-    """The first of ``size`` ports nobody else takes; the one before it is held as a sign, and so for each thousand.
+    """The first of ``size`` free ports. The port before it is held as a mark, and so is one for each further thousand.
 
     Raises ``OSError`` when there is no room.
     """
@@ -36,6 +36,6 @@ def port_block(size: int) -> Iterator[int]:
 
 
 def bound_udp_ports(ports: Iterable[int]) -> set[int]:
-    """Those of ``ports`` that somebody on this machine has bound for UDP."""
+    """Those of ``ports`` that a process on this machine has bound for UDP."""
     rows = Path("/proc/net/udp").read_text().splitlines()[1:]
     return {int(row.split()[1].rpartition(":")[2], 16) for row in rows} & set(ports)

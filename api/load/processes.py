@@ -1,4 +1,4 @@
-"""What processes cost, by kind, read from /proc: CPU time, memory, context switches, descriptors."""
+"""The cost of processes by kind, read from /proc: CPU time, memory, context switches, descriptors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Of one process, or of several together. Memory is not read with the rest: it takes milliseconds."""
+    """The usage of one process, or the sum of several. Memory is read separately, because that takes milliseconds."""
 
     processes: int = 0
     cpu_s: float = 0.0
@@ -31,7 +31,7 @@ class Usage:
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """Now; nothing for a process that is gone."""
+        """The current usage; all zero for a process that is gone."""
         folder = Path(f"/proc/{pid}")
         try:
             stat = (folder / "stat").read_text().rpartition(")")[2].split()
@@ -44,7 +44,7 @@ class Usage:
 
 
 class Family:
-    """A process and all below it. What a member used stays counted when it is gone."""
+    """A process and its descendants. The usage of a member stays counted when it is gone."""
 
     def __init__(self, root: int) -> None:
         self._root = root
@@ -52,11 +52,11 @@ class Family:
         self._last: dict[int, Usage] = {}
 
     def pids(self) -> set[int]:
-        """Those alive."""
+        """The members that are alive."""
         return {self._root, *descendants(self._root)} if Path(f"/proc/{self._root}").exists() else set()
 
     def usage(self) -> Mapping[str, Usage]:
-        """By kind, since each process began. Processes and descriptors are of those alive."""
+        """The usage by kind, since each process began. Processes and descriptors count only live members."""
         alive = self.pids()
         for pid in alive:
             self._kinds.setdefault(pid, "control" if pid == self._root else kind_of(pid))
@@ -69,7 +69,7 @@ class Family:
         return dict(totals)
 
     def pss_kb(self) -> Mapping[str, int]:
-        """Proportional set size by kind: what processes share is divided among them."""
+        """Proportional set size by kind: shared memory is divided among its processes."""
         totals: dict[str, int] = defaultdict(int)
         for pid in self.pids():
             totals["control" if pid == self._root else kind_of(pid)] += pss_kb(pid)
@@ -77,12 +77,12 @@ class Family:
 
 
 def how_many_live(pids: Iterable[int]) -> int:
-    """Of these processes."""
+    """The number of these processes that are alive."""
     return sum(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def kind_of(pid: int) -> str:
-    """From the process's title: ``trunkline: worker 3`` is a worker."""
+    """The kind from the process's title: ``trunkline: worker 3`` is a worker."""
     try:
         title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -92,7 +92,7 @@ def kind_of(pid: int) -> str:
 
 
 def pss_kb(pid: int) -> int:
-    """0 for a process that is gone."""
+    """The proportional set size; 0 for a process that is gone."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError, PermissionError):

@@ -1,6 +1,6 @@
-"""The figures of a run, from what was gathered: one JSON document whose members keep their names.
+"""The report of a run, made from its evidence: one JSON document whose members keep their names.
 
-``SCHEMA`` counts up when a member changes its meaning or goes; new ones may come at any time.
+``SCHEMA`` is raised when a member changes its meaning or is removed; new members may be added at any time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHORTEST_JUDGED_NS: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call, as all sides saw it."""
+    """One call, with the notes of all sides."""
 
     placed: PlacedCall
     signalling: Signalling | None
@@ -44,7 +44,7 @@ class Call:
         return self.signalling.answered_ns if self.signalling else 0
 
     def until_ns(self, otherwise_ns: int) -> int:
-        """When its BYE came."""
+        """The time of its BYE, or ``otherwise_ns`` without one."""
         return (self.signalling.bye_ns if self.signalling else 0) or otherwise_ns
 
 
@@ -90,13 +90,13 @@ def match(evidence: Evidence) -> list[Call]:
 
 
 def _stream_of(signalling: Signalling, of_port: Sequence[Stream]) -> Stream | None:
-    """The first that began between INVITE and BYE: ports serve one call after another."""
+    """The first stream that began between INVITE and BYE: ports serve one call after another."""
     until_ns = signalling.bye_ns or math.inf
     return next((it for it in of_port if signalling.invite_ns <= it.first_ns <= until_ns), None)
 
 
 def setup_ms(calls: Sequence[Call]) -> dict[str, Any]:
-    """From step to step of the set-up."""
+    """The times between the steps of the set-up."""
     posts = [(call.placed.answered_ns - call.placed.posted_ns) / _NS_PER_MS for call in calls if call.placed.id]
     known = [(call, call.signalling) for call in calls if call.signalling is not None]
     answered = [(call, it) for call, it in known if it.answered_ns]
@@ -112,7 +112,7 @@ def setup_ms(calls: Sequence[Call]) -> dict[str, Any]:
 
 
 def media(calls: Sequence[Call], *, plain: bool, end_ns: int) -> dict[str, Any]:
-    """What the far ends heard."""
+    """The quality of the audio at the far ends."""
     heard = [call.stream for call in calls if call.stream is not None]
     talks = [call.talk for call in calls if call.talk is not None]
     received, lost = sum(it.received for it in heard), sum(it.lost for it in heard)
@@ -149,7 +149,7 @@ def one_way(call: Call, *, plain: bool, end_ns: int) -> bool:
 
 
 def cost(evidence: Evidence, calls: Sequence[Call]) -> dict[str, Any]:
-    """CPU per call-second while all calls were up, and what they held; empty without the engine's processes."""
+    """CPU per call-second and memory while all calls were up; empty without the engine's processes."""
     window = _window(evidence)
     if window is None:
         return {}
@@ -173,7 +173,7 @@ def cost(evidence: Evidence, calls: Sequence[Call]) -> dict[str, Any]:
 
 
 def problems(placed: Iterable[PlacedCall]) -> list[str]:
-    """What was said of the calls that failed, the commonest first."""
+    """The problems of the calls that failed, the most common first."""
     said = (
         call.problem or (call.record["ended"]["detail"] if call.record.get("status") == "failed" else "")
         for call in placed
@@ -189,7 +189,7 @@ def answered_per_s(calls: Sequence[Call]) -> float | None:
 
 
 def far_end(evidence: Evidence) -> dict[str, Any]:
-    """How far the measuring side itself is to be trusted, and what speaks against it."""
+    """The figures of the measuring side itself, and the reasons to doubt it."""
     late_ms = (evidence.packets["echoed_ns"] - evidence.packets["at_ns"]) / _NS_PER_MS
     facts = {
         "kernel_drops": evidence.kernel_drops,
@@ -228,14 +228,14 @@ def series(evidence: Evidence) -> dict[str, list[float]]:
 
 
 def _kit_cores(evidence: Evidence) -> dict[str, float]:
-    """What each process of the load kit took of a core, from the first sample to the last."""
+    """The share of a core that each process of the load kit used, from the first sample to the last."""
     first, last = evidence.samples[0], evidence.samples[-1]
     took_s = max(1e-9, (last.at_ns - first.at_ns) / 1e9)
     return {name: round((last.kit_cpu_s[name] - first.kit_cpu_s[name]) / took_s, 4) for name in first.kit_cpu_s}
 
 
 def _window(evidence: Evidence) -> tuple[Sample, Sample] | None:
-    """From when all calls were up to when no more were placed."""
+    """The samples at which all calls were up and at which no more were placed."""
     plan, began_ns = evidence.plan, evidence.began_ns
     since_ns, until_ns = began_ns + plan.ramp_s * 1e9, began_ns + plan.seconds * 1e9
     inside = [it for it in evidence.samples if since_ns <= it.at_ns <= until_ns and it.usage]
@@ -254,7 +254,7 @@ def _cores(before: Sample, now: Sample) -> float:
 
 
 def _steps(pairs: Iterable[tuple[int, int]]) -> Mapping[str, float]:
-    """The times between two moments in ms, where both came."""
+    """The times between two moments in ms, where both are known."""
     return spread([(then - since) / _NS_PER_MS for since, then in pairs if since and then])
 
 

@@ -1,8 +1,8 @@
-"""The far end's RTP, a process of its own: one port for every call, echoes at once, notes each packet.
+"""The far end's RTP in its own process: one port for every call; it echoes at once and notes each packet.
 
-``python -m api.load.rtp_peer FILE`` prints ``{"port": N}``, then a line of JSON a second; when its stdin closes it
-prints a last line. Its notes go to FILE (``packets.PACKET`` rows, as they are). It sleeps a millisecond between
-batches, which bounds its cost; the arrival times are the kernel's, so that its own lateness is not the engine's.
+``python -m api.load.rtp_peer FILE`` prints ``{"port": N}``, then a line of JSON every second; when its stdin closes, it
+prints a last line. Its notes go to FILE (raw ``packets.PACKET`` rows). It sleeps a millisecond between batches, which
+bounds its cost. The arrival times are the kernel's, so that its own lateness does not count against the engine.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _REST_S: Final = 0.001
 _LOOK_MS: Final = 100
 _LIVE_NS: Final = 1_000_000_000
 _HOLDS: Final = 256
-"""Reading as many takes a millisecond, for which no packet is echoed."""
+"""Reading this many takes a millisecond, during which no packet is echoed."""
 
 
 class Notes:
-    """Packets as they come, read some at a time; ``take`` gives what is complete since the last time."""
+    """Notes packets as they arrive, and reads them in batches. ``take`` returns the rows since the last call."""
 
     def __init__(self, batch: DatagramBatch) -> None:
         self._batch = batch
@@ -55,7 +55,7 @@ class Notes:
         self._held += count
 
     def read(self) -> None:
-        """Turn what is held into rows."""
+        """Turn the kept packets into rows."""
         held, self._held = self._held, 0
         if held:
             facts = self._facts[:held]
@@ -63,7 +63,7 @@ class Notes:
             self._rows.append(rows)
 
     def take(self) -> Packets:
-        """The rows since the last time."""
+        """The rows since the last call."""
         self.read()
         fresh, self._rows = self._rows, []
         return np.concatenate(fresh) if fresh else np.zeros(0, PACKET)
@@ -75,9 +75,9 @@ def main(file: Path) -> None:
     take_precedence()  # an echo must not wait for the engine that it measures
     with _rtp_port() as rtp, file.open("wb") as notes:
         port = rtp.getsockname()[1]
-        _tell(port=port)
+        _report(port=port)
         _serve(rtp, notes)
-        _tell(kernel_drops=kernel_drops(port))
+        _report(kernel_drops=kernel_drops(port))
 
 
 def _serve(rtp: socket.socket, file: BinaryIO) -> None:
@@ -97,7 +97,7 @@ def _serve(rtp: socket.socket, file: BinaryIO) -> None:
             next_ns += _LIVE_NS
             rows = notes.take()
             rows.tofile(file)
-            _tell(**_live(rows))
+            _report(**_live(rows))
         time.sleep(_REST_S)
 
 
@@ -114,7 +114,7 @@ def _live(rows: Packets) -> dict[str, Any]:
 
 @contextmanager
 def _rtp_port() -> Iterator[socket.socket]:
-    """An even port; the odd one after it is held too: RTCP comes there and is not read (RFC 3550 §11)."""
+    """An even port. The odd port after it is held too: RTCP arrives there and is not read (RFC 3550 §11)."""
     while True:
         rtp, rtcp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         with rtp, rtcp:
@@ -129,14 +129,14 @@ def _rtp_port() -> Iterator[socket.socket]:
 
 
 def kernel_drops(port: int) -> int:
-    """Datagrams that found the socket's buffer full: the far end's fault, not the sender's."""
+    """The datagrams that were dropped because the socket's buffer was full: the far end's fault, not the sender's."""
     local = f":{port:04X}"
     rows = (line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:])
     return sum(int(row[-1]) for row in rows if row[1].endswith(local))
 
 
-def _tell(**facts: Any) -> None:
-    print(json.dumps(facts), flush=True)  # noqa: T201 - the pipe to whoever started this process
+def _report(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)  # noqa: T201 - the pipe to the parent process
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One load run from start to end: the far ends and the engine started, calls placed, everything gathered."""
+"""One load run from start to end: starts the far ends and the engine, places calls, and gathers the evidence."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ _TIMEOUT: Final = httpx.Timeout(30.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What is known at one moment of the run."""
+    """The figures at one moment of the run."""
 
     at_ns: int
     after_s: float
-    """Since the run began."""
+    """The time since the run began."""
     live: int
     placed: int
     usage: Mapping[str, Usage]
-    """The engine's, by kind of process."""
+    """The engine's usage, by kind of process."""
     kit_cpu_s: Mapping[str, float]
-    """The load kit's own, by name."""
+    """The load kit's own usage, by name of the process."""
     rtp: Mapping[str, Any]
     agent: Mapping[str, Any]
 
 
 @dataclass(slots=True, kw_only=True)
 class Evidence:
-    """Everything that was gathered, to be made a report of."""
+    """Everything that was gathered for the report."""
 
     plan: Plan
     kit: dict[str, int] = field(default_factory=lambda: {"driver": os.getpid()})
@@ -135,7 +135,7 @@ async def _load(evidence: Evidence, target: Engine, rtp: Peer, agent: Peer | Non
 async def _sample(
     evidence: Evidence, caller: Caller, family: Family | None, peers: tuple[Peer, Peer | None], watch: Watch
 ) -> None:
-    """Once a second; what it costs is this process's, not the engine's."""
+    """Take a sample once a second; its cost falls on this process, not the engine."""
     rtp, agent = peers
     loop = asyncio.get_running_loop()
     next_s = loop.time()
@@ -184,14 +184,14 @@ async def _rtp_peer(stack: AsyncExitStack, folder: Path) -> tuple[Peer, int]:
 
 
 async def _agent(stack: AsyncExitStack, folder: Path, running: Running | None) -> tuple[Peer, tuple[str, str]]:
-    """The process, and the URL and key of its Ultravox."""
+    """The agent's process, and the URL and key of its Ultravox."""
     key = running.agent_key if running else secrets.token_urlsafe(24)
     command = python("api.load.agent", str(folder / "agent.json"))
     peer = Peer(
         await stack.enter_async_context(child(command, folder, "agent", far_end=True, ask=True)), folder / "agent.log"
     )
-    told = await peer.first({"port": running.agent_port if running else 0, "api_key": key})
-    return peer, (told["base_url"], key)
+    first = await peer.first({"port": running.agent_port if running else 0, "api_key": key})
+    return peer, (first["base_url"], key)
 
 
 @asynccontextmanager

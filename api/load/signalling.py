@@ -1,4 +1,4 @@
-"""SIPp's trace read: when each call's INVITE came, and when its 180 and 200 left."""
+"""Reads SIPp's trace: the times at which each call's INVITE arrived and its 180 and 200 were sent."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _ENTRY: Final = re.compile(r"^-{20,} (\d{4}-\d\d-\d\d)[\sT]+(\d\d:\d\d:\d\d\.\d+
 _CALL_ID: Final = re.compile(r"^Call-ID:\s*(\S+)", re.MULTILINE)
 _AUDIO: Final = re.compile(r"^m=audio (\d+)", re.MULTILINE)
 _SENT: Final = re.compile(r"^X-Sent:.*\s(\d+)\.(\d{6})$", re.MULTILINE)
-"""``[timestamp]`` in the 200 of our scenarios, taken before it leaves; the trace may tell it after the answer to it."""
+"""``[timestamp]`` in the 200 of our scenarios, taken before it is sent. The trace may show the 200 after its ACK."""
 _CSEQ: Final = re.compile(r"^CSeq:\s*\d+ (\w+)", re.MULTILINE)
 
 
 @dataclass(slots=True, kw_only=True)
 class Signalling:
-    """One call as the far end had it; times are nanoseconds since the epoch, 0 when it never came to that."""
+    """One call at the far end; times are nanoseconds since the epoch, 0 for a step that never happened."""
 
     invite_ns: int
     media_port: int
-    """The engine's, from its offer."""
+    """The engine's RTP port, from its offer."""
     ringing_ns: int = 0
     answered_ns: int = 0
     bye_ns: int = 0

@@ -1,4 +1,4 @@
-"""SIPp as trunk and callee: its scenario with our media port in it, its command, its trace and its complaints."""
+"""SIPp as trunk and callee: its scenario with our media port, its command, its trace and its complaints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.load.signalling import Signalling, read_trace
 _START_S: Final = 10.0
 _ENTRY: Final = re.compile(r"^\d{4}-\d\d-\d\d\s\S+\s[\d.]+: ", re.MULTILINE)
 _ORDINARY: Final = ("Overload warning", "Unable to bind remote control socket")
-"""What SIPp says of itself, not of the other side."""
+"""SIPp's messages about itself, not about the other side."""
 
 
 class Sipp:
@@ -27,12 +27,12 @@ class Sipp:
         self._folder = folder
 
     def calls(self) -> Mapping[str, Signalling]:
-        """What it saw of each call, by Call-ID."""
+        """SIPp's view of each call, by Call-ID."""
         trace = self._folder / "messages.log"
         return read_trace(trace.read_text(errors="replace")) if trace.exists() else {}
 
     def complaints(self) -> list[str]:
-        """What it calls unexpected, the first words of each."""
+        """The messages that SIPp calls unexpected; the first words of each."""
         errors = self._folder / "errors.log"
         entries = _ENTRY.split(errors.read_text(errors="replace"))[1:] if errors.exists() else []
         return [entry.splitlines()[0] for entry in entries if entry.strip() and not entry.startswith(_ORDINARY)]
@@ -48,7 +48,7 @@ def require_sipp() -> None:
 async def sipp(
     scenario: Path, folder: Path, *, port: int, control: int, own_media: int, rtp: int
 ) -> AsyncIterator[Sipp]:
-    """Answering at ``port`` while the block runs; ``rtp`` takes the place of its own media port in the SDP.
+    """A SIPp that answers at ``port`` while the block runs; ``rtp`` replaces its own media port in the SDP.
 
     Raises ``LoadFailed`` when SIPp does not start.
     """
@@ -70,6 +70,6 @@ def _write_scenario(scenario: Path, to: Path, rtp: int) -> None:
 
 
 def keeps_its_media(scenario: Path) -> bool:
-    """Whether the scenario answers with a port of its own for audio, of which nothing is measured then."""
+    """Whether the scenario answers with its own port for audio. Then the audio is not measured."""
     text = scenario.read_text(encoding="latin-1")
     return "m=audio" in text and "[media_port]" not in text

@@ -1,4 +1,4 @@
-"""The agent of a load call: sentences of a known tone, some cut short, and clicks in the pauses that time the loop."""
+"""The agent of a load call: sentences of a known tone, some cut short. Clicks in the pauses measure the loop time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from engine.sandbox.ultravox.utterance import Utterance
 
 _SENTENCE_S: Final = (3.0, 5.0)
 _CUT_AFTER_S: Final = (1.0, 2.5)
-"""Every second sentence is cleared after so long, as by a barge-in."""
+"""Every second sentence is cleared after this long, as by a barge-in."""
 _CLICKS_AFTER_S: Final = (0.6, 1.2, 1.8)
 """In the pause after a sentence; far enough apart not to be taken for speech with a gap."""
 _PAUSE_S: Final = 2.4
 _JITTER_S: Final = 0.02
-"""So that clicks come at any moment of the engine's tick."""
+"""Spreads the clicks over all moments of the engine's tick."""
 _CLICK_HZ, _CLICK_S, _CLICK_LEVEL = 1500, 0.02, 12_000
 _CLICK_DUE_NS: Final = 500_000_000
 _HEARD: Final = 3000
@@ -31,7 +31,7 @@ _HEARD: Final = 3000
 
 @dataclass(slots=True, kw_only=True)
 class TalkLog:
-    """What happened in a call at the agent's side; times are ``time.time_ns``."""
+    """The events of a call at the agent's side; times are ``time.time_ns``."""
 
     call: str
     sentences: int = 0
@@ -46,7 +46,7 @@ class TalkLog:
 
 
 class Talk:
-    """Drives one joined conversation until ``stop``. ``flush`` sends at once what the conversation holds."""
+    """Drives one joined conversation until ``stop``. ``flush`` sends the conversation's messages at once."""
 
     def __init__(self, conversation: Conversation, flush: Callable[[], None], call: str) -> None:
         self.log = TalkLog(call=call)
@@ -62,7 +62,7 @@ class Talk:
         """The call is over."""
         self.log.ended_ns = time.time_ns()
         if self._listening and self.log.ended_ns - self.log.clicks_ns[-1] < _CLICK_DUE_NS:
-            self.log.clicks_ns.pop()  # it was on its way
+            self.log.clicks_ns.pop()  # the last click was still on its way
         for timer in self._timers:
             timer.cancel()
 
@@ -72,7 +72,7 @@ class Talk:
         seconds = round(random.uniform(*_SENTENCE_S) * 50) / 50
         pcm = tone(SPEECH_HZ, conversation.settings.output_hz, seconds, SPEECH_LEVEL)
         sentence = Utterance(f"Sentence {log.sentences} of the agent.", pcm, conversation.settings.output_hz)
-        sentence.uninterruptible = True  # what the far end echoes is no barge-in
+        sentence.uninterruptible = True  # the far end's echo is not a barge-in
         conversation.agent.speech.say(sentence)
         if log.sentences % 2:
             self._timers = [*self._pause(seconds)]
