@@ -1,1 +1,1 @@
-"""The audio of a call and the wire to its agent: knows nothing of SIP, calls or HTTP."""
+"""The audio of a call and the connection to its agent. This package knows nothing of SIP, calls or HTTP."""

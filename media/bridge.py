@@ -10,21 +10,21 @@ from media.playout import Playout
 from media.resampler import Resampler
 
 _SLACK_MS: Final = 2000
-"""The agent was promised ``playout_ms`` of room; its clock and ours may differ by this much before audio is dropped."""
+"""The agent was promised a buffer of ``playout_ms``. Its clock may run ahead by this much before audio is dropped."""
 
 
 class Bridge:
-    """Joins a phone at ``phone_hz`` to an agent at ``agent_hz``. Nothing here waits, and only wrong input raises.
+    """Joins a phone at ``phone_hz`` to an agent at ``agent_hz``. Nothing here blocks, and only wrong input raises.
 
-    The agent may be ``playout_ms`` ahead. What waits is kept at the agent's rate and resampled frame by frame as the
-    phone takes it: a burst costs its sender nothing, and a change of codec loses none of it.
+    The agent may be ``playout_ms`` ahead. Waiting audio is kept at the agent's rate and resampled frame by frame as the
+    phone takes it. So a burst costs little when it arrives, and a change of codec loses nothing.
     """
 
     def __init__(self, phone_hz: int, agent_hz: int, *, playout_ms: int = 30_000) -> None:
         self._agent = PcmFormat(agent_hz)
         self._playout = Playout(agent_hz, playout_ms + _SLACK_MS)
-        self._last = b""  # what of the agent was heard last, as long as the resampler rings of it
-        self._surplus = b""  # resampled and not asked for yet: part of a frame when the rates do not divide it
+        self._last = b""  # the last audio of the agent that was heard, while the resampler still rings
+        self._surplus = b""  # resampled but not taken yet: part of a frame when the rates do not divide it
         self._frames_from_caller = 0
         self._frames_to_caller = 0
         self._agent_bytes = 0
@@ -33,17 +33,17 @@ class Bridge:
         self._tune(phone_hz)
 
     def caller_frame(self, pcm: bytes) -> bytes:
-        """What the caller said, at the agent's rate: as long as ``pcm``, delayed by the resampler if there is one."""
+        """The caller's frame at the agent's rate: as long as ``pcm``, delayed by the resampler if there is one."""
         self._frames_from_caller += 1
         return pcm if self._to_agent is None else self._to_agent.process(pcm)
 
     def agent_audio(self, data: bytes) -> None:
-        """Audio from the agent, cut anywhere, even inside a sample; when too far ahead, the newest is dropped."""
+        """Add audio from the agent, cut anywhere, even inside a sample. When too far ahead, the newest is dropped."""
         self._agent_bytes += len(data)
         self._playout.put(data)
 
     def next_frame(self, samples: int) -> bytes:
-        """Exactly ``samples`` for the phone: the agent, or silence."""
+        """Exactly ``samples`` for the phone: the agent's audio, or silence."""
         self._frames_to_caller += 1
         if self._to_phone is None:
             self._last = self._playout.take(samples)
@@ -62,7 +62,7 @@ class Bridge:
         return heard[:size]
 
     def clear(self) -> None:
-        """Barge-in: the next frame is exact silence, and audio that comes after this is not mixed with any before."""
+        """Barge-in: the next frame is exact silence, and later audio is not mixed with any from before."""
         self._clears += 1
         self._cleared_ms += self._playout.clear()
         self._forget()
@@ -72,9 +72,9 @@ class Bridge:
         self._playout.turn(speaking)
 
     def retune(self, phone_hz: int) -> None:
-        """The phone's codec changed; what waits is kept and speech goes on where it was.
+        """The phone's codec changed. Waiting audio is kept, and speech goes on where it was.
 
-        The caller's direction starts anew, as his own stream does.
+        The caller's direction starts again, as the caller's stream does.
         """
         if phone_hz == self._phone.rate_hz:
             return
@@ -96,12 +96,12 @@ class Bridge:
 
     @property
     def playing(self) -> bool:
-        """Whether the phone has not heard all of the agent's audio yet."""
+        """Whether some of the agent's audio has not been played yet."""
         return self._playout.playing or bool(self._last and self._to_phone)
 
     @property
     def buffered_ms(self) -> float:
-        """How far ahead the agent is."""
+        """The length of the agent's waiting audio."""
         return self._playout.buffered_ms
 
     def stats(self) -> BridgeStats:

@@ -1,11 +1,11 @@
-"""What can go wrong with a call's audio or its agent, split by what the reader does next.
+"""The errors of a call's audio and its agent, split by what the reader does next.
 
     MediaError
-    ├── FormatError           PCM was asked for at a rate, or handed over in a shape, that there is none of: our fault
+    ├── FormatError           PCM at an impossible rate or of an impossible size: our fault
     └── AgentError            the agent service did not give us a session
         ├── AgentRefused      asking again gives the same answer: change a setting or the request
         ├── AgentBusy         ask again after ``retry_after_s``
-        └── AgentUnreachable  no answer, or none that makes sense: network, address or the service itself
+        └── AgentUnreachable  no answer, or a senseless one: network, address or the service itself
 
 Every error's ``str()`` is a sentence that says what happened and what to do; none carries a key or a join URL.
 """
@@ -18,7 +18,7 @@ class MediaError(Exception):
 
 
 class FormatError(MediaError, ValueError):
-    """There is no such PCM."""
+    """PCM cannot have this rate or size."""
 
 
 class AgentError(MediaError):
@@ -26,7 +26,7 @@ class AgentError(MediaError):
 
 
 class AgentRefused(AgentError):
-    """The service said no, with HTTP ``status``; asking again as before gives the same answer."""
+    """The service refused, with HTTP ``status``; the same request gives the same answer."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class AgentRefused(AgentError):
 
 
 class AgentBusy(AgentError):
-    """The service is at a limit (HTTP ``status`` 429 or 503); ``retry_after_s`` is what it asked for, if anything."""
+    """The service is at a limit (HTTP ``status`` 429 or 503); ``retry_after_s`` is its Retry-After, if it sent one."""
 
     def __init__(self, message: str, *, status: int, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -43,4 +43,4 @@ class AgentBusy(AgentError):
 
 
 class AgentUnreachable(AgentError):
-    """Nothing answered in time, the connection failed, or what came was not an answer."""
+    """Nothing answered in time, the connection failed, or the data was not a valid answer."""

@@ -1,4 +1,4 @@
-"""What a jitter buffer holds and never needs: found by watching it, given back where nobody hears it."""
+"""Finds the delay that a jitter buffer holds and never needs, and removes it where nobody hears it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 
 _FIRST_WATCH: Final = 50  # reads: 1 s at the usual packet time
 _LONGEST_WATCH: Final = 1600
-_QUIET_PEAK: Final = 300  # 41 dB below full scale: a line's noise, no speech
+_QUIET_PEAK: Final = 300  # 41 dB below full scale: line noise, not speech
 _BEARABLE: Final = 2  # packets: a longer delay is worth a click
 
 
 class ExcessDelay:
-    """Tells of each packet that was read whether to leave it out, so that the delay is what jitter asks for.
+    """Decides for each read packet whether to leave it out, so that the delay is no longer than the jitter requires.
 
-    Packets that still wait at every read of a watch are delay and nothing else. For one of them the watch takes 1 s,
-    for n together an n-th of that, for delay costs by its length. Each time the buffer runs empty a watch takes twice
-    as long, 32 s at most, for jitter that is rare must not be forgotten at once. What is left out is quiet; what
-    is beyond 40 ms of the usual packet time and was not taken in two watches is sound, a packet a watch.
+    Packets that still wait at every read of a watch are pure delay. A watch takes 1 s for one such packet, and an n-th
+    of that for n of them, because a longer delay costs more. Each time the buffer runs empty, a watch takes twice as
+    long, 32 s at most, so that rare jitter is not forgotten at once. Only quiet packets are left out. Sound is left
+    out, one packet a watch, when the excess is beyond 40 ms of the usual packet time and two watches found no quiet.
     """
 
     def __init__(self) -> None:
@@ -26,10 +26,10 @@ class ExcessDelay:
         self._playing = False
         self._reads = self._left_out = 0
         self._needed: list[int] = []
-        """Of each packet of the excess there is, the read that needed it last."""
+        """For each packet of the excess, the read that needed it last."""
 
     def leave_out(self, pcm: bytes, waiting: int) -> bool:
-        """To be asked after each read: ``pcm`` is what was read, ``waiting`` the packets there were before it."""
+        """To be called after each read: ``pcm`` is the packet, ``waiting`` the number of packets before the read."""
         self._reads += 1
         if self._playing and not waiting:
             self._watch = min(2 * self._watch, _LONGEST_WATCH)

@@ -1,4 +1,4 @@
-"""A stream of bytes that comes in chunks of any size and leaves in exact frames."""
+"""A stream of bytes that arrives in chunks of any size and leaves in exact frames."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import deque
 
 
 class Framer:
-    """First in, first out, to the byte: half a sample at a chunk's end waits for its other half like all that remains.
+    """First in, first out, byte by byte: half a sample at a chunk's end stays and waits for its other half.
 
-    Never pads and never drops; whoever pushes keeps the bound (``len`` is in bytes). A push keeps a reference and
-    copies nothing; a pull costs the same however much waits behind it.
+    Never pads and never drops; the caller of ``push`` keeps the bound (``len`` is in bytes). A push keeps a reference
+    and copies nothing. The cost of a pull does not depend on how much is waiting.
     """
 
     __slots__ = ("_chunks", "_offset", "_size")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
-        self._offset = 0  # of the first chunk: pulled already
+        self._offset = 0  # bytes of the first chunk that were pulled already
         self._size = 0
 
     def __len__(self) -> int:
@@ -29,13 +29,13 @@ class Framer:
             self._size += len(chunk)
 
     def push_back(self, chunk: bytes) -> None:
-        """Undo a pull: ``chunk`` is what the next pull begins with."""
+        """Undo a pull: the next pull begins with ``chunk``."""
         rest = self.pull(len(self._chunks[0]) - self._offset) if self._offset else b""
         self._chunks.extendleft(part for part in (rest, chunk) if part)
         self._size += len(rest) + len(chunk)
 
     def pull(self, size: int) -> bytes:
-        """Exactly ``size`` bytes, or none when there are not so many."""
+        """Exactly ``size`` bytes, or none when fewer are waiting."""
         if not 0 < size <= self._size:
             return b""
         head = self._chunks[0]
@@ -48,7 +48,7 @@ class Framer:
         return head[start:end]
 
     def clear(self) -> None:
-        """Forget everything, half a sample included."""
+        """Forget all waiting bytes, half a sample included."""
         self._chunks.clear()
         self._offset = self._size = 0
 

@@ -1,4 +1,4 @@
-"""What is counted on the audio path, and the frozen snapshots that are shown of it."""
+"""The counters of the audio path, and their frozen snapshots."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _FINE_STEPS: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeStats:
-    """A bridge's counters since it was made."""
+    """A bridge's counters since its creation."""
 
     frames_from_caller: int
     frames_to_caller: int
     agent_ms: float
     """Audio that came from the agent, dropped and cleared included."""
     underruns: int
-    """Times the phone ran out of audio in mid-turn."""
+    """The number of times that the phone ran out of audio in the middle of a turn."""
     underrun_frames: int
-    """Silent frames the callee heard for that."""
+    """The silent frames that the callee heard because of underruns."""
     overrun_ms: float
     """Audio dropped because the agent sent too far ahead."""
     clears: int
     """Barge-ins."""
     cleared_ms: float
-    """Audio the barge-ins kept the callee from hearing."""
+    """Audio that the callee did not hear because of barge-ins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class TickMeter:
         self._counts[_bucket(late_s)] += 1
 
     def take(self) -> TickReport:
-        """The report since the last one; counting starts anew."""
+        """The report since the last one; the counters start again."""
         max_ms = self._max_s * 1000
         report = TickReport(
             ticks=self._ticks,

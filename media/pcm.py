@@ -1,4 +1,4 @@
-"""16-bit mono little-endian PCM as a value: its rate, and what bytes and milliseconds are of each other."""
+"""16-bit mono little-endian PCM as a value: its rate, and the conversion between bytes and milliseconds."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def silence(samples: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class PcmFormat:
-    """s16le mono at ``rate_hz``; refuses a rate of which 20 ms are no whole number of samples."""
+    """s16le mono at ``rate_hz``. Raises ``FormatError`` for a rate at which 20 ms are not a whole number of samples."""
 
     rate_hz: int
 
     def __post_init__(self) -> None:
         if self.rate_hz <= 0 or self.rate_hz % 50:
-            raise FormatError(f"20 ms at {self.rate_hz} Hz is no whole number of samples.")
+            raise FormatError(f"20 ms at {self.rate_hz} Hz is not a whole number of samples.")
 
     def duration_ms(self, size: int) -> float:
-        """How long ``size`` bytes play."""
+        """The playing time of ``size`` bytes."""
         return size * 1000 / (SAMPLE_BYTES * self.rate_hz)
 
     def size_of(self, duration_ms: float) -> int:
-        """How many bytes play that long: always whole samples."""
+        """The number of bytes that play for ``duration_ms``: always whole samples."""
         return int(duration_ms * self.rate_hz / 1000) * SAMPLE_BYTES

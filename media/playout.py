@@ -1,4 +1,4 @@
-"""The agent's audio on its way to the phone, whose clock drains it."""
+"""The agent's audio on its way to the phone; the phone's clock drains it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from media.pcm import SAMPLE_BYTES, PcmFormat, silence
 
 
 class Playout:
-    """Bounded; beyond the bound the newest is dropped and counted. Taking never waits: silence is an answer.
+    """A bounded queue. Beyond the bound, the newest audio is dropped and counted. ``take`` never blocks.
 
-    The first frame after silence waits one tick for the rest of it; in the flow of speech, what is there is played.
-    An underrun is silence between audio of the same turn, counted when the audio resumes.
+    The first frame after silence waits one tick for the rest of it; later, whatever is there is played. An underrun is
+    silence between audio of the same turn; it is counted when the audio resumes.
     """
 
     __slots__ = (
@@ -22,7 +22,7 @@ class Playout:
         self._format = PcmFormat(rate_hz)
         self._bound = self._format.size_of(bound_ms)
         self._queue = Framer()
-        self._half_dropped = False  # the other half of the last sample dropped is still to come
+        self._half_dropped = False  # the other half of the last dropped sample has yet to come
         self._flowing = False
         self._waited = False
         self._speaking = False
@@ -47,7 +47,7 @@ class Playout:
         queue.push(data)
 
     def take(self, samples: int) -> bytes:
-        """The next ``samples``, the last of them filled up with silence, or no bytes when there is nothing to play."""
+        """The next ``samples``, padded with silence at the end; no bytes when there is nothing to play."""
         frame = self._queue.pull(samples * SAMPLE_BYTES)
         if frame:
             self._flowing = True
@@ -58,11 +58,11 @@ class Playout:
         return frame
 
     def take_upto(self, samples: int) -> bytes:
-        """At most ``samples``, outside the phone's clock."""
+        """The next samples, at most ``samples``, independent of the phone's clock."""
         return self._queue.pull(min(samples, self._samples) * SAMPLE_BYTES)
 
     def give_back(self, pcm: bytes) -> None:
-        """Undo a take: ``pcm`` is what comes next."""
+        """Undo a take: ``pcm`` comes next."""
         self._queue.push_back(pcm)
 
     def turn(self, speaking: bool) -> None:
@@ -72,7 +72,7 @@ class Playout:
             self._silent_frames = None
 
     def clear(self) -> float:
-        """Forget everything that waits; how many milliseconds that were."""
+        """Drop all waiting audio; returns its length in milliseconds."""
         cleared_ms = self.buffered_ms
         self._queue.clear()
         self._half_dropped = self._flowing = self._waited = False
@@ -81,7 +81,7 @@ class Playout:
 
     @property
     def buffered_ms(self) -> float:
-        """How long what waits would play."""
+        """The playing time of the waiting audio."""
         return self._format.duration_ms(len(self._queue))
 
     @property

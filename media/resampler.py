@@ -91,10 +91,10 @@ class Resampler:
         self._grow(_BLOCKS_PER_SECOND // 50)
 
     def process(self, pcm: bytes) -> bytes:
-        """The next of the stream: whole samples, as many as there are. Raises ``FormatError`` for half a sample."""
+        """Resample the next whole samples of the stream. Raises ``FormatError`` for half a sample."""
         kernel = self._kernel
         if len(pcm) % SAMPLE_BYTES:
-            raise FormatError(f"{len(pcm)} bytes are no whole number of 16-bit samples.")
+            raise FormatError(f"{len(pcm)} bytes are not a whole number of 16-bit samples.")
         end = self._filled + len(pcm) // SAMPLE_BYTES
         fresh = end - kernel.history
         blocks = -(-fresh // kernel.inputs)
@@ -114,7 +114,7 @@ class Resampler:
         return bytes(wave.astype("<i2"))
 
     def reset(self) -> None:
-        """Forget the stream: what comes next comes out as if it were the first."""
+        """Forget the stream: the next chunk is treated as the first."""
         self._input.fill(0.0)
         self._filled = self._kernel.history
         self._emitted = 0

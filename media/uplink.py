@@ -6,9 +6,10 @@ from collections import deque
 
 
 class Uplink:
-    """At most ``max_frames``, then the oldest is dropped and counted: an agent that was behind hears what is said now.
+    """At most ``max_frames``. Beyond that, the oldest frame is dropped and counted, so that a slow agent hears current
+    speech.
 
-    Nothing here waits. ``dropped_frames`` only grows.
+    Nothing here blocks. ``dropped_frames`` only grows.
     """
 
     __slots__ = ("_frames", "dropped_frames")

@@ -22,5 +22,5 @@ def test_silence_is_not_made_twice() -> None:
 
 @pytest.mark.parametrize("rate_hz", [11025, 0, -8000])
 def test_rate_without_whole_frames_is_refused(rate_hz: int) -> None:
-    with pytest.raises(FormatError, match="no whole number of samples"):
+    with pytest.raises(FormatError, match="not a whole number of samples"):
         PcmFormat(rate_hz)
