@@ -24,8 +24,8 @@ _UNREGISTER_S = 6.0
 class RegistrarHandle:
     """One registrar at a time, which registers and probes ``trunks``. ``on_event`` gets its events.
 
-    Each start calls ``settings`` again, as for workers. ``on_lost`` is called each time the registrar is gone: until the
-    next one is ready, nobody renews its trunks' registrations.
+    Each start calls ``settings`` again, as for workers. ``on_lost`` is called each time the registrar is gone: until
+    the next one is ready, nobody renews its trunks' registrations.
     """
 
     def __init__(

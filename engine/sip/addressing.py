@@ -1,4 +1,4 @@
-"""How a trunk wants numbers written and the caller named: RFC 3261, 3323 and 3325 headers made of two numbers."""
+"""A trunk's form of numbers and of the caller's name: makes RFC 3261, 3323 and 3325 headers from two numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OWN_HEADERS = re.compile(
     r"|session-expires|supported|to|user-agent|via",
     re.IGNORECASE,
 )
-"""What the SIP stack or the other settings write; a second one would contradict them."""
+"""The headers that the SIP stack or other settings write; a second one would contradict them."""
 
 
 class IdentityHeader(StrEnum):
@@ -29,7 +29,7 @@ class IdentityHeader(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressing:
-    """How a trunk wants numbers and callers written.
+    """How a trunk expects numbers and callers to be written.
 
     ``strip_prefix`` and ``prefix`` are for the dialled number, in that order; ``headers`` are added to the INVITE;
     ``from_domain`` is the trunk's own host when empty.
@@ -49,7 +49,7 @@ class Addressing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """What an INVITE says of who calls whom. All are written and escaped, ``request_uri`` apart."""
+    """The addresses of an INVITE. All except ``request_uri`` are complete header values, escaped."""
 
     request_uri: SipUri
     to: str
@@ -65,7 +65,7 @@ def dialled(addressing: Addressing, number: str) -> str:
 
 
 def addresses(addressing: Addressing, *, target: SipUri, home: SipUri, from_number: str, to_number: str) -> Addresses:
-    """Who calls whom, for an INVITE to ``target``; ``home`` is where the caller's own number lives."""
+    """The addresses for an INVITE to ``target``; ``home`` is the URI of the caller's own host."""
     phone = ("user=phone",) if addressing.user_phone else ()
     callee = target.with_user(dialled(addressing, to_number))
     caller = replace(
@@ -80,7 +80,7 @@ def addresses(addressing: Addressing, *, target: SipUri, home: SipUri, from_numb
         name = "P-Asserted-Identity" if addressing.header is IdentityHeader.ASSERTED else "P-Preferred-Identity"
         headers.append((name, name_addr(caller, addressing.display_name)))
     if addressing.privacy:
-        headers.append(("Privacy", "id"))  # RFC 3325 §9.3: the number stays with those who are trusted
+        headers.append(("Privacy", "id"))  # RFC 3325 §9.3: only trusted hosts see the number
     from_ = name_addr(_ANONYMOUS, "Anonymous") if addressing.privacy else name_addr(sender, addressing.display_name)
     return Addresses(
         request_uri=replace(callee, params=(*callee.params, *phone)),
@@ -101,8 +101,8 @@ def check_header(name: str, value: str) -> None:
 
 
 def may_call_from(callers: tuple[str, ...], number: str) -> bool:
-    """Whether the caller's number is one of ``callers``, in which a final ``*`` stands for any rest. Without any, every
-    number is allowed."""
+    """Whether the caller's number matches one of ``callers``, where a final ``*`` matches any rest. When ``callers`` is
+    empty, every number is allowed."""
     return not callers or any(
         number.startswith(allowed[:-1]) if allowed.endswith("*") else number == allowed for allowed in callers
     )

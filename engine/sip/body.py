@@ -14,10 +14,10 @@ _MAX_BOUNDARY: Final = 70  # RFC 2046 §5.1.1
 
 
 def session_description(content_type: str, body: bytes) -> bytes | None:
-    """The ``application/sdp`` of a body; None when it has none. Raises ``Unreadable`` for a body of several parts that
-    cannot be told apart.
+    """The ``application/sdp`` of a body; None when it has none. Raises ``Unreadable`` for a body of several parts whose
+    boundary is unknown.
 
-    ``content_type`` is the value of the field, empty without one: then a body that begins like SDP is taken for it.
+    ``content_type`` is the value of the field, or empty: then a body that begins like SDP counts as SDP.
     """
     if len(body) > MAX_BYTES:
         raise Unreadable(f"the body is longer than {MAX_BYTES} bytes")
@@ -58,7 +58,7 @@ def _parts(boundary: bytes, body: bytes) -> list[tuple[str, bytes]]:
 
 
 def _split(part: bytes) -> tuple[str, bytes]:
-    """A part's Content-Type, unfolded, and what stands below its head."""
+    """A part's Content-Type, unfolded, and its content."""
     lines = part.split(b"\n")
     blank = next((index for index, line in enumerate(lines) if not line.strip()), len(lines))
     values, name = [], b""

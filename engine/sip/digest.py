@@ -1,8 +1,8 @@
-"""Digest authentication: the far end's challenges read, and answered (RFC 3261 §22, RFC 7616, RFC 8760).
+"""Digest authentication: reads and answers the far end's challenges (RFC 3261 §22, RFC 7616, RFC 8760).
 
-Nothing here raises on what a far end wrote: a challenge that cannot be read or answered is named in ``Refused.reason``.
-Realm, nonce and opaque are kept as they stand between their quotes, escapes included. They go back unchanged and are
-hashed unchanged, which is what ``unq()`` means (RFC 7616 §3.4) and what PJSIP and the usual proxies do.
+No text of a far end makes anything here raise: ``Refused.reason`` names a challenge that cannot be read or answered.
+Realm, nonce and opaque are kept as they stand between their quotes, with their escapes. They are sent back and hashed
+unchanged, as ``unq()`` means (RFC 7616 §3.4) and as PJSIP and the usual proxies do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_CHALLENGES = 32
 """Challenges that are read in one field value, and that are looked at in one response."""
 
 MAX_REALMS = 8
-"""Realms that one session answers: more than any chain of proxies has."""
+"""The most realms that one session answers: more than any chain of proxies has."""
 
 _BLANKS = " \t\r\n"
 _ENDS_WORD = _BLANKS + ',="'
@@ -56,12 +56,12 @@ class Challenge:
 
     @property
     def answerable(self) -> bool:
-        """Whether we speak its scheme, algorithm and quality of protection."""
+        """Whether we support the scheme, algorithm and quality of protection."""
         return not self.obstacle
 
     @property
     def obstacle(self) -> str:
-        """What about the challenge we do not speak, for a sentence; "" for nothing."""
+        """The part of the challenge that we do not support, for a sentence; "" if there is none."""
         if self.scheme.lower() != "digest":
             return _shown(self.scheme)
         if self.algorithm and self.algorithm not in ALGORITHMS:
@@ -72,7 +72,7 @@ class Challenge:
 
     @property
     def space(self) -> tuple[bool, str]:
-        """Where credentials are valid: a proxy and a server may use the same realm."""
+        """The protection space of credentials: a proxy and a server may use the same realm."""
         return self.proxy, self.realm
 
 
@@ -101,7 +101,7 @@ class Refused:
 
 
 def read_challenges(value: str, *, proxy: bool) -> list[Challenge]:
-    """The challenges of one field value, in its order; those of other schemes are there for their names.
+    """The challenges of one field value, in its order. Those of other schemes are included for their names.
 
     Lenient: blanks anywhere, commas missing between parameters, parameters twice (the first counts), quotes around
     tokens or none around strings. A value longer than ``MAX_FIELD`` holds no challenge. Linear in the length.
@@ -123,7 +123,7 @@ def read_challenges(value: str, *, proxy: bool) -> list[Challenge]:
                 found[-1][1].setdefault(word.lower(), text)
             begins = False
         elif begins and (word.lower() == "digest" or value[at : at + 1] not in ("", ",")):
-            # A scheme that we do not speak and that has no parameters is passed over, like a parameter without a value.
+            # An unsupported scheme without parameters is skipped, like a parameter without a value.
             if len(found) == MAX_CHALLENGES:
                 break
             found.append((word, {}))
@@ -132,7 +132,7 @@ def read_challenges(value: str, *, proxy: bool) -> list[Challenge]:
 
 
 def choose(challenges: Iterable[Challenge]) -> list[Challenge]:
-    """The challenges to answer: of each realm the topmost that we speak (RFC 8760 §2.4)."""
+    """The challenges to answer: for each realm the topmost that we support (RFC 8760 §2.4)."""
     chosen: dict[tuple[bool, str], Challenge] = {}
     for challenge in list(challenges)[:MAX_CHALLENGES]:
         if challenge.answerable:
@@ -151,7 +151,7 @@ class Exchange:
 
 @dataclass(slots=True)
 class _Memory:
-    """What a session knows of one realm. ``nc`` counts the requests that used the nonce; the cnonce is the nonce's."""
+    """A session's state for one realm. ``nc`` counts the requests that used the nonce; each nonce has one cnonce."""
 
     challenge: Challenge
     cnonce: str
@@ -159,7 +159,7 @@ class _Memory:
 
 
 class Session:
-    """Answers the challenges of one dialog or one registration, and sends credentials unasked once a realm is known.
+    """Answers the challenges of one dialog or one registration. Once a realm is known, it sends credentials at once.
 
     One ``Exchange`` belongs to each request; its repetitions share it. An ACK carries what its INVITE carried
     (RFC 3261 §22.1): the caller keeps those fields.
@@ -190,10 +190,10 @@ class Session:
         return fields
 
     def challenged(self, challenges: Iterable[Challenge], exchange: Exchange) -> Retry | Refused:
-        """What to do about the 401 or 407 that answered the request of ``exchange``; ``challenges`` are all of it.
+        """Decide about a 401 or 407 to the request of ``exchange``; ``challenges`` are all challenges of that response.
 
-        Credentials that were refused go out once more, and only over a new nonce: some far ends forget ``stale=true``.
-        Where they say it, a second time. Every realm of a chain is answered.
+        Refused credentials are sent once more, and only over a new nonce: some far ends forget ``stale=true``. With
+        ``stale=true`` they are sent a second time. Every realm of a chain is answered.
         """
         received = list(challenges)
         chosen = choose(received)
@@ -276,7 +276,7 @@ def _response(
 
 
 def _final(challenge: Challenge, exchange: Exchange) -> str:
-    """Why credentials that this request carried are not sent again, as a sentence; "" where they are."""
+    """Why the credentials of this request are not sent again, as a sentence; "" if they are."""
     nonces = exchange.nonces.get(challenge.space)
     if nonces is None:
         return ""
@@ -293,8 +293,8 @@ def _final(challenge: Challenge, exchange: Exchange) -> str:
 def _unanswerable(challenges: Iterable[Challenge]) -> str:
     kinds = list(dict.fromkeys(challenge.obstacle for challenge in challenges))
     if not kinds:
-        return "The trunk asks for authentication, and its answer holds no challenge that can be read."
-    return f"The trunk asks for authentication of a kind we do not speak: {'; '.join(kinds[:4])}."
+        return "The trunk asks for authentication, but its response has no readable challenge."
+    return f"The trunk asks for a kind of authentication that we do not support: {'; '.join(kinds[:4])}."
 
 
 def _challenge(scheme: str, parameters: dict[str, str], *, proxy: bool) -> Challenge:
@@ -323,7 +323,7 @@ def _word(value: str, at: int) -> tuple[str, int]:
 
 
 def _parameter_value(value: str, at: int) -> tuple[str | None, int]:
-    """The text of a parameter, escapes kept, and where it ends; None for a quoted string that never ends."""
+    """The text of a parameter, with its escapes, and the index of its end; None for a quoted string that never ends."""
     if value[at : at + 1] == '"':
         end = _after_quotes(value, at)
         closed = end > at + 1 and value[end - 1] == '"' and not _ends_escaped(value, at + 1, end - 1)
@@ -335,7 +335,7 @@ def _parameter_value(value: str, at: int) -> tuple[str | None, int]:
 
 
 def _after_quotes(value: str, at: int) -> int:
-    """Where the quoted string that begins at ``at`` ends: behind its closing quote, or at the end of the value."""
+    """The end of the quoted string that begins at ``at``: behind its closing quote, or at the end of the value."""
     at += 1
     while at < len(value) and value[at] != '"':
         at += 2 if value[at] == "\\" else 1
@@ -343,7 +343,7 @@ def _after_quotes(value: str, at: int) -> int:
 
 
 def _ends_escaped(value: str, start: int, end: int) -> bool:
-    """Whether the character at ``end`` is escaped by what precedes it, from ``start`` on."""
+    """Whether the backslashes before ``end``, from ``start`` on, escape the character at ``end``."""
     before = value[start:end]
     return (len(before) - len(before.rstrip("\\"))) % 2 == 1
 

@@ -1,4 +1,4 @@
-"""Telephone keys as text: the digits of a far end gathered into bursts, and what an agent asks to press, read.
+"""Telephone keys as text: gathers a far end's digits into bursts, and reads the keys that an agent asks to press.
 
 A digit is one of RFC 4733 §3.2's DTMF events 0 to 15. Digits may be a PIN: no log line and no event holds them.
 """
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 BURST_PAUSE_S: Final = 1.5
-"""Without another digit for so long, a burst is over."""
+"""A burst is over after this long without another digit."""
 MAX_KEYS: Final = 32
-"""The longest burst, and the most that an agent may press at once."""
+"""The longest burst, and the most keys that an agent may press at once."""
 PAUSES: Final = "w,"
-"""What stands for waiting ``PAUSE_S`` among keys to press."""
+"""The characters that mean a wait of ``PAUSE_S`` among keys to press."""
 PAUSE_S: Final = 0.5
 
 DIGITS: Final = "0123456789*#ABCD"
@@ -50,11 +50,11 @@ PRESS_KEYS_TOOL: Final[Mapping[str, Any]] = {
     "client": {},
     "timeout": "30s",
 }
-"""How the tool is offered to the model. The time-out outlasts the longest press."""
+"""The tool's definition for the model. Its time-out is longer than the longest press."""
 
 
 def info_digit(request: str) -> str | None:
-    """The key in an INFO request as received (RFC 6086), None for any other message.
+    """The key in an INFO request as received (RFC 6086); None for any other message.
 
     ``application/dtmf-relay`` says ``Signal=5``, ``application/dtmf`` just ``5``; some gateways write the event's code.
     """
@@ -81,11 +81,11 @@ def info_signal(media_type: str, body: str) -> str | None:
 _PAUSE_MS: Final = 30
 """Shorter than the pause between two keys (40 ms by RFC 4733 §2.5.2.2's reckoning and ITU-T Q.24)."""
 _SEGMENT_MS: Final = 65_535 / 8
-"""What an event's duration can say at most: a longer one goes on in another segment (RFC 4733 §2.5.1.3)."""
+"""The longest duration that an event can carry: a longer key goes on in another segment (RFC 4733 §2.5.1.3)."""
 _CLOCK_MS: Final = 2**32 / 8
-"""After this an RTP timestamp begins at 0 again."""
+"""After this an RTP timestamp wraps to 0."""
 _BOTH_WAYS_S: Final = 1.0
-"""So long after the last packet of a key may its INFO come, or the key after its INFO."""
+"""A key's INFO may arrive this long after its last packet, or the key this long after its INFO."""
 _REMEMBERED: Final = 16
 
 
@@ -97,10 +97,10 @@ class _Key:
 
 
 class ReceivedKeys:
-    """Which RTP event packets (RFC 4733) and INFO requests are a key that was not reported yet.
+    """Finds the RTP event packets (RFC 4733) and INFO requests that are a key not reported yet.
 
     A key's packets share its timestamp, and its duration grows up to the end bit. Three kinds of far end are known to
-    differ: each packet has a new timestamp, all keys have one timestamp, a key comes by INFO too.
+    differ: each packet has a new timestamp, all keys have one timestamp, or a key also comes by INFO.
     """
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class ReceivedKeys:
         return adjacent and (not self._ended or end)
 
     def _other_way(self, digit: str, *, by_info: bool, now_s: float) -> bool:
-        """Whether this key came the other way a moment ago; that one is forgotten then, else this one remembered."""
+        """Whether this key came the other way a moment ago. If so, that one is forgotten; if not, this one is noted."""
         for key in self._recent:
             if key.digit == digit and key.by_info is not by_info and now_s - key.seen_at_s <= _BOTH_WAYS_S:
                 self._recent.remove(key)
@@ -156,13 +156,13 @@ class Burst:
         self._digits = ""
 
     def press(self, digit: str) -> bool:
-        """Add a digit; True when it ends the burst. What is pressed beyond the longest length is dropped."""
+        """Add a digit; True when it ends the burst. Digits beyond the longest length are dropped."""
         if len(self._digits) < MAX_KEYS:
             self._digits += digit
         return digit == _TERMINATOR or len(self._digits) == MAX_KEYS
 
     def take(self) -> str:
-        """The digits, and begin anew."""
+        """Return the digits and start a new burst."""
         digits, self._digits = self._digits, ""
         return digits
 
@@ -170,7 +170,7 @@ class Burst:
 def read_keys(parameters: Mapping[str, Any]) -> str:
     """The keys and pauses that a ``pressKeys`` invocation asks for.
 
-    Raises ``ValueError`` with a sentence that tells the model what to do instead.
+    Raises ``ValueError`` with a sentence for the model about what to do instead.
     """
     digits = parameters.get("digits")
     if isinstance(digits, int) and not isinstance(digits, bool):

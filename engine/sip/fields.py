@@ -1,4 +1,4 @@
-"""The values of SIP header fields, read and written: Via, addresses, CSeq, times and causes (RFC 3261 §20)."""
+"""Reads and writes the values of SIP header fields: Via, addresses, CSeq, times and causes (RFC 3261 §20)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class NameAddr:
     def parse(cls, text: str) -> NameAddr:
         """Read one address; raises ``Malformed``. Parameters that cannot be read are left out.
 
-        What follows a semicolon belongs to the field, not to the URI, when the URI has no brackets (RFC 3261 §20).
+        When the URI has no brackets, parameters after a semicolon belong to the field, not the URI (RFC 3261 §20).
         """
         text = text.strip(BLANKS)
         end = quoted_end(text) if text.startswith('"') else text.find("<")

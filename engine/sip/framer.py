@@ -13,7 +13,7 @@ _LF: Final = 0x0A
 
 
 class Framer:
-    """One connection's. It holds the bytes of one unfinished message at most; their number is bounded."""
+    """The framer of one connection. It holds the bytes of at most one unfinished message; their number is bounded."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -24,10 +24,10 @@ class Framer:
         self._failure: Malformed | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that are complete with ``data``.
+        """The messages that ``data`` completes.
 
-        Raises ``Malformed`` when the end of a message cannot be known: the connection is of no more use. Messages that
-        were complete before are returned first, and the next call raises.
+        Raises ``Malformed`` when the end of a message cannot be known: the connection is then useless. Messages that
+        were complete before it are returned first, and the next call raises.
         """
         self._buffer += data
         messages = list[bytes]()
@@ -87,7 +87,7 @@ class Framer:
 
 
 def _content_length(head: str) -> int:
-    """Raises ``Malformed`` unless there is one Content-Length; a stream has no other mark of where a message ends."""
+    """Raises ``Malformed`` unless there is one Content-Length: nothing else marks the end of a message in a stream."""
     lengths = set[int | None]()
     for field in unfolded(head.split("\n")[1:]):
         name, _, value = field.partition(":")
@@ -95,5 +95,5 @@ def _content_length(head: str) -> int:
             lengths.add(number(value.strip(BLANKS)))
     length = lengths.pop() if len(lengths) == 1 else None
     if length is None:
-        raise Malformed("The message has no Content-Length that can be relied on.")
+        raise Malformed("The message has no reliable Content-Length.")
     return length

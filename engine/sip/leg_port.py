@@ -1,4 +1,4 @@
-"""A SIP leg as a call sees it: what it does, what it tells, its audio; PJSIP's own is ``engine.pjsip.leg``."""
+"""The interface of a SIP leg for a call: its commands, its events and its audio. ``engine.pjsip.leg`` implements it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class MediaStream(Protocol):
 
     @property
     def sends(self) -> bool:
-        """Whether what is written is sent: not while the far end has said that it only sends (RFC 3264 §8.4)."""
+        """Whether written frames are sent: not while the far end only sends (RFC 3264 §8.4)."""
         ...
 
     def read(self) -> bytes:
-        """The next frame of what the far end sends; silence for what is missing."""
+        """The next frame of the far end's audio; silence for missing audio."""
         ...
 
     def write(self, pcm: bytes) -> None:
@@ -33,7 +33,7 @@ class MediaStream(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegEnd:
-    """How a SIP leg ended, as the wire told it.
+    """How a SIP leg ended, as seen on the wire.
 
     ``sip_code`` is the final response to our INVITE (0 when none came), or the stack's own reason to end a leg that was
     ``confirmed``; ``by_remote`` that the far end's response or BYE ended it; ``q850`` the cause of its Reason header;
@@ -54,7 +54,7 @@ class LegEnd:
 
 
 class LegListener(Protocol):
-    """What a leg tells; called on the worker's thread, from inside PJSIP: take note and return."""
+    """A leg's events. They are called on the worker's thread, from inside PJSIP, so they must return quickly."""
 
     def on_progress(self, code: int, reason: str) -> None: ...
 
@@ -67,11 +67,11 @@ class LegListener(Protocol):
         ...
 
     def on_digit(self, digit: str) -> None:
-        """The far end pressed a key (0-9 * # A-D), told once by RTP event (RFC 4733) or INFO (RFC 6086)."""
+        """The far end pressed a key (0-9 * # A-D), by RTP event (RFC 4733) or INFO (RFC 6086). Once for each key."""
         ...
 
     def on_ended(self, end: LegEnd) -> None:
-        """The leg is over. Once, and last but for ``on_gone``."""
+        """The leg is over. Called once; only ``on_gone`` may follow."""
         ...
 
     def on_gone(self) -> None:
@@ -88,9 +88,9 @@ class SipLeg(Protocol):
         ...
 
     def hang_up(self, code: int = 0) -> None:
-        """CANCEL, BYE or refuse, whichever its state asks for; harmless when it is over. ``on_ended`` follows."""
+        """Send CANCEL or BYE or refuse, as the leg's state requires. ``on_ended`` follows. Does nothing when over."""
         ...
 
     def press(self, digit: str, duration_ms: int) -> None:
-        """Send one key as the trunk takes them; raises ``SipError`` when that cannot be. RTP carries it from now on."""
+        """Send one key in the trunk's way; raises ``SipError`` when that is impossible. RTP carries it from now on."""
         ...

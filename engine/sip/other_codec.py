@@ -1,7 +1,7 @@
-"""Whether a far end sends another codec of its own answer than the one that is decoded.
+"""Detects that a far end sends another codec of its answer than the one that is decoded.
 
-It may send any format that it answered with, and change between them without a word (RFC 3264 §5.1, §7). PJMEDIA
-decodes one, and throws away what has another payload type.
+It may send any format of its answer, and change between them without notice (RFC 3264 §5.1, §7). PJMEDIA decodes one
+format and drops packets with another payload type.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _NOISE_BYTES: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """What came over one stream up to now: RTP packets, whatever their payload type, and the bytes of their payload."""
+    """The totals of one stream up to now: RTP packets of any payload type, and the bytes of their payload."""
 
     packets: int = 0
     payload_bytes: int = 0
 
     def audio_since(self, before: Received) -> int:
-        """How many packets came since, when they are audio by their size; 0 for comfort noise, keys and keep-alives."""
+        """The number of packets since then, if their size says audio; 0 for comfort noise, keys and keep-alives."""
         packets = self.packets - before.packets
         return packets if self.payload_bytes - before.payload_bytes > packets * _NOISE_BYTES else 0
 
@@ -41,9 +41,9 @@ class OtherCodec:
         self._before = Received()
 
     def unheard(self, received: Received, *, heard: bool) -> str | None:
-        """Nothing was there to be played for a tenth of a second: the codec to decode from now on, if it is to change.
+        """There was nothing to play for a tenth of a second. Returns the codec to decode from now on; None keeps it.
 
-        ``heard``: something was, between this call and the one before, or the beginning of the stream.
+        ``heard``: something was played since the last call, or since the beginning of the stream.
         """
         if heard:
             self._untried = [codec for codec in self._codecs if codec != self._decoded]
@@ -64,7 +64,7 @@ class OtherCodec:
 class Arrivals:
     """A count that grows with every sign of life of a far end: decodable RTP, comfort noise, RTCP reports.
 
-    Audio that cannot be decoded is none: a call whose callee is not heard is not to be kept up by it.
+    Audio that cannot be decoded does not count: it must not keep up a call whose callee is not heard.
     """
 
     def __init__(self) -> None:
@@ -73,9 +73,9 @@ class Arrivals:
         self._reports = self._heard = 0
 
     def update(self, received: Received, *, heard: int, reports: int) -> int:
-        """The count after what came over the present stream up to now; to be called each second or so.
+        """The count, with the totals of the current stream; to be called about once a second.
 
-        ``heard`` grows with everything that is there to be played.
+        ``heard`` grows with everything that can be played.
         """
         if received.packets < self._before.packets or reports < self._reports or heard < self._heard:
             self._before, self._reports, self._heard = Received(), 0, 0  # a new stream counts from 0

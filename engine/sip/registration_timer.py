@@ -1,20 +1,21 @@
-"""When a registration is renewed, and when it is tried again after a failure (RFC 3261 §10.2.4, §10.2.7); pure."""
+"""The times of a registration's renewal and of retries after a failure (RFC 3261 §10.2.4, §10.2.7); pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 _RENEW_AFTER = (0.5, 0.6)
-"""Of the time it holds: what is left is room for a retransmitted REGISTER (32 s) or for the next try."""
+"""The share of a registration's time. The rest is for a retransmitted REGISTER (32 s) or for the next try."""
 _FIRST_S, _LONGEST_S = 1.0, 60.0
 _REFUSED = (401, 403, 407)
 _REFUSED_FIRST_S, _REFUSED_LONGEST_S = 30.0, 600.0
-"""Somebody has to correct the password first, and carriers block who guesses."""
+"""After a refused password, because somebody has to correct it first, and carriers block clients that guess."""
 _RETRY_AFTER_MAX_S = 3600
 
 
 class RegistrationTimer:
-    """One registration's. ``rng`` spreads the times, so that many engines do not return to a registrar in step."""
+    """The timer of one registration. ``rng`` spreads the times, so that many engines do not return to a registrar in
+    step."""
 
     def __init__(self, rng: Callable[[], float]) -> None:
         self._rng = rng
@@ -27,7 +28,7 @@ class RegistrationTimer:
         return expires_s * (earliest + (latest - earliest) * self._rng())
 
     def after_failure(self, code: int, retry_after_s: int | None = None) -> float:
-        """Seconds until the next REGISTER: twice as long each time, half of it by chance, and no less than asked."""
+        """Seconds until the next REGISTER: doubled each time, half of it random, and at least ``retry_after_s``."""
         refused = code in _REFUSED
         first_s, longest_s = (_REFUSED_FIRST_S, _REFUSED_LONGEST_S) if refused else (_FIRST_S, _LONGEST_S)
         delay_s = min(longest_s, first_s * 2.0 ** min(self._failures, 20))

@@ -1,5 +1,5 @@
-"""Session descriptions (RFC 8866): what a far end writes is read leniently and written again for PJSIP; what PJSIP
-writes is made what one trunk speaks.
+"""Session descriptions (RFC 8866): a far end's is read leniently and rewritten for PJSIP; PJSIP's is adapted to the
+trunk.
 
 ``read`` and ``clean`` take time in proportion to the text, which is bounded. No line of a far end reaches PJSIP as the
 far end wrote it.
@@ -16,10 +16,10 @@ from typing import Final
 
 _STATIC: Final = {"0": "PCMU", "8": "PCMA", "9": "G722"}  # RFC 3551 §6
 CODECS: Final = tuple(_STATIC.values())
-"""All that is spoken."""
+"""All supported codecs."""
 _RATES_HZ: Final = {"PCMU": ("8000",), "PCMA": ("8000",), "G722": ("8000", "16000")}  # 16000: RFC 3551 §4.5.2's trap
 _UNMAPPED: Final = {one: f"{name}/8000" for one, name in {**_STATIC, "13": "CN", "19": "CN"}.items()}
-"""What a payload type means without an rtpmap; 19 is comfort noise of RFC 3389's drafts."""
+"""The meaning of a payload type without an rtpmap; 19 is comfort noise in RFC 3389's drafts."""
 _EVENT: Final = "telephone-event"
 _EVENT_TYPE: Final = "101"
 
@@ -43,13 +43,13 @@ _NOWHERE: Final = "0.0.0.0"  # RFC 3264 §8.4: a far end that is to be sent noth
 
 
 class Unreadable(ValueError):
-    """A body that holds no session description which can be acted upon; its text is a sentence that says why."""
+    """A body without a usable session description; the error's text is a sentence that says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Who wrote a description, and its version (RFC 8866 §5.2). Both numbers are below 2^31: PJSIP has 32 bits. Two
-    versions in a row differ here too."""
+    """The origin of a description and its version (RFC 8866 §5.2). Both numbers are below 2^31, because PJSIP has 32
+    bits. Two successive versions still differ."""
 
     session: int = 0
     version: int = 0
@@ -104,26 +104,26 @@ class Section:
 
     @property
     def direction(self) -> str:
-        """As the far end says it (RFC 3264 §5.1): ``recvonly`` means that it only receives."""
+        """The direction from the far end's view (RFC 3264 §5.1): ``recvonly`` means that the far end only receives."""
         written = next((name for name, _ in self.attributes if name in _DIRECTIONS), "sendrecv")
         receives = self.connection is not None and self.connection.receives
         return written if receives else _NOT_RECEIVING.get(written, written)
 
     def first(self, name: str) -> str:
-        """The value of the first such attribute; empty without one."""
+        """The value of the first attribute ``name``; empty without one."""
         return next((value for each, value in self.attributes if each == name), "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionDescription:
-    """What a far end offers or answers."""
+    """A far end's offer or answer."""
 
     origin: Origin
     sections: tuple[Section, ...]
 
     @cached_property
     def audio(self) -> Section | None:
-        """The audio that a call can use: the first with a codec that is spoken here."""
+        """The audio that a call can use: the first with a supported codec."""
         live = [section for section in self.sections if section.live and section.connection is not None]
         return next((it for it in live if any(name in CODECS for name, _ in it.maps.values())), None)
 
@@ -134,7 +134,7 @@ class SessionDescription:
 
     @property
     def without_audio(self) -> str | None:
-        """Why there is no ``audio``, as a sentence."""
+        """The reason why there is no ``audio``, as a sentence."""
         if self.audio is not None:
             return None
         sections = [section for section in self.sections if section.kind == "audio"]
@@ -144,10 +144,10 @@ class SessionDescription:
             return "its audio is refused, or has a port that does not exist"
         live = [section for section in sections if section.live]
         if not live:
-            return "its audio is not sent by a protocol that is spoken here"
+            return "its audio uses a protocol that is not supported"
         if all(section.connection is None for section in live):
             return "its audio has no address"
-        return "its audio has none of the codecs that are spoken here"
+        return "its audio has no supported codec"
 
     @property
     def telephone_event_type(self) -> int | None:
@@ -176,9 +176,9 @@ class SessionDescription:
 
 
 def read(body: bytes) -> SessionDescription:
-    """What a far end wrote. Raises ``Unreadable``.
+    """Read a far end's description. Raises ``Unreadable``.
 
-    Lines that RFC 8866 demands may be missing and those that it does not know are passed over; lines may end in LF.
+    Lines that RFC 8866 requires may be missing, unknown lines are skipped, and lines may end in LF.
     """
     if len(body) > MAX_BYTES:
         raise Unreadable(f"the session description is longer than {MAX_BYTES} bytes")
@@ -197,10 +197,10 @@ def read(body: bytes) -> SessionDescription:
 
 
 def clean(description: SessionDescription, *, offered: Sequence[str] | None = None) -> bytes:
-    """The description in the lines that PJSIP is given. Raises ``Unreadable`` while a host name is not resolved.
+    """The description rewritten for PJSIP. Raises ``Unreadable`` while a host name is not resolved.
 
-    Of ``audio`` it has what PJMEDIA acts upon; every other stream is written as refused. Of an offer all streams are
-    kept in their order (RFC 3264 §6); an answer gets those that our offer had, whose kinds are ``offered``.
+    It has those lines of ``audio`` that PJMEDIA uses; every other stream is written as refused. An offer keeps all
+    streams in their order (RFC 3264 §6). An answer gets the streams that our offer had; their kinds are ``offered``.
     """
     audio = description.audio
     if description.host_to_resolve is not None:
@@ -224,7 +224,7 @@ def clean(description: SessionDescription, *, offered: Sequence[str] | None = No
 
 
 def with_codecs(sdp: str, codecs: Sequence[str]) -> str:
-    """``sdp`` with these codecs alone, in this order; what is no codec (telephone-event) stays, behind them."""
+    """``sdp`` with only these codecs, in this order. Formats that are no codec (telephone-event) stay behind them."""
     lines = sdp.split("\n")
     at = next((index for index, line in enumerate(lines) if line.startswith("m=audio ")), None)
     if at is None:
@@ -351,7 +351,7 @@ def _number(text: str, most: int) -> int | None:
 
 
 def _codec(encoding: str) -> tuple[str, str] | None:
-    """What an rtpmap says, ``PCMU/8000/1``, when it is something that is spoken here."""
+    """The codec and rate of an rtpmap (``PCMU/8000/1``); None when it is not supported."""
     name, _, rest = encoding.partition("/")
     rate, _, channels = (word.strip() for word in rest.partition("/"))
     name = name.strip()
@@ -418,7 +418,7 @@ def _audio_lines(section: Section) -> Iterator[str]:
 
 
 def _events(section: Section, event: str) -> str:
-    """The events that it takes (RFC 4733 §2.4.1), of which 0 to 15 are the default."""
+    """The events that the section accepts (RFC 4733 §2.4.1); 0 to 15 is the default."""
     written = (value.partition(" ") for name, value in section.attributes if name == "fmtp")
     events = next((rest.strip() for one, _, rest in written if one == event), "")
     return events if events and len(events) <= 64 and _EVENTS.issuperset(events) else "0-15"

@@ -19,7 +19,7 @@ _NOT_IN_VALUE: Final = frozenset(' \t\r\n",;<>')
 
 
 class Malformed(ValueError):
-    """Text of a far end that is not SIP. Its text is one sentence; ``status`` is what a request with it is answered."""
+    """A far end's text is not SIP. The error's text is one sentence; ``status`` is the answer to such a request."""
 
     def __init__(self, sentence: str, status: int = 400) -> None:
         super().__init__(sentence)
@@ -72,7 +72,7 @@ def _separators(text: str, separator: str) -> Iterator[int]:
 
 
 def quoted_end(text: str) -> int:
-    """Where the quoted string ends with which ``text`` begins, closing quote included; -1 when it does not end."""
+    """The end of the quoted string at the start of ``text``, behind its closing quote; -1 when it does not end."""
     at = 1
     while (quote := text.find('"', at)) >= 0:
         backslashes = quote - len(text[at:quote].rstrip("\\")) - at

@@ -1,4 +1,4 @@
-"""SIP URIs, read and written (RFC 3261 §19.1): pure, and the only place where text becomes part of a SIP header."""
+"""Reads and writes SIP URIs (RFC 3261 §19.1). Pure; the only place where text becomes part of a SIP header."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OWN_PARAM_VALUE: Final = _OWN_PARAM_NAME | set(":[]/&$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SipUri:
-    """A SIP URI of our own, without headers. ``params`` keep their order; ``host`` keeps the brackets of an IPv6
+    """One of our SIP URIs, without headers. ``params`` keep their order; ``host`` keeps the brackets of an IPv6
     reference.
 
     Raises ``ValueError`` for a ``user`` that would have to be escaped.
@@ -40,7 +40,7 @@ class SipUri:
 
     def __post_init__(self) -> None:
         if self.user and not _is_escaped(_USER, self.user):
-            raise ValueError("the user part of a SIP URI has characters that cannot stand there")
+            raise ValueError("the user part of a SIP URI has characters that are not allowed there")
 
     @classmethod
     def parse(cls, text: str) -> SipUri:
@@ -67,7 +67,7 @@ class SipUri:
         return f"{self.scheme}:{user}{self.host}{port}{''.join(f';{param}' for param in self.params)}"
 
     def with_user(self, user: str) -> SipUri:
-        """The same place, addressed to ``user``."""
+        """The same URI with another user."""
         return replace(self, user=user)
 
     @property
@@ -77,7 +77,7 @@ class SipUri:
 
     @property
     def transport(self) -> str:
-        """``udp``, ``tcp`` or ``tls``: what a sip: URI asks for (RFC 3261 §19.1.1)."""
+        """The transport that a sip: URI asks for: ``udp``, ``tcp`` or ``tls`` (RFC 3261 §19.1.1)."""
         named = _value_of("transport", self.params)
         return "udp" if named is None else named
 
@@ -113,18 +113,18 @@ class RemoteUri:
         address, *params = place.split(";")
         host, port_colon, port = host_and_port(address)
         if at and not _is_escaped(_USER, user):
-            raise Malformed("The URI has a user part with characters that cannot stand there.")
+            raise Malformed("The URI has a user part with characters that are not allowed there.")
         if password and not _is_escaped(_PASSWORD, password):
-            raise Malformed("The URI has a password with characters that cannot stand there.")
+            raise Malformed("The URI has a password with characters that are not allowed there.")
         if not is_host(host):
             raise Malformed("The URI names no host that can be reached.")
         if port_colon and not (len(port) <= 5 and consists_of(_DIGITS, port) and 0 < int(port) < 65536):
             raise Malformed("The URI has a port that is not between 1 and 65535.")
         params = [param for param in params if param]
         if not all(_is_escaped(_PARAM, param) and not param.startswith("=") for param in params):
-            raise Malformed("The URI has parameters with characters that cannot stand there.")
+            raise Malformed("The URI has parameters with characters that are not allowed there.")
         if headers and not _is_escaped(_HEADERS, headers):
-            raise Malformed("The URI has headers with characters that cannot stand there.")
+            raise Malformed("The URI has headers with characters that are not allowed there.")
         return cls(
             scheme=scheme,
             user=user,
@@ -145,7 +145,7 @@ class RemoteUri:
         return "tls" if self.scheme == "sips" else self.param("transport") or "udp"
 
     def __str__(self) -> str:
-        """The URI as a request is addressed to it: without its headers (RFC 3261 §19.1.1, table 1)."""
+        """The URI as a Request-URI: without its headers (RFC 3261 §19.1.1, table 1)."""
         password = f":{self.password}" if self.password is not None else ""
         user = f"{self.user}{password}@" if self.user else ""
         port = f":{self.port}" if self.port is not None else ""

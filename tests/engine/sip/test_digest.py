@@ -246,8 +246,8 @@ def test_a_proxy_and_a_server_with_the_same_realm_are_both_answered() -> None:
         ('Digest realm="c", nonce="n\\"', ": Digest without a nonce."),
         ('Basic realm="c", Digest nonce="n", algorithm=X, Basic realm="d"', ": Basic; Digest with algorithm X."),
         (f'Digest nonce="n", algorithm="\x07{"A" * 200}"', f": Digest with algorithm ?{'A' * 59}…."),
-        ("", "no challenge that can be read."),
-        (f'Digest nonce="{"n" * MAX_FIELD}"', "no challenge that can be read."),
+        ("", "no readable challenge."),
+        (f'Digest nonce="{"n" * MAX_FIELD}"', "no readable challenge."),
     ],
 )
 def test_authentication_of_another_kind_is_named(value: str, kind: str) -> None:
