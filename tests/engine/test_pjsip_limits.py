@@ -1,4 +1,4 @@
-"""What is said of the stock build, compared with the build, in a process of its own."""
+"""What is said of the stock build, compared with the build, in its own process."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_what_is_told_of_precedence_is_what_the_kernel_gives() -> None:
+def test_reported_precedence_is_what_the_kernel_gives() -> None:
     assert run(TAKE + SHOW).stdout in ("True True\n", "False False\n")
 
 

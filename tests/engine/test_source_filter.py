@@ -99,7 +99,7 @@ def test_only_the_networks_of_the_set_arrive(receiver: socket.socket, sources: l
         ([], []),
     ],
 )
-def test_a_dual_stack_socket_tells_ipv4_packets_by_their_ipv4_header(
+def test_a_dual_stack_socket_recognises_ipv4_packets_by_their_ipv4_header(
     dual: socket.socket, sources: list[str], expected: list[str]
 ) -> None:
     accept(dual, [ip_network(source) for source in sources])

@@ -36,7 +36,7 @@ def test_p99_is_the_true_one_rounded_up_by_a_step_at_most(late_ms: list[float]) 
     assert true - 1e-6 <= report_of(*late_ms).late_p99_ms <= true + step + 1e-6
 
 
-def test_report_begins_anew_after_each_take() -> None:
+def test_report_starts_again_after_each_take() -> None:
     meter = TickMeter()
     meter.ticked(0.5)
     meter.take()

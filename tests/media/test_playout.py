@@ -11,7 +11,7 @@ SECOND = 2 * RATE_HZ
 
 
 def pcm(samples: int, first: int = 0) -> bytes:
-    """Samples that count, so that each is told from its neighbours."""
+    """Samples that count, so that each differs from its neighbours."""
     return b"".join((first + index & 0x7FFF).to_bytes(2, "little") for index in range(samples))
 
 

@@ -1,4 +1,4 @@
-"""A SIP stack behind a link, with one call, in a process of its own; the two ends of a link are two such processes."""
+"""A SIP stack behind a link, with one call, in its own process; the two ends of a link are two such processes."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tests.sip.rtp import RtpTap
 USERNAME, PASSWORD = "trunkline", "trunk-secret"
 """What the challenging scenarios and Kamailio accept."""
 NUMBER: Final = "+15551234567"
-"""Whom SIPp calls and who baresip is, unless told otherwise."""
+"""Whom SIPp calls and who baresip is, unless the test says otherwise."""
 
 
 def tone(frequency_hz: int, *, rate_hz: int = 8000, amplitude: int = 8000) -> bytes:

@@ -61,9 +61,9 @@ def listens(port: int, *, protocol: str = "udp") -> bool:
 
 
 class Peer:
-    """A program in a directory of its own; a context manager, for ``with`` and ``async with``.
+    """A program in its own directory; a context manager, for ``with`` and ``async with``.
 
-    A subclass picks its ports and builds its command in ``_prepare``, anew for each attempt.
+    A subclass picks its ports and builds its command in ``_prepare``, again for each attempt.
     """
 
     program: ClassVar[str]

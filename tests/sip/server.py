@@ -1,4 +1,4 @@
-"""``trunkline serve`` as a process of its own, with a key and a client: for what only a whole process can show."""
+"""``trunkline serve`` as its own process, with a key and a client: for what only a whole process can show."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class ServerProcess:
             os.killpg(self.pid, number)
 
     async def exit_code(self, *, within_s: float = 30) -> int:
-        """The code it exits with, of its own."""
+        """The code with which it exits by itself."""
         assert self._process is not None
         return await asyncio.to_thread(self._process.wait, within_s)
 

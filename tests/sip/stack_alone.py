@@ -1,4 +1,4 @@
-"""A SIP stack with one call in a process of its own, whose time a test can let pass: minutes of it, or a frame."""
+"""A SIP stack with one call in its own process, whose time a test can let pass: minutes of it, or a frame."""
 
 from __future__ import annotations
 

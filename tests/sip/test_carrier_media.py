@@ -262,7 +262,7 @@ async def test_rtcp_reports_pass_both_ways_and_end_with_bye(tmp_path: Path) -> N
             call = await line.place()
             tap.play(tone(CALLEE_HZ))
             ours = (await tap.wait_for_packets(20))[-1]
-            # RFC 3550 §6.4.2: a receiver report with one block, which tells of 7 packets lost.
+            # RFC 3550 §6.4.2: a receiver report with one block, which reports 7 packets lost.
             block = struct.pack("!IBBHIIII", ours.ssrc, 0, 0, 7, ours.sequence, 80, 0, 0)
             us = ("127.0.0.1", callee.requests("INVITE")[0].sdp.port + 1)
             rtcp.sendto(struct.pack("!BBHI", 0x81, 201, 7, tap.port) + block, us)

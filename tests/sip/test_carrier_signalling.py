@@ -64,7 +64,7 @@ async def talk(line: Trunkline, callee: SippUas, until: str = "> ACK") -> CallRe
         ("uas-answers-codecs-reordered", ["> INVITE", "< 100 INVITE", "< 180 INVITE"]),
     ],
 )
-async def test_a_far_end_that_answers_in_a_way_of_its_own_is_talked_to(
+async def test_a_far_end_that_answers_in_its_own_way_is_talked_to(
     tmp_path: Path, scenario: str, before: list[str]
 ) -> None:
     async with SippUas(scenario) as callee, trunkline(tmp_path, callee.uri) as line:
@@ -108,7 +108,7 @@ async def test_the_invite_offers_what_the_trunk_is_set_to(
         ("500 Server Internal Error", 'Reason: Q.850;cause=17;text="User busy"', Cause.BUSY, Party.CALLEE),
     ],
 )
-async def test_a_refusal_is_told_by_its_status_or_its_reason_header(
+async def test_a_refusals_cause_is_its_status_or_its_reason_header(
     tmp_path: Path, status: str, header: str, cause: Cause, by: Party
 ) -> None:
     async with Refusing(status, header) as callee, trunkline(tmp_path, callee.uri) as line:

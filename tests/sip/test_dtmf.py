@@ -24,7 +24,7 @@ SAID = "The user pressed these keys on the telephone's keypad: "
 
 
 class AnswersWithEventType(SippUas):
-    """A far end that takes telephone-events under a payload type of its own."""
+    """A far end that takes telephone-events under its own payload type."""
 
     def __init__(self, scenario: str, tap: RtpTap, payload_type: int) -> None:
         super().__init__(scenario, rtp=tap)
@@ -217,7 +217,7 @@ async def test_a_far_end_without_telephone_events_gets_the_keys_by_info() -> Non
         assert callee.complaints == []
 
 
-async def test_a_trunk_set_to_events_alone_tells_the_agent_that_the_far_end_takes_none() -> None:
+async def test_on_a_trunk_set_to_events_alone_the_agent_learns_that_the_far_end_takes_none() -> None:
     async with SippUas("uas-takes-digits-by-info") as callee, ai_rig(callee.uri, dtmf="rfc4733") as rig:
         call = await rig.place()
         assert "could not be pressed" in await press(rig, await rig.talking(call), "5")

@@ -1,4 +1,4 @@
-"""Several PJSIPs in one worker: more calls than one holds, and each is a call of its own."""
+"""Several PJSIPs in one worker: more calls than one holds, and each is a separate call."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ os._exit(0)
         pytest.param(10, ["0 4 20000 20031", "1 4 20032 20063", "2 2 20064 20095"], id="three do, and hold no more"),
     ],
 )
-def test_as_many_start_as_the_lines_need_each_with_ports_of_its_own(lines: int, told: list[str]) -> None:
+def test_as_many_start_as_the_lines_need_each_with_its_own_ports(lines: int, told: list[str]) -> None:
     with port_block() as block:
         port = block.getsockname()[1] + 1
         said = subprocess.run(

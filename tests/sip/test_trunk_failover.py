@@ -124,7 +124,9 @@ async def test_calls_per_second_are_never_passed_at_the_far_end(tmp_path: Path) 
         assert min(windows) > 0.5, windows
 
 
-async def test_concurrent_calls_of_a_trunk_are_capped_and_who_waits_too_long_is_told_by_what(tmp_path: Path) -> None:
+async def test_concurrent_calls_of_a_trunk_are_capped_and_a_call_that_waits_too_long_names_the_limit(
+    tmp_path: Path,
+) -> None:
     async with (
         SippUas("uas-answers-and-echoes-rtp") as callee,
         trunkline(tmp_path, callee.uri, trunk={"max_calls": 2}, sip={"queue_timeout": "0.5s"}) as line,

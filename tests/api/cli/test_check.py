@@ -38,7 +38,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "uvx-secret")
 
 
-def test_sound_configuration_is_told_with_stars_for_its_secrets(trunkline: Trunkline) -> None:
+def test_sound_configuration_is_printed_with_stars_for_its_secrets(trunkline: Trunkline) -> None:
     Path("own.toml").write_text(FULL)
     code, out, err = trunkline("check", "--config", "own.toml")
     assert code == 0
@@ -60,21 +60,21 @@ def test_sound_configuration_is_told_with_stars_for_its_secrets(trunkline: Trunk
     ]
 
 
-def test_guard_that_was_set_is_told(trunkline: Trunkline) -> None:
+def test_configured_guard_is_printed(trunkline: Trunkline) -> None:
     settings = '[guard]\ncountries = ["US", "CA"]\ncallers = ["+1415555*"]\nkey_minutes_per_day = 600\n'
     Path("own.toml").write_text(FULL + settings)
     told = "Guard: calls go to US, CA, from +1415555*, key_minutes_per_day = 600."
     assert told in trunkline("check", "--config", "own.toml")[1].splitlines()
 
 
-def test_no_configuration_is_told_to_be_sandbox_only(trunkline: Trunkline) -> None:
+def test_no_configuration_is_reported_as_sandbox_only(trunkline: Trunkline) -> None:
     code, out, _ = trunkline("check")
     assert code == 0
     assert out.startswith("# no file: the defaults\ntrunks = []\n\n[http]\n")
     assert out.splitlines()[-1].startswith("Trunks: none")
 
 
-def test_trunk_without_agent_service_is_told_to_place_plain_calls(trunkline: Trunkline) -> None:
+def test_trunk_without_agent_service_is_reported_to_place_plain_calls(trunkline: Trunkline) -> None:
     Path("trunkline.toml").write_text('[[trunks]]\nname = "main"\nuri = "sip:carrier.example"\n')
     assert trunkline("check")[1].splitlines()[-1].endswith("plain calls work.")
 

@@ -58,7 +58,7 @@ MISTAKES = [{"field": "to", "message": "Expected a number."}, {"field": "from", 
         ((502, {"message": "a proxy's"}), "The server answered 502 Bad Gateway."),
     ],
 )
-async def test_refusal_is_told_in_the_servers_words(refusal: tuple[int, dict[str, Any]], sentence: str) -> None:
+async def test_refusal_is_reported_in_the_servers_words(refusal: tuple[int, dict[str, Any]], sentence: str) -> None:
     with fake_server(refusal=refusal) as server:
         async with Client(server.url, KEY) as client:
             with pytest.raises(CommandFailed) as failure:
@@ -78,7 +78,7 @@ async def test_nobody_listening_says_how_to_start_a_server() -> None:
             await client.place({})
 
 
-async def test_something_else_listening_is_told_so() -> None:
+async def test_another_program_listening_is_reported() -> None:
     with fake_server(["data: <html>\n\n"]) as server:
         async with Client(server.url, KEY) as client:
             with pytest.raises(CommandFailed, match="is not Trunkline"):

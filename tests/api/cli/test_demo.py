@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 TRUNKLINE = [sys.executable, "-c", "from api.cli import main; main()"]
 
 
-def test_folder_that_is_not_there_is_told_before_the_call(trunkline: Trunkline) -> None:
+def test_missing_folder_is_reported_before_the_call(trunkline: Trunkline) -> None:
     code, _, err = trunkline("demo", "--out", "nowhere/demo.wav")
     assert code == 1
     assert err == "trunkline: There is no folder nowhere to leave the recording in.\n"
@@ -23,7 +23,7 @@ def test_folder_that_is_not_there_is_told_before_the_call(trunkline: Trunkline) 
 
 @pytest.mark.sip
 def test_demo_leaves_both_voices_in_a_stereo_recording_and_nothing_else(tmp_path: Path) -> None:
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}  # the fork server is a Python of its own
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}  # the fork server is a separate Python
     ran = subprocess.run(
         [*TRUNKLINE, "demo"], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=100, check=False
     )

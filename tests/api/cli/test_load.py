@@ -59,7 +59,7 @@ def test_plain_calls_have_no_agent(trunkline: Trunkline, tmp_path: Path) -> None
     assert "RTP spacing error" in out
 
 
-def test_missing_sipp_is_told_with_its_package(trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_sipp_is_reported_with_its_package(trunkline: Trunkline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert trunkline("load") == (
         1,
@@ -68,7 +68,7 @@ def test_missing_sipp_is_told_with_its_package(trunkline: Trunkline, monkeypatch
     )
 
 
-def test_unknown_scenario_is_told_the_known_ones(trunkline: Trunkline) -> None:
+def test_unknown_scenario_is_answered_with_the_known_ones(trunkline: Trunkline) -> None:
     code, _, err = trunkline("load", "--scenario", "busy")
     assert code == 1
     assert "expected answers, answers-at-once, answers-pcma" in err

@@ -17,7 +17,7 @@ def printed(*events: tuple[str, dict[str, object]]) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_status_is_told_once_with_the_seconds_since_the_start() -> None:
+def test_status_is_printed_once_with_the_seconds_since_the_start() -> None:
     answered = {**RECORD, "status": "answered"}
     assert printed(("status", RECORD), ("status", RECORD), ("status", answered)) == [
         "   1.5 s  initiated",
@@ -25,7 +25,7 @@ def test_status_is_told_once_with_the_seconds_since_the_start() -> None:
     ]
 
 
-def test_corrected_turn_is_told_again() -> None:
+def test_corrected_turn_is_printed_again() -> None:
     said = {"ordinal": 3, "speaker": "Agent", "text": "One [b]two[/b] three", "truncated": False}
     assert printed(("transcript", said), ("transcript", {**said, "text": "One", "truncated": True})) == [
         "   1.5 s  Agent: One [b]two[/b] three",

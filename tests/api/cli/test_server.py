@@ -44,7 +44,7 @@ async def test_server_is_gone_after_a_failure_inside(monkeypatch: pytest.MonkeyP
         await health(served.url)
 
 
-async def test_port_in_use_is_told_before_the_engine_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_port_in_use_is_reported_before_the_engine_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     starts: list[None] = []
     monkeypatch.setattr(server, "running_engine", running(started=lambda: starts.append(None)))
     with socket.create_server(("127.0.0.1", 0)) as taken:

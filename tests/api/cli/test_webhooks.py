@@ -35,7 +35,7 @@ def test_listed_webhook_shows_neither_its_secret_nor_its_query(trunkline: Trunkl
 
 @pytest.mark.usefixtures("trunkline")
 @pytest.mark.parametrize(("status", "code"), [(204, 0), (302, 1), (500, 1)])
-async def test_test_event_is_signed_and_its_answer_is_told(
+async def test_test_event_is_signed_and_its_answer_is_printed(
     status: int, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with Receiver(lambda _: status).listening() as receiver:
@@ -57,7 +57,7 @@ def test_test_of_a_private_target_is_refused_as_the_server_would(trunkline: Trun
     assert "webhooks.allow_private" in err
 
 
-def test_unknown_webhook_is_told(trunkline: Trunkline) -> None:
+def test_unknown_webhook_is_reported(trunkline: Trunkline) -> None:
     code, _, err = trunkline("webhooks", "test", "whk_nobody")
     assert code == 1
     assert "trunkline webhooks list" in err

@@ -28,7 +28,7 @@ def peers() -> Iterator[list[socket.socket]]:
         one.close()
 
 
-def test_batch_tells_bytes_sender_and_time_of_each_and_sends_it_back_whence_it_came(
+def test_batch_gives_bytes_sender_and_time_of_each_and_sends_it_back_to_its_sender(
     bound: socket.socket, peers: list[socket.socket]
 ) -> None:
     batch = DatagramBatch(bound, size=4)
@@ -54,7 +54,9 @@ def test_more_than_a_batch_comes_in_several(bound: socket.socket, peers: list[so
     assert kernel_drops(bound.getsockname()[1]) == 0
 
 
-def test_socket_that_nobody_reads_drops_and_the_kernel_tells(bound: socket.socket, peers: list[socket.socket]) -> None:
+def test_kernel_counts_the_drops_of_a_socket_that_nobody_reads(
+    bound: socket.socket, peers: list[socket.socket]
+) -> None:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     for _ in range(100):
         peers[0].sendto(bytes(172), bound.getsockname())

@@ -82,7 +82,7 @@ def test_silence_after_a_moment_is_found_only_if_there_was_sound_at_it() -> None
     assert found.silent_after_ns(START_NS - 1) is None
 
 
-def test_spread_of_nothing_is_told_as_such() -> None:
+def test_spread_of_nothing_has_only_a_count() -> None:
     assert spread([]) == {"n": 0}
     assert spread([1.0, 3.0]) == {"n": 2, "p50": 2.0, "p95": 2.9, "p99": 2.98, "min": 1.0, "max": 3.0}
     assert streams(stream(0)) == []

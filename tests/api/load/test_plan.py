@@ -32,7 +32,7 @@ def test_load_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
         Plan(**wrong)
 
 
-def test_scenario_is_a_name_or_a_file_and_a_wrong_one_is_told_the_right_ones(tmp_path: Path) -> None:
+def test_scenario_is_a_name_or_a_file_and_a_wrong_one_is_answered_with_the_right_ones(tmp_path: Path) -> None:
     own = tmp_path / "own.xml"
     own.touch()
     assert Plan(scenario="answers").scenario_file() == SCENARIOS / "answers.xml"

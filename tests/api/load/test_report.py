@@ -12,7 +12,7 @@ from tests.api.load.evidence import LASTS_NS, MS, evidence, signalling
 from tests.api.load.traces import START_NS, silent, stream
 
 
-def test_report_of_a_good_run_tells_what_was_put_in() -> None:
+def test_report_of_a_good_run_has_the_figures_that_were_put_in() -> None:
     report = make_report(evidence())
     assert json.loads(json.dumps(report)) == report
     setup, media, cost = report["setup_ms"], report["media"], report["cost"]
@@ -75,7 +75,7 @@ def test_far_end_that_was_itself_too_slow_is_doubted() -> None:
     assert len(make_report(slow)["far_end"]["doubts"]) == 4
 
 
-def test_failed_calls_are_told_with_what_was_said_of_them_the_commonest_first() -> None:
+def test_failed_calls_are_reported_with_their_problems_the_most_common_first() -> None:
     failed = {"status": "failed", "ended": {"cause": "busy", "detail": "The callee is busy."}}
     calls = evidence().calls
     placed = [replace(calls[0], record=failed), replace(calls[1], problem="No line."), replace(calls[2], record=failed)]

@@ -40,7 +40,7 @@ def test_calls_steps_are_read_with_their_microseconds_and_a_retransmission_chang
     assert (call.ringing_ns, call.answered_ns, call.bye_ns) == (ns("10:00:01"), ns("10:00:02"), ns("10:00:03"))
 
 
-def test_an_answer_that_tells_when_it_was_to_leave_is_believed_not_the_trace() -> None:
+def test_an_answers_own_time_of_sending_counts_and_not_the_traces() -> None:
     answer = message("SIP/2.0 200 OK", "INVITE").replace(
         "CSeq", "X-Sent: 2026-11-23\t10:00:01.5\t1795428001.500007\nCSeq"
     )

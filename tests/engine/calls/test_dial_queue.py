@@ -53,7 +53,7 @@ class Rig:
         self.granted.append(granted.attempt_id)
 
 
-async def test_a_free_line_is_had_at_once_and_a_freed_one_by_who_waits() -> None:
+async def test_a_free_line_is_granted_at_once_and_a_freed_one_to_a_waiting_attempt() -> None:
     rig = Rig(lines=1)
     rig.ask("1")
     rig.ask("2")
@@ -63,7 +63,7 @@ async def test_a_free_line_is_had_at_once_and_a_freed_one_by_who_waits() -> None
     assert rig.granted == ["1", "2"]
 
 
-async def test_time_alone_lets_through_who_waits_for_a_rate() -> None:
+async def test_an_attempt_that_waits_for_a_rate_is_granted_by_time_alone() -> None:
     rig = Rig(calls_per_second=1)
     rig.ask("1")
     rig.ask("2")
@@ -74,7 +74,7 @@ async def test_time_alone_lets_through_who_waits_for_a_rate() -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_who_withdraws_is_told_what_held_it_and_gives_back_what_it_had() -> None:
+async def test_an_attempt_that_withdraws_learns_what_held_it_and_gives_its_line_back() -> None:
     rig = Rig(lines=5, max_calls=1)
     rig.ask("1")
     rig.ask("2")

@@ -284,7 +284,7 @@ def test_plain_http_stays_on_this_machine(url: str) -> None:
     assert load(f'[ultravox]\nbase_url = "{url}/"').ultravox.base_url == url
 
 
-def test_every_mistake_of_a_file_is_told_at_once() -> None:
+def test_every_mistake_of_a_file_is_reported_at_once() -> None:
     text = TRUNK + 'password = "${NOBODY}"\ncodecs = ["X"]\n[http]\nport = -1\n[sip]\nmax_cals = 3\n[nothing]\n'
     assert list(mistakes(text)) == [
         "trunks[0].password",
@@ -295,11 +295,11 @@ def test_every_mistake_of_a_file_is_told_at_once() -> None:
     ]
 
 
-def test_syntax_error_tells_line_and_column() -> None:
+def test_syntax_error_names_line_and_column() -> None:
     assert mistakes("[http]\nport = \n") == {"line 2, column 8": "not TOML: invalid value"}
 
 
-def test_file_that_cannot_be_read_is_told_so() -> None:
+def test_unreadable_file_is_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(Path("absent.toml"), {})
     assert str(caught.value) == "absent.toml has 1 mistake:\n  file: cannot be read: No such file or directory"

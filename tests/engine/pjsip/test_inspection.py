@@ -64,7 +64,7 @@ def test_a_request_is_refused_or_left_to_pjsip(method: str, headers: list[str], 
         ("application/media_control+xml", "<x/>", 415),
     ],
 )
-def test_an_info_that_tells_no_key_is_refused(content_type: str, body: str, status: int | None) -> None:
+def test_an_info_without_a_key_is_refused(content_type: str, body: str, status: int | None) -> None:
     assert answered("INFO", OURS, f"c: {content_type}", body=body) == status
 
 
@@ -72,7 +72,7 @@ def test_a_stack_that_takes_calls_gets_them() -> None:
     assert answered("INVITE", NOBODYS, takes_calls=True) is None
 
 
-def test_a_flood_is_dropped_beyond_a_few_requests_a_tick_and_the_next_tick_begins_anew() -> None:
+def test_a_flood_is_dropped_beyond_a_few_requests_a_tick_and_each_tick_counts_from_zero() -> None:
     budget = Budget()
     taken = [budget.spend(5.0 + number * TICK_S / 1000) for number in range(100)]
     assert taken == [True] * Budget.MOST + [False] * (100 - Budget.MOST)

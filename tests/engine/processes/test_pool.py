@@ -259,7 +259,7 @@ async def test_a_line_that_is_nobodys_is_hung_up() -> None:
     await rig.pool.close()
 
 
-async def test_a_line_that_the_far_end_has_yet_to_confirm_is_held_though_its_worker_tells_of_it_no_more() -> None:
+async def test_a_line_that_the_far_end_has_yet_to_confirm_is_held_though_its_worker_reports_it_no_more() -> None:
     rig = Rig(max_calls=4, spare_lines=0)
     await rig.lease(AttemptId("a"))
     rig.pool.send(AttemptId("a"), dial("a"))

@@ -62,7 +62,7 @@ async def until_dead(pid: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_child_tells_that_it_is_ready_and_leaves_when_told(supervisor: Supervisor) -> None:
+async def test_a_child_reports_that_it_is_ready_and_leaves_when_stopped(supervisor: Supervisor) -> None:
     gone = asyncio.Event()
     child, ready = await start(supervisor, gone)
     assert isinstance(ready, SimulatorReady)

@@ -86,7 +86,7 @@ def test_another_trunk_may_help_only_where_the_trunk_failed(outcome: Outcome, fa
 @pytest.mark.parametrize(
     ("q850", "cause"), [(None, Cause.CALLEE_HANGUP), (16, Cause.CALLEE_HANGUP), (38, Cause.CALL_FAILED)]
 )
-def test_a_bye_is_the_callees_unless_it_tells_of_the_networks_failure(q850: int | None, cause: Cause) -> None:
+def test_a_bye_is_the_callees_unless_it_reports_a_failure_of_the_network(q850: int | None, cause: Cause) -> None:
     assert (ended_by_bye(q850).cause, ended_by_bye(q850).q850) == (cause, q850)
 
 

@@ -87,7 +87,7 @@ def test_an_address_is_read_with_and_without_brackets(text: str, display: str, u
         *("<sip:a@h>, <sip:b@h>", "sip:a@h, sip:b@h", "Bell, Alexander sip:a@h", "<<sip:a@h>>", '<sip:"a"@h>'),
     ],
 )
-def test_an_address_that_is_none_or_two_is_malformed(text: str) -> None:
+def test_text_that_is_no_address_or_two_is_malformed(text: str) -> None:
     with pytest.raises(Malformed):
         NameAddr.parse(text)
 

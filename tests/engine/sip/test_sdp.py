@@ -217,7 +217,7 @@ def test_packet_times_are_those_that_pjmedia_can_send(written: str, given: list[
         ("IN IP6 FF15::101/3", "inactive", ("IN IP4 0.0.0.0", "inactive")),
     ],
 )
-def test_a_far_end_without_an_address_of_its_own_is_sent_nothing(
+def test_a_far_end_without_its_own_address_is_sent_nothing(
     connection: str, direction: str, given: tuple[str, str]
 ) -> None:
     lines = cleaned("m=audio 4000 RTP/AVP 0", f"a={direction}", above=f"c={connection}")

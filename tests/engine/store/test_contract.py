@@ -198,7 +198,7 @@ async def test_pages_hold_each_call_once_though_many_began_at_the_same_moment(st
     assert [call.id for call in seen] == sorted(calls, reverse=True)
 
 
-async def test_placed_calls_are_told_with_what_a_guard_counts_oldest_first(store: AnyStore) -> None:
+async def test_placed_calls_are_returned_with_the_guards_fields_oldest_first(store: AnyStore) -> None:
     live = {"environment": Environment.LIVE, "api_key_id": "k"}
     talked = {"answered_at": NOON, "ended_at": NOON + timedelta(seconds=7)}
     late, early = a_call(**live), a_call(**live, **talked, created_at=NOON - timedelta(hours=1))

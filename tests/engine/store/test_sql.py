@@ -114,7 +114,7 @@ async def test_expired_claims_of_everybody_are_forgotten(store: Store, clock: Cl
     assert kept == [("bob",), ("carol",)]
 
 
-async def test_failure_of_the_database_tells_neither_prompt_nor_number(store: Store) -> None:
+async def test_failure_of_the_database_shows_neither_prompt_nor_number(store: Store) -> None:
     call = an_ai_call()
     await store.add(call, None, a_change(call))
     with pytest.raises(EngineError) as caught:

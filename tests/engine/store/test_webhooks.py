@@ -102,7 +102,7 @@ async def test_deleted_webhook_takes_its_deliveries_along_and_is_deleted_once_by
     assert await store.backlogs() == [other.id]
 
 
-async def test_disabled_webhook_is_told_nothing_any_more_and_what_was_pending_has_failed(store: AnyStore) -> None:
+async def test_disabled_webhook_gets_no_more_events_and_its_pending_deliveries_fail(store: AnyStore) -> None:
     webhook = a_webhook()
     await store.add_webhook(webhook)
     await a_call_that_rang(store)
@@ -137,7 +137,7 @@ async def test_changes_are_queued_for_the_webhooks_that_want_them_with_the_call_
     assert await store.list_deliveries(every.id, 1) == log[:1]
 
 
-async def test_change_that_is_saved_again_after_a_doubtful_commit_is_told_once(store: AnyStore) -> None:
+async def test_change_that_is_saved_again_after_a_doubtful_commit_is_delivered_once(store: AnyStore) -> None:
     webhook = a_webhook()
     await store.add_webhook(webhook)
     call = a_call()

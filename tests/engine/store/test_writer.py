@@ -13,7 +13,7 @@ from engine.store.writer import Work, Writer
 
 
 class Transactions:
-    """A database that commits when it is told to, and remembers how much went together."""
+    """A database that commits when the test lets it, and remembers how much went together."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -52,7 +52,7 @@ async def test_work_that_comes_during_a_commit_goes_together_in_the_next(transac
     assert transactions.sizes == [1, 4]
 
 
-async def test_nothing_is_told_before_the_commit(transactions: Transactions) -> None:
+async def test_no_result_is_returned_before_the_commit(transactions: Transactions) -> None:
     writer = Writer(transactions)
     future = writer.submit(returning(1))
     for _ in range(5):

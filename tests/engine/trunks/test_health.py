@@ -27,7 +27,7 @@ class Rig:
         return self.health.probed(Probed(trunk="t", code=code, reason="why"))
 
 
-def test_a_registration_tells_since_when_it_is_what_it_is_and_until_when() -> None:
+def test_a_registration_has_the_time_of_its_last_change_and_of_its_expiry() -> None:
     rig = Rig(registers=True)
     begun = rig.at
     assert str(rig.health) == "registering"
@@ -63,7 +63,7 @@ def test_a_failed_registration_says_what_to_look_at(code: int, names: str) -> No
 def test_probes_take_a_trunk_down_after_so_many_failures_and_one_answer_brings_it_back() -> None:
     rig = Rig(probe_failures=2)
     told = [rig.probe(code) for code in (200, 408, 405, 503, 408, 408, 404)]
-    assert told == [False, False, False, False, True, False, True], "told on change only"
+    assert told == [False, False, False, False, True, False, True], "reported on change only"
     assert rig.health.up
 
 

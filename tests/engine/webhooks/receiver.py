@@ -1,4 +1,4 @@
-"""An endpoint on loopback that answers as it is told and keeps what it gets."""
+"""An endpoint on loopback that answers as the test says and keeps what it gets."""
 
 from __future__ import annotations
 

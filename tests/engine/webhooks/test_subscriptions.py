@@ -26,7 +26,7 @@ def test_glob_selects_events(pattern: str, selected: tuple[str, ...]) -> None:
     assert tuple(event for event in EVENTS if matches(pattern, event)) == selected
 
 
-def test_every_webhook_gets_a_secret_of_its_own_that_the_specification_takes_and_no_repr_shows() -> None:
+def test_every_webhook_gets_its_own_secret_that_the_specification_takes_and_no_repr_shows() -> None:
     first, second = (subscribe(Environment.TEST, "https://example.com/?token=1", ["voice.*"] * 2, NOON) for _ in "ab")
     assert first.secret.startswith("whsec_") and first.secret != second.secret
     standardwebhooks.Webhook(first.secret)
@@ -35,7 +35,7 @@ def test_every_webhook_gets_a_secret_of_its_own_that_the_specification_takes_and
     assert first.events == ("voice.*",)
 
 
-def test_changes_that_are_no_events_are_not_told() -> None:
+def test_changes_that_are_no_events_are_not_delivered() -> None:
     call = a_call()
     changes = [a_change(call, kind) for kind in ("voice.ai.created", "voice.ai.left", "voice.ringing")]
     told = announce(call, changes, [a_webhook("*")], waiting=(), show=lambda call: {})

@@ -83,7 +83,7 @@ def test_held_audio_waits_while_silence_is_sent_and_the_agent_still_hears() -> N
     assert (len(rig.heard), rig.told) == (4, ["first word"])
 
 
-def test_the_last_word_is_played_out_with_a_tail_and_that_is_told_once() -> None:
+def test_the_last_word_is_played_out_with_a_tail_and_reported_once() -> None:
     rig = Rig()
     rig.path.bridge_to(8000)(LOUD * 5)
     rig.path.leave()
@@ -94,7 +94,7 @@ def test_the_last_word_is_played_out_with_a_tail_and_that_is_told_once() -> None
     assert (rig.stream.sent[:6], rig.told) == ([*[LOUD] * 5, bytes(320)], ["first word", "played out"])
 
 
-def test_on_hold_nothing_is_waited_for_and_after_the_legs_end_nothing_is_told() -> None:
+def test_on_hold_nothing_is_waited_for_and_after_the_legs_end_nothing_is_reported() -> None:
     rig = Rig()
     rig.path.play_out()
     rig.path.end()

@@ -16,10 +16,10 @@ def test_load_is_the_share_that_was_not_idle_since_the_last_look(tmp_path: Path)
     assert load.take() == 0.0
 
 
-def test_a_machine_that_tells_nothing_counts_as_idle(tmp_path: Path) -> None:
+def test_a_machine_without_figures_counts_as_idle(tmp_path: Path) -> None:
     assert HostLoad(tmp_path / "none").take() == 0.0
 
 
-def test_this_machine_tells() -> None:
+def test_this_machine_has_figures() -> None:
     load = HostLoad()
     assert 0.0 <= load.take() <= 1.0

@@ -1,4 +1,4 @@
-"""Telephone keys of one call: bursts told to the agent when it can hear them, keys pressed and answered in order."""
+"""Telephone keys of one call: bursts sent to the agent when it can hear them, keys pressed and answered in order."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_a_pause_or_a_hash_ends_a_burst_which_is_one_message_that_interrup
     assert rig.counts == [(3, True), (1, True)]
 
 
-async def test_what_is_pressed_before_the_agents_session_runs_is_told_when_it_does() -> None:
+async def test_keys_pressed_before_the_agents_session_runs_are_sent_when_it_does() -> None:
     rig = Rig()
     rig.hear("1#2#")
     await asyncio.sleep(0.05)
@@ -94,7 +94,7 @@ async def test_what_is_pressed_before_the_agents_session_runs_is_told_when_it_do
     assert message["text"].endswith(": 1#2#")
 
 
-async def test_a_plain_calls_digits_are_counted_and_nobody_is_told_them() -> None:
+async def test_a_plain_calls_digits_are_counted_and_sent_to_nobody() -> None:
     rig = Rig(with_agent=False)
     rig.hear("1234#")
     assert rig.counts == [(5, True)]

@@ -273,7 +273,7 @@ async def chaos(calls: int) -> AsyncIterator[str]:
             yield "NOT DONE: the disk full; a small disk cannot be mounted here, it takes root"
         async for report in Chaos(on, calls).run(breaks):
             yield str(report)
-        yield f"{len(on.accepted)} calls were accepted; each is final with a cause and was told by webhook"
+        yield f"{len(on.accepted)} calls were accepted; each is final with a cause and a webhook reported it"
 
 
 async def main(calls: int) -> None:

@@ -55,7 +55,7 @@ async def of_many(clients: int, port: int, key: str, requests: int, ask: Callabl
 
 
 def post_at_rate(port: int, key: str, body: dict[str, Any], rate: int, seconds: float) -> tuple[Counter[int], float]:
-    """In a process of its own: ``rate`` POSTs a second, whether answered or not; the statuses, and how long it took."""
+    """In its own process: ``rate`` POSTs a second, whether answered or not; the statuses, and how long it took."""
     return asyncio.run(_post_at_rate(port, key, body, rate, seconds))
 
 

@@ -1,4 +1,4 @@
-"""What is still allocated for each of many answered calls when their transactions are over: a process of its own."""
+"""What is still allocated for each of many answered calls when their transactions are over; runs in its own process."""
 
 from __future__ import annotations
 

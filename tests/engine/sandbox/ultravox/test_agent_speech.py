@@ -47,7 +47,7 @@ def test_interruption_drops_what_was_to_follow() -> None:
     assert it.speech.clears == 1
 
 
-def test_state_is_told_when_it_changes() -> None:
+def test_state_is_sent_when_it_changes() -> None:
     it = Fixture()
     it.speech.enter("thinking")
     it.speech.enter("thinking")

@@ -23,7 +23,7 @@ HANG_UP = {"toolName": "hangUp"}
 
 
 class Client:
-    """A client with a clock of its own: sends a frame every 20 ms and keeps what comes back, with the time."""
+    """A client with its own clock: sends a frame every 20 ms and keeps what comes back, with the time."""
 
     def __init__(self, knobs: CallKnobs | None = None, *, socket: dict[str, Any] | None = None, **fields: Any) -> None:
         medium = {"serverWebSocket": {"inputSampleRate": RATE_HZ, "clientBufferSizeMs": 30000, **(socket or {})}}

@@ -107,5 +107,5 @@ def test_body_that_is_no_object_is_refused() -> None:
         read_call([], strict=True)
 
 
-def test_unknown_key_is_tolerated_and_told_when_not_strict() -> None:
+def test_unknown_key_is_tolerated_and_reported_when_not_strict() -> None:
     assert _read(strict=False, nonsense=1).unknown_keys == ("nonsense",)
