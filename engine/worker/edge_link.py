@@ -36,6 +36,7 @@ class EdgeLink:
     def open(self) -> None:
         """Attach; raises ``OSError`` when there is no edge."""
         end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        end.setblocking(False)  # an edge that accepts nothing must not stop the voice
         try:
             end.connect(self._path)
         except OSError:
