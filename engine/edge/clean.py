@@ -7,11 +7,13 @@ A field that cannot be read is left out; the message counts all the same.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
-from engine.sip.fields import min_se, q850_cause, retry_after_s, session_expires
-from engine.sip.message import Header, Request, Response
+from engine.sip.fields import CSeq, min_se, q850_cause, retry_after_s, session_expires
+from engine.sip.message import Header, Request, Response, write
 
 EDGE: Final = "<sip:edge@127.0.0.1:5060>"
 """The far end's Contact, as PJSIP sees it."""
@@ -20,23 +22,42 @@ PRIVATE: Final = "X-Trunkline-"
 TRUNK: Final = "X-Trunkline-Trunk"
 PEER: Final = "X-Trunkline-Peer"
 FAILURE: Final = "X-Trunkline-Failure"
+DESCRIPTION: Final = "X-Trunkline-Description"
+"""Why an answer has no session description for PJSIP: a sentence."""
 
 METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "UPDATE", "PRACK", "INFO", "OPTIONS")
 EXTENSIONS: Final = ("100rel", "timer")
 _MAX_INT = 2**31 - 1
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
 _REASON_MAX = 128
+_CONTROLS: Final = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), "?")
+
+
+def written(message: Request | Response) -> bytes:
+    """The message for PJSIP or the network. Control characters, which may stand in a quoted string (RFC 3261 §25.1) and
+    at which some readers stop, become ``?``."""
+    headers = tuple(Header(header.name, header.value.translate(_CONTROLS)) for header in message.headers)
+    return write(replace(message, headers=headers))
 
 
 def safe_tag(tag: str) -> str:
-    """The tag as PJSIP is given it: itself when it is a token of sensible length, else in hex."""
+    """The tag as PJSIP is given it: itself when it is a token of sensible length, else its hash."""
     if tag and len(tag) <= 128 and all(char in _TOKEN for char in tag):
         return tag
-    return "x" + tag.encode()[:100].hex()
+    return "x" + hashlib.sha256(tag.encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def response_for_pjsip(
-    response: Response, *, via: str, from_: str, to: str, call_id: str, cseq: str, peer: str, body: bytes
+    response: Response,
+    *,
+    via: str,
+    from_: str,
+    to: str,
+    call_id: str,
+    cseq: str,
+    peer: str,
+    body: bytes,
+    undescribed: str = "",
 ) -> Response:
     """``response`` with PJSIP's own Via, From, To and CSeq; ``body`` is an SDP that was cleaned, or nothing."""
     fields = [
@@ -59,6 +80,8 @@ def response_for_pjsip(
     fields += _explanations(response)
     if body:
         fields += [Header(PEER, peer), Header("Content-Type", "application/sdp")]
+    if undescribed:
+        fields.append(Header(DESCRIPTION, undescribed))
     return Response(status, _words(response.reason), headers=tuple(fields), body=body)
 
 
@@ -72,7 +95,7 @@ def request_for_pjsip(
         Header("From", from_),
         Header("To", to),
         Header("Call-ID", request.first("Call-ID") or ""),
-        Header("CSeq", request.first("CSeq") or ""),
+        Header("CSeq", str(CSeq.parse(request.first("CSeq") or ""))),
     ]
     if request.method in ("INVITE", "UPDATE"):
         fields.append(Header("Contact", EDGE))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol
 
-from engine.edge.dialogs import Dialog, Dialogs, Flow
+from engine.edge.dialogs import Dialog, Dialogs, Flow, Remote, Work
 from engine.edge.registrations import Registrations
 from engine.edge.rewriting import bracketed
 from engine.edge.targets import Target
@@ -16,9 +16,14 @@ from engine.messages.commands import TrunkAccount
 from engine.messages.link import FORGET, KEEP
 from engine.sip.body import session_description
 from engine.sip.message import Request, Response
-from engine.sip.sdp import Unreadable, clean, read
+from engine.sip.sdp import NO_CODEC, Unreadable, clean, read
 
 log = logging.getLogger("trunkline.edge")
+
+_MOST_WAITING: Final = 64
+_NAME_S: Final = 2.0
+_LONGEST_DESCRIPTION: Final = 2800
+"""PJSIP reads messages of 4,000 bytes; its fields need the rest."""
 
 Note = Callable[[str, str, bytes, Flow], None]
 
@@ -43,6 +48,16 @@ class Ways(Protocol):
         """A flow to the target. Raises ``Unreached``."""
         ...
 
+    async def address(self, host: str) -> str:
+        """An IP address of a host that a session description names. Raises ``Unreached``."""
+        ...
+
+    def failed(self, target: Target) -> None:
+        """Try it last for a while."""
+
+    def answered(self, target: Target) -> None:
+        """Forget that it failed."""
+
 
 class Common:
     """Shared by the sides of one edge. ``note`` is called with each message that crosses the network for a dialog: its
@@ -55,6 +70,8 @@ class Common:
         self.transactions = Transactions()
         self.registrations = Registrations()
         self.note: Note = lambda call_id, direction, data, flow: None
+        self.abandoned: Callable[[Dialog, Remote], None] = lambda dialog, remote: None
+        """A far end has answered, and no PJSIP takes the call."""
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,39 +90,75 @@ class Common:
         self.note(dialog.call_id, ">", data, flow)
         flow.send(data)
 
-    def session_description(self, response: Response) -> bytes:
-        """The SDP of a response as PJSIP is given it; nothing where there is none that can be read."""
-        try:
-            return self.offer(response)
-        except Unreadable as error:
-            log.info("a session description cannot be read: %s", error)
-            return b""
+    async def description(self, message: Request | Response, *, offered: Sequence[str] | None) -> tuple[bytes, str]:
+        """The SDP of a message as PJSIP is given it, and why it cannot carry a call; both may be empty.
 
-    def offer(self, message: Request | Response) -> bytes:
-        """The SDP of a message as PJSIP is given it. Raises ``Unreadable``."""
+        ``offered``: the streams of our offer where this is its answer (RFC 3264 §6). Raises ``Unreadable``, with a
+        sentence that quotes nothing.
+        """
         body = session_description(message.first("Content-Type") or "", message.body)
-        return clean(read(body)) if body else b""
+        if not body:
+            return b"", "there is none"
+        found = read(body)
+        if (name := found.host_to_resolve) is not None:
+            try:
+                async with asyncio.timeout(_NAME_S):
+                    found = found.with_address(await self.ways.address(name))
+            except (Unreached, TimeoutError):
+                raise Unreadable("the address of its audio is a host name that does not resolve") from None
+        cleaned = clean(found, offered=offered)
+        if len(cleaned) > _LONGEST_DESCRIPTION:
+            raise Unreadable("the session description is longer than PJSIP takes")
+        return cleaned, "" if found.without_audio in (None, NO_CODEC) else f"{found.without_audio}"
+
+    def in_turn(self, dialog: Dialog, work: Work) -> None:
+        """Do ``work`` for the dialog once what came before is done: a BYE must not overtake the 200 before it. Beyond
+        what may wait, messages are dropped, and sent again by the far end."""
+        if dialog.busy:
+            if len(dialog.waiting) < _MOST_WAITING:
+                dialog.waiting.append(work)
+            return
+        if (pending := work()) is not None:
+            dialog.busy = True
+            self.spawn(self._turns(dialog, pending))
+
+    async def _turns(self, dialog: Dialog, pending: Coroutine[Any, Any, None] | None) -> None:
+        while True:
+            try:
+                if pending is not None:
+                    await pending
+                if not dialog.waiting:
+                    break
+                pending = None
+                pending = dialog.waiting.popleft()()
+            except Exception:
+                log.exception("a SIP message could not be served")
+        dialog.busy = False
 
     def keep(self, dialog: Dialog) -> None:
         """Have the dialog's process keep it, for the edge that comes after this one."""
-        if dialog.link is not None:
+        if dialog.link is not None and not dialog.ended:
             dialog.link.send(KEEP, dialog.dump())
 
     def forget(self, dialog: Dialog) -> None:
         """The dialog is over; it stays for as long as something may be repeated."""
+        if dialog.ended:
+            return
         dialog.ended = True
-        self._let_go(dialog)
+        if dialog.link is not None:
+            dialog.link.send(FORGET, f"{dialog.call_id} {dialog.local_tag}".encode())
         self._loop.call_later(LIFE_S, self.dialogs.drop, dialog)
 
-    def drop(self, dialog: Dialog) -> None:
-        """The dialog never came to be, or nobody will ask for it any more."""
-        self._let_go(dialog)
+    def end(self, dialog: Dialog) -> None:
+        """The dialog never began, or is over at once: nothing of it comes any more."""
+        self.forget(dialog)
         self.dialogs.drop(dialog)
 
-    def _let_go(self, dialog: Dialog) -> None:
-        """Have the dialog's process keep it no longer."""
-        if dialog.link is not None and dialog.remotes:
-            dialog.link.send(FORGET, f"{dialog.call_id} {dialog.local_tag}".encode())
+    def hung_up(self, dialog: Dialog, remote: Remote) -> None:
+        """A BYE was accepted. Other far ends of a forked INVITE may still talk."""
+        remote.ended = True
+        if dialog.over and not dialog.ended:
+            self.forget(dialog)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done beside everything else; an error of it is logged."""

@@ -12,13 +12,16 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from engine.edge.common import Common, Unreached, Ways
-from engine.edge.dialogs import Dialog, Flow, Remote
+from engine.edge.dialogs import Dialog, Flow, Parted, Remote
 from engine.edge.farewells import Farewells
 from engine.edge.incoming import Incoming
-from engine.edge.outgoing import Outgoing
+from engine.edge.outgoing import Outgoing, target_of
+from engine.edge.responses import Responses
+from engine.edge.transactions import ClientTransaction
 from engine.messages.commands import TrunkAccount
 from engine.messages.link import Link
 from engine.sip.digest import Credentials, Session
+from engine.sip.fields import Via
 from engine.sip.message import Request, Response, read
 from engine.sip.syntax import Malformed
 
@@ -31,8 +34,10 @@ class Edge:
     def __init__(self, trunks: Mapping[str, TrunkAccount], ways: Ways) -> None:
         self._common = Common(trunks, ways)
         self._outgoing = Outgoing(self._common)
-        self._incoming = Incoming(self._common, self._outgoing)
+        self._responses = Responses(self._common, self._outgoing)
+        self._incoming = Incoming(self._common, self._responses)
         self._farewells = Farewells(self._common, self._outgoing)
+        self._common.abandoned = lambda dialog, remote: self._common.spawn(self._farewells.hang_up(dialog, remote))
 
     @property
     def dialogs(self) -> int:
@@ -55,7 +60,7 @@ class Edge:
         try:
             message = read(data)
             if isinstance(message, Response):
-                self._outgoing.response(flow, message, data)
+                self._responses.response(flow, message, data)
             else:
                 self._incoming.request(flow, message, data)
         except Malformed as error:
@@ -74,22 +79,47 @@ class Edge:
             dialog.link = None
             self._common.spawn(self._farewells.end(dialog))
 
-    def restore(self, link: Link, kept: Mapping[str, Any], flow: Flow) -> None:
-        """A process gives back a dialog that it kept when the last edge died."""
-        trunk = self._common.trunks[kept["trunk"]]
+    def restore(self, link: Link, kept: Mapping[str, Any]) -> None:
+        """A process gives back a dialog or registration that it kept when the last edge died. Its ways are opened when
+        they are used."""
+        trunk = self._common.trunks.get(kept["trunk"])
+        if trunk is None or kept["peer"] is None:
+            return
+        transport, address, port = kept["peer"]
+        flow = Parted(transport, (address, port))
         dialog = Dialog.restored(kept, trunk, link, flow, Session(Credentials(trunk.username, trunk.password)))
         for tag, target, routes, confirmed in kept["remotes"]:
             remote = Remote(tag, target, tuple(routes), flow, confirmed)
             dialog.remotes[remote.shown_tag] = remote
-            self._common.spawn(self._outgoing.find_way(dialog, remote, flow))
+            self._common.spawn(self._find_way_again(dialog, remote))
+        if kept["invite"] is not None:
+            dialog.invite = invite = ClientTransaction.restored(kept["invite"], dialog, link)
+            branch = Via.parse(invite.pjsip_via).branch or ""
+            key = (id(link), invite.instance, branch, "INVITE")
+            self._common.transactions.add_client(invite, self._common.now_s(), key)
+        if not dialog.local_tag:
+            self._common.registrations.restore(dialog)
         self._common.dialogs.add(dialog)
+
+    async def _find_way_again(self, dialog: Dialog, remote: Remote) -> None:
+        try:
+            way = await self._common.ways.open(target_of(dialog, remote.flow), dialog.trunk)
+        except Unreached as error:
+            log.warning("the way of a dialog is closed: %s", error, extra={"trunk": dialog.trunk.name})
+            return
+        await self._responses.find_way(dialog, remote, way)
 
     def sweep(self) -> None:
         """Forget what is over; to be called each second."""
         for transaction in self._common.transactions.expire(self._common.now_s()):
-            unanswered = transaction.method == "INVITE" and not transaction.final and transaction.remote is None
-            if unanswered or transaction.method in ("BYE", "OPTIONS"):
-                self._common.drop(transaction.dialog)
+            dialog, remote, method = transaction.dialog, transaction.remote, transaction.method
+            if remote is not None:
+                if method == "BYE":
+                    self._common.hung_up(dialog, remote)
+                continue
+            answered = any(one.confirmed for one in dialog.remotes.values())
+            if not answered and (method == "OPTIONS" or (method == "INVITE" and not transaction.final)):
+                self._common.end(dialog)
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done beside everything else; ``idle`` waits for it too."""

@@ -8,12 +8,13 @@ import logging
 from dataclasses import replace
 from typing import Final
 
-from engine.edge.common import Common
+from engine.edge.clean import written
+from engine.edge.common import Common, Unreached
 from engine.edge.dialogs import Dialog, Flow, Remote
-from engine.edge.outgoing import Outgoing
+from engine.edge.outgoing import Outgoing, target_of
 from engine.edge.rewriting import new_branch, routed, via_of, with_tag
 from engine.edge.transactions import T1_S, ClientTransaction
-from engine.sip.message import Header, Request, write
+from engine.sip.message import Header, Request
 
 log = logging.getLogger("trunkline.edge")
 
@@ -31,14 +32,21 @@ class Farewells:
     async def end(self, dialog: Dialog) -> None:
         """Hang up at the far end."""
         ends_at_s = self._common.now_s() + _LASTS_S
-        invite = self._common.transactions.invite_of(dialog)
+        invite = dialog.invite
         if invite is not None and not invite.final:
             await self._cancel(invite, ends_at_s)
-        answered = [remote for remote in dialog.remotes.values() if remote.confirmed]
-        if answered and not dialog.ended:
+        answered = [remote for remote in dialog.remotes.values() if remote.confirmed and not remote.ended]
+        if answered:
             log.warning("a call that its process left behind is hung up", extra={"sipCallId": dialog.call_id})
             await asyncio.gather(*(self._bye(dialog, remote, ends_at_s) for remote in answered))
         self._common.dialogs.drop(dialog)
+
+    async def hang_up(self, dialog: Dialog, remote: Remote) -> None:
+        """End one far end that answered, and whose call nobody takes."""
+        if remote.ended:
+            return
+        log.warning("a far end answered a call that is over; it is hung up", extra={"sipCallId": dialog.call_id})
+        await self._bye(dialog, remote, self._common.now_s() + _LASTS_S)
 
     async def _cancel(self, invite: ClientTransaction, ends_at_s: float) -> None:
         invite.cancelled = True
@@ -50,10 +58,17 @@ class Farewells:
         await self._heard(invite, 200, ends_at_s)
 
     async def _bye(self, dialog: Dialog, remote: Remote, ends_at_s: float) -> None:
+        remote.ended = True
+        if not remote.flow.is_open:
+            try:
+                remote.flow = await self._common.ways.open(target_of(dialog, remote.flow), dialog.trunk)
+            except Unreached as error:
+                log.warning("a call cannot be hung up: %s", error, extra={"sipCallId": dialog.call_id})
+                return
         if dialog.sent_as:  # the process may have died before its ACK
             ack = self._request(dialog, remote, "ACK", max(dialog.sent_as.values()))
             fields = (Header("Via", via_of(remote.flow, new_branch())), *ack.headers)
-            self._common.send(dialog, remote.flow, write(replace(ack, headers=fields)))
+            self._common.send(dialog, remote.flow, written(replace(ack, headers=fields)))
         dialog.last_cseq += 1
         bye = ClientTransaction(
             link=None,

@@ -50,6 +50,9 @@ class UdpFlow:
     def send(self, data: bytes) -> None:
         self._socket.send(data, self.peer)
 
+    def to_port(self, port: int) -> UdpFlow:
+        return self if port == self.peer[1] else self._socket.flow_to((self.peer[0], port))
+
 
 class UdpSocket(asyncio.DatagramProtocol):
     """The one UDP socket of an address family. What no admitted source sent is dropped unread."""
@@ -172,6 +175,9 @@ class Connection(asyncio.Protocol):
             return
         self._wire.write(data)
 
+    def to_port(self, port: int) -> Connection:
+        return self
+
     def close(self) -> None:
         """End the connection."""
         if self._wire is not None:
@@ -279,6 +285,18 @@ class Ways:
             connecting = self._connections[key] = asyncio.ensure_future(self._connect(target, tls))
             connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(connecting)
+
+    async def address(self, host: str) -> str:
+        try:
+            return (await self._resolver.resolve(host, port=1))[0].address
+        except NameUnresolved as error:
+            raise Unreached("name", f"{error}") from None
+
+    def failed(self, target: Target) -> None:
+        self._failures.failed(target)
+
+    def answered(self, target: Target) -> None:
+        self._failures.answered(target)
 
     def accepted(self) -> asyncio.Protocol:
         """The protocol of a connection that a far end makes to us."""

@@ -1,19 +1,17 @@
-"""What our processes ask of far ends: their requests on the wire, and the answers back to PJSIP.
-
-The edge answers challenges, follows redirects and tries the next address by itself; PJSIP sees one request and its
-outcome. Each final response to an INVITE is acknowledged here, whatever it says (RFC 3261 §17.1.1.3).
-"""
+"""What our processes ask of far ends: PJSIP's requests on the wire, each sent to the first address that takes it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+from collections import deque
 from dataclasses import replace
-from typing import Final
+from typing import Final, cast
 
 from engine.edge import clean
-from engine.edge.clean import FAILURE, TRUNK
+from engine.edge.answers import REASONS
+from engine.edge.clean import FAILURE, TRUNK, written
 from engine.edge.common import Common, Unreached
 from engine.edge.dialogs import Dialog, Flow, Remote
 from engine.edge.rewriting import (
@@ -21,29 +19,26 @@ from engine.edge.rewriting import (
     capable,
     loose,
     mapped_rack,
-    method_of,
     new_branch,
-    readable_contact,
-    record_routes,
     routed,
     tag_of,
     uri_of,
     via_of,
     with_tag,
 )
+from engine.edge.targets import Target, Transport
 from engine.edge.transactions import LIFE_S, ClientTransaction, PjsipKey
 from engine.messages.link import Link
-from engine.sip.digest import Challenge, Credentials, Retry, Session, read_challenges
+from engine.sip.digest import Credentials, Exchange, Session
 from engine.sip.fields import CSeq, NameAddr, Via, expires
-from engine.sip.message import Header, Request, Response, write
-from engine.sip.syntax import Malformed
+from engine.sip.message import Header, Request, Response
 from engine.sip.uri import RemoteUri
 
 log = logging.getLogger("trunkline.edge")
 
-_MOST_REMOTES: Final = 16
-_MOST_REDIRECTS: Final = 5
-_WAY_S: Final = 2.0
+_SILENT_S: Final = 4.0
+"""How long an address may say nothing to a request before the next one is tried."""
+_CANCELED: Final = Unreached("canceled", "The call was cancelled before its INVITE could be sent.")
 _NEW_CONTACT: Final = ("INVITE", "UPDATE", "REGISTER", "OPTIONS")
 
 
@@ -53,6 +48,7 @@ class Outgoing:
     def __init__(self, common: Common) -> None:
         self._common = common
         self._transactions = common.transactions
+        self._loop = asyncio.get_running_loop()
 
     # -- requests of PJSIP ---------------------------------------------------------------------------------------------
 
@@ -65,17 +61,21 @@ class Outgoing:
         if request.method == "ACK" and invite is not None:
             return  # of a refusal, which is acknowledged already
         if (known := self._transactions.of_pjsip(key)) is not None:
-            self._repeat(known)
+            self._repeat(known, request)
             return
         if request.method == "CANCEL":
             if invite is not None and not invite.final:
                 self._cancel(invite, key, request)
+            else:
+                self.answer(link, instance, request, 481 if invite is None else 200)
             return
         dialog = self._dialog_of(link, instance, request)
         tag = tag_of(request.first("To"))
         remote = dialog.remotes.get(tag) if dialog is not None and tag else None
         if dialog is None or (tag and remote is None):
-            log.warning("a %s of PJSIP belongs to no dialog; it is dropped", request.method)
+            log.warning("a %s of PJSIP belongs to no dialog", request.method)
+            if request.method != "ACK":
+                self.answer(link, instance, request, 481)
             return
         if request.method == "ACK":
             if remote is not None:
@@ -119,6 +119,8 @@ class Outgoing:
                 contact_user=contact.uri.partition(":")[2].rpartition("@")[0],
                 pjsip_contact=contact.uri,
             )
+            if registers:
+                self._registered_before(dialog)
             self._common.dialogs.add(dialog)
         if dialog is not None and (registers or not dialog.from_):
             dialog.from_, dialog.to = from_, request.first("To") or ""
@@ -126,17 +128,26 @@ class Outgoing:
             dialog.asked_expires_s = asked_s if asked_s is not None else 0
         return dialog
 
+    def _registered_before(self, dialog: Dialog) -> None:
+        """A registration with a new Call-ID takes the place of the trunk's former one."""
+        for former in self._common.dialogs:
+            if not former.local_tag and former.link is dialog.link and former.trunk.name == dialog.trunk.name:
+                self._common.end(former)
+
     def _begin(self, transaction: ClientTransaction, key: PjsipKey) -> None:
         dialog, remote = transaction.dialog, transaction.remote
         transaction.cseq = dialog.next_cseq(transaction.pjsip_cseq)
         if transaction.method == "INVITE":
-            dialog.sent_as[transaction.pjsip_cseq] = transaction.cseq
+            dialog.invited(transaction.pjsip_cseq, transaction.cseq)
+            dialog.invite = dialog.invite or transaction
         transaction.request, transaction.hop = self._addressed(transaction.request, dialog, remote, transaction.cseq)
         self._transactions.add_client(transaction, self._common.now_s(), key)
         if remote is not None and remote.flow.is_open:
             self.transmit(transaction, remote.flow)
         else:
             self._common.spawn(self._lead(transaction))
+        if remote is not None:
+            self._common.keep(dialog)
 
     def _addressed(self, request: Request, dialog: Dialog, remote: Remote | None, cseq: int) -> tuple[Request, str]:
         """The request as the far end is to have it, but for Via and Contact; and its next hop."""
@@ -166,31 +177,73 @@ class Outgoing:
 
     async def _lead(self, transaction: ClientTransaction) -> None:
         """Find the way to the next hop and send there, to the first of its addresses that can be reached."""
-        ways, trunk = self._common.ways, transaction.dialog.trunk
         try:
             if not transaction.targets:
-                transaction.targets = await ways.targets(transaction.hop, trunk)
-            failure = Unreached("connect", "No address of the trunk could be reached.")
-            while transaction.targets:
-                try:
-                    flow = await ways.open(transaction.targets.pop(0), trunk)
-                except Unreached as error:
-                    failure = error
-                    continue
-                if not transaction.final:
-                    if transaction.remote is not None:
-                        transaction.remote.flow = flow
-                    self.transmit(transaction, flow)
-                return
-            raise failure
+                transaction.targets = await self._targets(transaction)
+            flow = await self._first_open(transaction)
         except Unreached as error:
-            self._fail(transaction, error)
+            self.fail(transaction, error)
+            return
+        if transaction.final:
+            return
+        if transaction.cancelled and transaction.remote is None:
+            self.fail(transaction, _CANCELED)
+            return
+        if transaction.remote is not None:
+            transaction.remote.flow = flow
+        self.transmit(transaction, flow)
+        if transaction.remote is None:
+            self._loop.call_later(_SILENT_S, self._silent, transaction, transaction.branch)
+
+    async def _targets(self, transaction: ClientTransaction) -> list[Target]:
+        """The addresses of the next hop. Inside a dialog the place that its flow led to comes first: the connection
+        ended, but the far end's Contact may be an address that only the trunk can reach."""
+        dialog, remote = transaction.dialog, transaction.remote
+        known = [] if remote is None else [target_of(dialog, remote.flow)]
+        try:
+            return known + await self._common.ways.targets(transaction.hop, dialog.trunk)
+        except Unreached:
+            if not known:
+                raise
+            return known
+
+    async def _first_open(self, transaction: ClientTransaction) -> Flow:
+        ways, failure = self._common.ways, Unreached("connect", "No address of the trunk could be reached.")
+        while transaction.targets:
+            transaction.target = transaction.targets.pop(0)
+            try:
+                return await ways.open(transaction.target, transaction.dialog.trunk)
+            except Unreached as error:
+                ways.failed(transaction.target)
+                failure = error
+        raise failure
+
+    def _silent(self, transaction: ClientTransaction, branch: str) -> None:
+        """An address that says nothing is tried last for a while, and the next one gets the request now."""
+        if transaction.status or transaction.branch != branch or transaction.target is None:
+            return
+        self._common.ways.failed(transaction.target)
+        if transaction.targets and not transaction.cancelled and transaction.link is not None:
+            trunk = transaction.dialog.trunk.name
+            log.info("an address of a trunk does not answer; the next one is tried", extra={"trunk": trunk})
+            self._give_up(transaction)
+            self.again(transaction, elsewhere=True)
+
+    def _give_up(self, transaction: ClientTransaction) -> None:
+        """The INVITE goes elsewhere. Should its former address take it after all, it is cancelled or hung up there."""
+        if transaction.method != "INVITE":
+            return
+        numbers = {transaction.pjsip_cseq: transaction.cseq}
+        dialog = replace(transaction.dialog, link=None, remotes={}, sent_as=numbers, busy=False, waiting=deque())
+        former = replace(transaction, link=None, dialog=dialog, cancelled=True, targets=[], exchange=Exchange())
+        former.cancel = self.cancel_for(former)
+        self._transactions.add_client(former, self._common.now_s())
 
     def transmit(self, transaction: ClientTransaction, flow: Flow) -> None:
         """Send the request on the flow."""
         dialog, request = transaction.dialog, transaction.request
         transaction.flow = flow
-        if transaction.remote is None:
+        if transaction.remote is None and transaction.method != "CANCEL":
             dialog.flow = flow
         fields = [Header("Via", via_of(flow, transaction.branch)), *request.headers]
         if request.method in _NEW_CONTACT:
@@ -201,21 +254,47 @@ class Outgoing:
             fields += transaction.credentials
         if request.method == "INVITE":
             dialog.invite_credentials = transaction.credentials
-        transaction.sent = write(Request(request.method, request.uri, headers=tuple(fields), body=request.body))
+        transaction.sent = written(Request(request.method, request.uri, headers=tuple(fields), body=request.body))
         self._common.send(dialog, flow, transaction.sent)
+        if transaction is dialog.invite:
+            self._common.keep(dialog)
 
-    def _repeat(self, transaction: ClientTransaction) -> None:
+    def _repeat(self, transaction: ClientTransaction, request: Request) -> None:
         """PJSIP retransmits, as over UDP; a connection needs no repetition."""
         flow = transaction.flow
-        if flow is not None and flow.transport == "udp" and not transaction.final and transaction.sent:
+        if flow is None or transaction.final:
+            return
+        if not transaction.sent:  # the edge that sent it died
+            if not transaction.status:
+                transaction.flow = None
+                transaction.request, transaction.hop = self._addressed(
+                    request, transaction.dialog, transaction.remote, transaction.cseq
+                )
+                self._common.spawn(self._lead(transaction))
+        elif flow.transport == "udp":
             self._common.send(transaction.dialog, flow, transaction.sent)
 
     def _acknowledge(self, dialog: Dialog, remote: Remote, request: Request, cseq: int, branch: str) -> None:
         """The ACK of a 2xx."""
+        remote.acknowledged = True
         wire_cseq = dialog.sent_as.get(cseq, cseq + dialog.cseq_shift)
         addressed, _ = self._addressed(request, dialog, remote, wire_cseq)
-        fields = (Header("Via", via_of(remote.flow, branch)), *addressed.headers, *dialog.invite_credentials)
-        self._common.send(dialog, remote.flow, write(replace(addressed, headers=fields)))
+        if remote.flow.is_open:
+            self._send_ack(dialog, remote, addressed, branch)
+        else:
+            self._common.spawn(self._acknowledge_elsewhere(dialog, remote, addressed, branch))
+
+    async def _acknowledge_elsewhere(self, dialog: Dialog, remote: Remote, ack: Request, branch: str) -> None:
+        try:
+            remote.flow = await self._common.ways.open(target_of(dialog, remote.flow), dialog.trunk)
+        except Unreached as error:
+            log.info("an ACK cannot be sent: %s", error, extra={"trunk": dialog.trunk.name})
+            return
+        self._send_ack(dialog, remote, ack, branch)
+
+    def _send_ack(self, dialog: Dialog, remote: Remote, ack: Request, branch: str) -> None:
+        fields = (Header("Via", via_of(remote.flow, branch)), *ack.headers, *dialog.invite_credentials)
+        self._common.send(dialog, remote.flow, written(replace(ack, headers=fields)))
 
     def _cancel(self, invite: ClientTransaction, key: PjsipKey, request: Request) -> None:
         invite.cancelled = True
@@ -223,9 +302,11 @@ class Outgoing:
         cancel.link, cancel.pjsip_via = invite.link, request.first("Via") or ""
         self._transactions.add_client(cancel, self._common.now_s(), key)
         if invite.flow is None:
-            self._fail(invite, Unreached("canceled", "The call was cancelled before its INVITE could be sent."))
+            assert cancel.link is not None
+            self.answer(cancel.link, cancel.instance, request, 200)
+            self.fail(invite, _CANCELED)
         elif invite.status:
-            self._send_cancel(cancel, invite)
+            self.send_cancel(cancel, invite)
         else:
             invite.cancel = cancel
 
@@ -243,205 +324,62 @@ class Outgoing:
             cseq=invite.cseq,
         )
 
-    def _send_cancel(self, cancel: ClientTransaction, invite: ClientTransaction) -> None:
+    def send_cancel(self, cancel: ClientTransaction, invite: ClientTransaction) -> None:
+        """Send the CANCEL to where its INVITE went."""
         assert invite.flow is not None
-        cancel.branch, cancel.request = invite.branch, cancel_of(invite.request, invite.cseq)
+        cancel.branch, cancel.request, cancel.cseq = invite.branch, cancel_of(invite.request, invite.cseq), invite.cseq
         self._transactions.add_client(cancel, self._common.now_s())
-        self.transmit(cancel, invite.flow)
+        if invite.flow.is_open:
+            self.transmit(cancel, invite.flow)
+        else:
+            cancel.targets = [target_of(invite.dialog, invite.flow)]
+            self._common.spawn(self._lead(cancel))
 
     def flow_lost(self, flow: Flow, error: Unreached) -> None:
-        """A connection ended: what was sent on it and not answered goes elsewhere or fails."""
+        """A connection ended: what was sent on it and not answered goes over another, or fails."""
         for transaction in self._transactions.unanswered_on(flow):
-            if transaction.targets and transaction.remote is None:
-                self._again(transaction, elsewhere=True)
-            else:
-                self._fail(transaction, error)
+            if transaction.reconnected and not (transaction.targets and transaction.remote is None):
+                self.fail(transaction, error)
+                continue
+            # A trunk may close a connection at the moment when it is used again.
+            if not transaction.reconnected:
+                transaction.reconnected = True
+                transaction.targets.insert(0, target_of(transaction.dialog, flow))
+            self.again(transaction, elsewhere=True)
 
-    # -- responses of far ends -----------------------------------------------------------------------------------------
-
-    def response(self, flow: Flow, response: Response, data: bytes) -> None:
-        """A response from the network."""
-        via = response.first("Via") or ""
-        branch, method = _branch_of(via), method_of(response)
-        invite = method == "INVITE"
-        if invite and response.status >= 300 and self._transactions.repeat_ack(branch):
-            return
-        transaction = self._transactions.client(branch, method)
-        if transaction is None:
-            return
-        self._common.note(transaction.dialog.call_id, "<", data, flow)
-        repeated = transaction.final
-        if repeated and not (invite and transaction.status < 300 and response.status < 300):
-            return  # the first final response counts; PJSIP acknowledges a repeated 2xx
-        if invite and response.status >= 300:
-            self._acknowledge_refusal(transaction, response)
-        if response.status >= 300 and self._goes_on(transaction, response):
-            return
-        transaction.status = max(transaction.status, response.status)
-        if transaction.cancel is not None and not transaction.final:
-            cancel, transaction.cancel = transaction.cancel, None
-            self._send_cancel(cancel, transaction)
-        if transaction.final:
-            transaction.expires_at_s = self._common.now_s() + LIFE_S
-        if transaction.answered is not None and (transaction.final or invite):
-            transaction.answered.set()
-        if method in ("INVITE", "UPDATE") and 100 < response.status < 300 and tag_of(response.first("To")):
-            # The way is found before PJSIP acts on it: what it sends then goes out at once.
-            self._common.spawn(self._learn(transaction, flow, response, method))
-        else:
-            self._hand_over(transaction, response, method)
-
-    async def _learn(self, transaction: ClientTransaction, flow: Flow, response: Response, method: str) -> None:
-        """Take in what the far end says of itself (its tag, target and route set), then hand the response over."""
-        dialog, tag = transaction.dialog, tag_of(response.first("To"))
-        remote, contact = dialog.remote_of(tag), readable_contact(response.first("Contact"))
-        if remote is None:
-            if method != "INVITE" or len(dialog.remotes) >= _MOST_REMOTES:
-                return
-            remote = Remote(tag, contact or transaction.request.uri, record_routes(response), transaction.flow or flow)
-            dialog.remotes[remote.shown_tag] = remote
-            changed = True
-        elif remote.confirmed and transaction.remote is None:
-            changed = False  # the 2xx of a first INVITE again: what it says counts once
-        else:
-            changed = contact is not None and contact != remote.target
-            remote.target = contact or remote.target
-        if method == "INVITE" and response.status >= 200 and not remote.confirmed:
-            routes = record_routes(response)
-            changed = changed or routes != remote.routes
-            remote.routes, remote.confirmed = routes, True
-        if changed:
-            await self.find_way(dialog, remote, transaction.flow or flow)
-        self._common.keep(dialog)
-        self._hand_over(transaction, response, method)
-
-    async def find_way(self, dialog: Dialog, remote: Remote, fallback: Flow) -> None:
-        """Set the flow to the remote's next hop; ``fallback``, which took the INVITE, where there is no better one.
-
-        What belongs to a dialog stays on the connection that was made for it (RFC 5923).
-        """
-        remote.flow, remote.detour = fallback, ""
-        hop = routed(remote)[2]
-        detour = loose((*dialog.trunk.outbound_proxy, dialog.trunk.uri)[0])
-        try:
-            transport = RemoteUri.parse(hop).transport
-            if fallback.transport == "tls" and transport != "tls":
-                remote.detour = detour
-            if fallback.transport != "udp" or transport not in ("udp", "tcp"):
-                return
-            async with asyncio.timeout(_WAY_S):
-                for target in await self._common.ways.targets(hop, dialog.trunk):
-                    remote.flow = await self._common.ways.open(target, dialog.trunk)
-                    return
-        except (Unreached, Malformed, TimeoutError) as error:
-            log.info("the far end's address cannot be reached, the way of its INVITE is used: %s", error)
-
-    def _goes_on(self, transaction: ClientTransaction, response: Response) -> bool:
-        """Send the request again where a refusal asks for it: a challenge, a redirect, another address."""
-        if transaction.cancelled:
-            return False
-        dialog = transaction.dialog
-        if response.status in (401, 407):
-            if not dialog.trunk.username:
-                return False
-            outcome = dialog.auth.challenged(_challenges(response), transaction.exchange)
-            if isinstance(outcome, Retry):
-                self._again(transaction)
-                return True
-            log.warning("a challenge is not answered: %s", outcome.reason, extra={"trunk": dialog.trunk.name})
-            return False
-        first = transaction.remote is None
-        if 300 <= response.status < 400 and transaction.method == "INVITE" and first:
-            return self._redirect(transaction, response)
-        if response.status == 503 and transaction.targets and first:
-            self._again(transaction, elsewhere=True)
-            return True
-        return False
-
-    def _again(self, transaction: ClientTransaction, *, elsewhere: bool = False) -> None:
+    def again(self, transaction: ClientTransaction, *, elsewhere: bool = False) -> None:
         """The same request as a new transaction (RFC 3261 §8.1.3.5)."""
         dialog = transaction.dialog
         dialog.cseq_shift += 1
-        transaction.cseq = dialog.next_cseq(transaction.pjsip_cseq)
+        dialog.last_cseq += 1  # others may have been sent since
+        transaction.cseq = dialog.last_cseq
         if transaction.method == "INVITE":
-            dialog.sent_as[transaction.pjsip_cseq] = transaction.cseq
+            dialog.invited(transaction.pjsip_cseq, transaction.cseq)
         transaction.request = transaction.request.with_header("CSeq", f"{transaction.cseq} {transaction.method}")
         transaction.branch, transaction.status = new_branch(), 0
         self._transactions.add_client(transaction, self._common.now_s())
         if elsewhere or transaction.flow is None or not transaction.flow.is_open:
+            transaction.flow = None
             self._common.spawn(self._lead(transaction))
         else:
             self.transmit(transaction, transaction.flow)
+        if transaction.remote is not None:
+            self._common.keep(dialog)
 
-    def _redirect(self, transaction: ClientTransaction, response: Response) -> bool:
-        """Follow a 3xx that leads to the trunk's own host, where the trunk's redirects are followed."""
-        trunk = transaction.dialog.trunk
-        if not trunk.follow_redirects or transaction.redirects >= _MOST_REDIRECTS:
-            return False
-        home = RemoteUri.parse(trunk.uri)
-        for value in response.all("Contact"):
-            contact = readable_contact(value)
-            if contact is None:
-                continue
-            target = RemoteUri.parse(contact)
-            if (target.scheme, target.host.lower()) == (home.scheme, home.host.lower()):
-                transaction.redirects += 1
-                transaction.request = replace(transaction.request, uri=str(target))
-                through_proxy = bool(trunk.outbound_proxy)
-                if not through_proxy:
-                    transaction.hop, transaction.targets = str(target), []
-                self._again(transaction, elsewhere=not through_proxy)
-                return True
-        return False
+    def answer_cancel(self, cancel: ClientTransaction) -> None:
+        """Answer a CANCEL that need not be sent: the INVITE has its final response."""
+        if cancel.link is not None:
+            headers = tuple(one for one in cancel.request.headers if one.name in ("From", "To", "Call-ID"))
+            own = (Header("Via", cancel.pjsip_via), *headers, Header("CSeq", f"{cancel.pjsip_cseq} CANCEL"))
+            cancel.link.send(cancel.instance, written(Response(200, "OK", headers=own)))
 
-    def _acknowledge_refusal(self, transaction: ClientTransaction, response: Response) -> None:
-        flow, request = transaction.flow, transaction.request
-        if flow is None:
-            return
-        fields = [Header("Via", via_of(flow, transaction.branch)), Header("Max-Forwards", "70")]
-        fields += [header for header in request.headers if header.name in ("From", "Call-ID", "Route")]
-        fields += [Header("To", response.first("To") or transaction.dialog.to)]
-        fields += [Header("CSeq", f"{transaction.cseq} ACK")]
-        ack = write(Request("ACK", request.uri, headers=tuple(fields)))
-        self._transactions.add_ack(transaction.branch, flow, ack, self._common.now_s())
-        self._common.send(transaction.dialog, flow, ack)
+    def answer(self, link: Link, instance: int, request: Request, status: int) -> None:
+        """An answer to PJSIP by the edge alone."""
+        names = ("Via", "From", "To", "Call-ID", "CSeq")
+        headers = tuple(header for header in request.headers if header.name in names)
+        link.send(instance, written(Response(status, REASONS[status], headers=headers)))
 
-    def _hand_over(self, transaction: ClientTransaction, response: Response, method: str) -> None:
-        """Give PJSIP the response."""
-        dialog, remote = transaction.dialog, transaction.remote
-        registrations = self._common.registrations
-        if method == "REGISTER" and transaction.final:
-            registrations.note(dialog, response)
-        self._settle(transaction, response, method)
-        if transaction.link is None:
-            return
-        tag = remote.shown_tag if remote is not None else clean.safe_tag(tag_of(response.first("To")))
-        shown = clean.response_for_pjsip(
-            response,
-            via=transaction.pjsip_via,
-            from_=dialog.from_,
-            to=with_tag(dialog.to, tag) if response.status > 100 else dialog.to,
-            call_id=dialog.call_id,
-            cseq=f"{transaction.pjsip_cseq} {method}",
-            peer=transaction.flow.peer[0] if transaction.flow is not None else "",
-            body=self._common.session_description(response),
-        )
-        if method == "REGISTER":
-            shown = replace(shown, headers=(*shown.headers, *registrations.shown(dialog, response)))
-        transaction.link.send(transaction.instance, write(shown))
-
-    def _settle(self, transaction: ClientTransaction, response: Response, method: str) -> None:
-        """Drop the dialog where the response ends it."""
-        if not transaction.final:
-            return
-        dialog = transaction.dialog
-        first = transaction.remote is None
-        if method == "BYE":
-            self._common.forget(dialog)
-        elif first and (method == "OPTIONS" or (method == "INVITE" and response.status >= 300)):
-            self._common.drop(dialog)
-
-    def _fail(self, transaction: ClientTransaction, error: Unreached) -> None:
+    def fail(self, transaction: ClientTransaction, error: Unreached) -> None:
         """Nothing could be sent: a response of the edge's own says so, and why in a field of its own."""
         canceled = error.kind == "canceled"
         transaction.status = 487 if canceled else 503
@@ -449,15 +387,16 @@ class Outgoing:
         if transaction.answered is not None:
             transaction.answered.set()
         dialog, method = transaction.dialog, transaction.method
-        if transaction.remote is None and method != "REGISTER":
-            self._common.drop(dialog)
+        if transaction.remote is None and method not in ("REGISTER", "CANCEL"):
+            self._common.end(dialog)
         if transaction.link is None:
             return
+        remote = transaction.remote
         shown = clean.response_for_pjsip(
             Response(transaction.status, error.what),
             via=transaction.pjsip_via,
             from_=dialog.from_,
-            to=with_tag(dialog.to, "edge"),
+            to=with_tag(dialog.to, remote.shown_tag if remote is not None else "edge"),
             call_id=dialog.call_id,
             cseq=f"{transaction.pjsip_cseq} {method}",
             peer="",
@@ -466,17 +405,11 @@ class Outgoing:
         if not canceled:
             failure = json.dumps({"kind": error.kind, "what": error.what, "hint": error.hint})
             shown = shown.appended(FAILURE, failure)
-        transaction.link.send(transaction.instance, write(shown))
+        transaction.link.send(transaction.instance, written(shown))
 
 
-def _branch_of(via: str) -> str:
-    """The branch of our Via as it came back, whatever else was done to it."""
-    try:
-        return Via.parse(via).branch or ""
-    except Malformed:
-        return ""
-
-
-def _challenges(response: Response) -> list[Challenge]:
-    server = [one for value in response.all("WWW-Authenticate") for one in read_challenges(value, proxy=False)]
-    return server + [one for value in response.all("Proxy-Authenticate") for one in read_challenges(value, proxy=True)]
+def target_of(dialog: Dialog, flow: Flow) -> Target:
+    """Where a flow led, to lead there again; a certificate there must be valid for the trunk's host."""
+    trunk = dialog.trunk
+    host = RemoteUri.parse((*trunk.outbound_proxy, trunk.uri)[0]).host
+    return Target(flow.peer[0], flow.peer[1], cast(Transport, flow.transport), host)

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import struct
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
@@ -19,7 +19,6 @@ from engine.edge.common import Unreached
 from engine.edge.edge import Edge
 from engine.edge.flows import Connection, UdpSocket, Ways
 from engine.edge.resolver import Resolver
-from engine.edge.targets import Target
 from engine.log import set_up_logging
 from engine.messages.edge import EdgeFailed, EdgeReady, EdgeSettings
 from engine.messages.events import Alive
@@ -199,22 +198,9 @@ class EdgeProcess:
         if kind == HELLO:
             log.debug("%s attaches", payload.decode(errors="replace"))
         elif kind == KEEP:
-            self._edge.beside(self._restore(link, json.loads(payload)))
+            self._edge.restore(link, json.loads(payload))
         else:
             self._edge.from_link(link, kind, payload)
-
-    async def _restore(self, link: Link, kept: dict[str, Any]) -> None:
-        trunk = next((one for one in self._settings.trunks if one.name == kept["trunk"]), None)
-        if trunk is None or kept["peer"] is None:
-            return
-        transport, address, port = kept["peer"]
-        host = trunk.uri.partition(":")[2].rpartition("@")[2].partition(":")[0].partition(";")[0]
-        try:
-            flow = await self._ways.open(Target(address=address, port=port, transport=transport, host=host), trunk)
-        except Unreached as error:
-            log.warning("a dialog cannot be taken up again: %s", error, extra={"trunk": trunk.name})
-            return
-        self._edge.restore(link, kept, flow)
 
     def _closed(self, link: Link) -> None:
         self._links.discard(link)

@@ -33,7 +33,12 @@ class Registrations:
                 except (Malformed, ValueError):
                     routes = []
                     break
-            self._service_routes[dialog.trunk.name] = tuple(routes)
+            dialog.service_routes = tuple(routes)
+            self.restore(dialog)
+
+    def restore(self, dialog: Dialog) -> None:
+        """Take in what the registrar of a registration said."""
+        self._service_routes[dialog.trunk.name] = dialog.service_routes
 
     def shown(self, dialog: Dialog, response: Response) -> Iterable[Header]:
         """The fields of a REGISTER's response that PJSIP is given."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 from engine.edge.clean import EXTENSIONS, METHODS
 from engine.edge.dialogs import Flow, Remote
-from engine.sip.fields import CSeq, NameAddr
-from engine.sip.message import Header, Request, Response
-from engine.sip.syntax import Malformed
+from engine.sip.fields import CSeq, NameAddr, Via
+from engine.sip.message import HOPS_MAX, Header, Request, Response
+from engine.sip.syntax import Malformed, Params
 from engine.sip.uri import RemoteUri
+
+_ROUTES_MAX: Final = 8192
 
 
 def new_branch() -> str:
@@ -21,8 +25,10 @@ def new_branch() -> str:
 
 def internal_branch(request: Request) -> str:
     """The branch under which PJSIP sees a far end's request: the same for its retransmission, ACK and CANCEL."""
-    via = request.first("Via") or ""
-    seed = f"{via.partition('branch=')[2]}|{request.first('Call-ID')}|{(request.first('CSeq') or '').split(' ')[0]}"
+    via = Via.parse(request.first("Via") or "")
+    number = CSeq.parse(request.first("CSeq") or "").number
+    # RFC 3261 §17.2.3; a branch of RFC 2543 is not unique alone.
+    seed = f"{via.host}:{via.port}|{via.branch}|{request.first('Call-ID')}|{tag_of(request.first('From'))}|{number}"
     return f"z9hG4bK{hashlib.sha256(seed.encode()).hexdigest()[:24]}"
 
 
@@ -36,6 +42,21 @@ def via_of(flow: Flow, branch: str) -> str:
 def bracketed(host: str) -> str:
     """The host as it stands in a URI: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def answered_vias(request: Request, flow: Flow) -> list[Header]:
+    """The Via fields of a response: the request's, with its source in the first (RFC 3261 §18.2.1, RFC 3581 §4)."""
+    first, *others = request.all("Via")
+    via = Via.parse(first)
+    values = [str(via.with_received(*flow.peer)) if via.transport == flow.transport.upper() else first, *others]
+    return [Header("Via", value) for value in values]
+
+
+def answer_port(request: Request, flow: Flow) -> int:
+    """The port that the answer to a request goes to (RFC 3261 §18.2.2): its source's where ``rport`` asks for that
+    (RFC 3581), else the one that Via names. Some gateways send from a port at which they do not listen."""
+    via = Via.parse(request.first("Via") or "")
+    return flow.peer[1] if flow.transport != "udp" or "rport" in via.params else via.port or 5060
 
 
 def loose(uri: str) -> str:
@@ -62,8 +83,11 @@ def routed(remote: Remote) -> tuple[str, tuple[str, ...], str]:
 
 
 def record_routes(response: Response) -> tuple[str, ...]:
-    """The route set of a dialog that our request began (RFC 3261 §12.1.2); none when one entry cannot be read."""
+    """The route set of a dialog that our request began (RFC 3261 §12.1.2); none when one entry cannot be read, or when
+    it is so long that no datagram could carry it."""
     entries = response.all("Record-Route")
+    if len(entries) > HOPS_MAX or sum(map(len, entries)) > _ROUTES_MAX:
+        return ()
     try:
         return tuple(f"<{uri}>" for uri in (NameAddr.parse(entry).uri for entry in entries) if RemoteUri.parse(uri))[
             ::-1
@@ -75,18 +99,15 @@ def record_routes(response: Response) -> tuple[str, ...]:
 def readable_contact(value: str | None) -> str | None:
     """The SIP URI of a Contact value; None for any other."""
     try:
-        uri = NameAddr.parse(value or "").uri
-        RemoteUri.parse(uri)
+        return str(RemoteUri.parse(NameAddr.parse(value or "").uri))  # its headers have no place in a Request-URI
     except (Malformed, ValueError):
         return None
-    return uri
 
 
 def with_tag(address: str, tag: str) -> str:
-    """A From or To value with this tag in place of another."""
+    """A From or To value with this tag in place of another; an empty tag stands for none (RFC 3261 §12.1.2)."""
     name_addr = NameAddr.parse(address)
-    display = f'"{name_addr.display}" ' if name_addr.display else ""
-    return f"{display}<{name_addr.uri}>;tag={tag}"
+    return str(replace(name_addr, params=Params().with_param("tag", tag) if tag else Params()))
 
 
 def tag_of(address: str | None) -> str:

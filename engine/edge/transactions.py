@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from engine.edge.dialogs import Dialog, Flow, Remote
 from engine.edge.targets import Target
@@ -39,6 +39,8 @@ class ClientTransaction:
     hop: str = ""
     """The URI of the next hop."""
     cseq: int = 0
+    target: Target | None = None
+    """The address that has it."""
     targets: list[Target] = field(default_factory=list)
     """The addresses of the next hop that are left to try."""
     flow: Flow | None = None
@@ -49,6 +51,8 @@ class ClientTransaction:
     cancel: ClientTransaction | None = None
     """Waits for a provisional response (RFC 3261 §9.1)."""
     redirects: int = 0
+    reconnected: bool = False
+    """A connection ended before its response came, and it was sent on another."""
     exchange: Exchange = field(default_factory=Exchange)
     credentials: tuple[Header, ...] = ()
     """What answered a challenge, as it was sent."""
@@ -62,6 +66,45 @@ class ClientTransaction:
     @property
     def final(self) -> bool:
         return self.status >= 200
+
+    def dump(self) -> dict[str, Any]:
+        """What the next edge needs to take its responses."""
+        return {
+            "via": self.pjsip_via,
+            "number": self.pjsip_cseq,
+            "cseq": self.cseq,
+            "branch": self.branch,
+            "uri": self.request.uri,
+            "routes": list(self.request.all("Route")),
+            "status": self.status,
+            "cancelled": self.cancelled,
+        }
+
+    @classmethod
+    def restored(cls, kept: Mapping[str, Any], dialog: Dialog, link: Link) -> ClientTransaction:
+        """The INVITE of a dialog that was dumped; it may be acknowledged, cancelled and answered."""
+        headers = (
+            Header("Max-Forwards", "70"),
+            Header("From", dialog.from_),
+            Header("To", dialog.to),
+            Header("Call-ID", dialog.call_id),
+            Header("CSeq", f"{kept['cseq']} INVITE"),
+            *(Header("Route", route) for route in kept["routes"]),
+        )
+        return cls(
+            link=link,
+            instance=dialog.instance,
+            pjsip_via=kept["via"],
+            pjsip_cseq=kept["number"],
+            dialog=dialog,
+            remote=None,
+            request=Request("INVITE", kept["uri"], headers=headers),
+            branch=kept["branch"],
+            cseq=kept["cseq"],
+            flow=dialog.flow,
+            status=kept["status"],
+            cancelled=kept["cancelled"],
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -99,17 +142,6 @@ class Transactions:
 
     def server(self, branch: str, method: str) -> ServerTransaction | None:
         return self._server.get((branch, method))
-
-    def invite_of(self, dialog: Dialog) -> ClientTransaction | None:
-        """The dialog's first INVITE."""
-        return next(
-            (
-                one
-                for one in self._client.values()
-                if one.dialog is dialog and one.method == "INVITE" and not one.remote
-            ),
-            None,
-        )
 
     def unanswered_on(self, flow: Flow) -> list[ClientTransaction]:
         """What was sent on a flow and had no response yet."""

@@ -23,6 +23,9 @@ _UNMAPPED: Final = {one: f"{name}/8000" for one, name in {**_STATIC, "13": "CN",
 _EVENT: Final = "telephone-event"
 _EVENT_TYPE: Final = "101"
 
+NO_CODEC: Final = "its audio has no supported codec"
+_MAX_FORMATS: Final = 16
+
 MAX_BYTES: Final = 65_536
 MAX_LINES: Final = 512
 MAX_SECTIONS: Final = 16
@@ -147,7 +150,7 @@ class SessionDescription:
             return "its audio uses a protocol that is not supported"
         if all(section.connection is None for section in live):
             return "its audio has no address"
-        return "its audio has no supported codec"
+        return NO_CODEC
 
     @property
     def telephone_event_type(self) -> int | None:
@@ -400,6 +403,8 @@ def _refused(section: Section) -> str:
 def _audio_lines(section: Section) -> Iterator[str]:
     event = _event_format(section)
     formats = [one for one, (name, _) in section.maps.items() if name != _EVENT or one == event]
+    if len(formats) > _MAX_FORMATS:
+        formats = [*(one for one in formats if one != event)][: _MAX_FORMATS - 1] + ([event] if event else [])
     yield f"m=audio {section.port} {section.protocol} {' '.join(formats)}"
     for one in formats:
         yield f"a=rtpmap:{one} {'/'.join(section.maps[one])}"

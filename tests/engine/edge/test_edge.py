@@ -12,6 +12,7 @@ import pytest
 from engine.edge.common import Unreached
 from engine.edge.dialogs import Flow
 from engine.edge.edge import Edge
+from engine.edge.targets import Target
 from engine.messages.commands import TrunkAccount
 from engine.messages.link import Link
 from engine.sip.message import Message, Request, Response, read
@@ -48,9 +49,14 @@ class FakeFlow:
     local: tuple[str, int] = ("192.0.2.1", 5060)
     is_open: bool = True
     sent: list[bytes] = field(default_factory=list)
+    answered_to: int = 0
 
     def send(self, data: bytes) -> None:
         self.sent.append(data)
+
+    def to_port(self, port: int) -> FakeFlow:
+        self.answered_to = port
+        return self
 
     @property
     def requests(self) -> list[Request]:
@@ -65,6 +71,7 @@ class FakeWays:
     """Leads to the flows by host."""
 
     def __init__(self) -> None:
+        self.memory: list[tuple[str, Any]] = []
         self.flows = {"carrier.example": FakeFlow(), "192.0.2.77": FakeFlow(peer=("192.0.2.77", 5070))}
 
     async def targets(self, uri: str, trunk: TrunkAccount) -> list[Any]:
@@ -74,7 +81,20 @@ class FakeWays:
         return [host]
 
     async def open(self, target: Any, trunk: TrunkAccount) -> Flow:
+        if isinstance(target, Target):
+            return next(flow for flow in self.flows.values() if flow.peer == (target.address, target.port))
         return self.flows[target]
+
+    async def address(self, host: str) -> str:
+        if host != "media.example":
+            raise Unreached("name", "no such name")
+        return "192.0.2.50"
+
+    def failed(self, target: Any) -> None:
+        self.memory.append(("failed", target))
+
+    def answered(self, target: Any) -> None:
+        self.memory.append(("answered", target))
 
 
 class Rig:
@@ -356,7 +376,8 @@ async def test_the_next_edge_goes_on_with_a_dialog_that_its_process_kept() -> No
     await first.answered("Contact: <sip:phone@carrier.example>", "Record-Route: <sip:carrier.example;lr>")
     kept = [payload for kind, payload in first.link.sent if kind == 254][-1]
     second = Rig()
-    second.edge.restore(cast(Link, second.link), json.loads(kept), second.flow)
+    second.edge.restore(cast(Link, second.link), json.loads(kept))
+    await _settle()
     await second.pjsip(BYE)
     bye = second.flow.last
     assert (bye.method, bye.uri, bye.first("Route")) == (
