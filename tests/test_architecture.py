@@ -45,7 +45,6 @@ IMPORTERS = {
 """Who alone may import a library."""
 
 TESTED_ELSEWHERE = {
-    "engine/edge/admission.py": "tests/sip/test_edge_process.py",
     "engine/edge/answers.py": "tests/engine/edge/test_edge.py",
     "engine/edge/clean.py": "tests/engine/edge/test_edge.py",
     "engine/edge/common.py": "tests/engine/edge/test_edge.py",

@@ -121,7 +121,7 @@ class UdpSocket(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        if not self._admission.admits(addr[0], len(data)):
+        if not self._admission.admits(addr[0]):
             return
         if len(data) <= 4 and not data.strip(b"\r\n\0"):
             return  # a keep-alive
@@ -269,7 +269,7 @@ class Ways:
         return self._failures.in_order(found)
 
     async def open(self, target: Target, trunk: TrunkAccount) -> Flow:
-        self._admission.admit(target.address)
+        self._admission.admit_hop(target.address)
         if target.transport == "udp":
             family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
             if (udp := self._sockets.get(family)) is None:
@@ -363,7 +363,7 @@ class _Inbound(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
-        if not self._admission.admits(peer[0], 0) or len(self._group) >= _MOST_INBOUND:
+        if not self._admission.admits(peer[0]) or len(self._group) >= _MOST_INBOUND:
             cast(asyncio.Transport, transport).abort()
             return
         self._group.add(self)
