@@ -17,11 +17,15 @@ REASONS: Final = {
     400: "Bad Request",
     403: "Forbidden",
     405: "Method Not Allowed",
+    414: "Request-URI Too Long",
+    416: "Unsupported URI Scheme",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
     420: "Bad Extension",
     481: "Call/Transaction Does Not Exist",
     488: "Not Acceptable Here",
+    505: "Version Not Supported",
+    513: "Message Too Large",
 }
 _ALLOW = ("Allow", ", ".join(METHODS))
 _ABLE: Fields = (_ALLOW, ("Accept", "application/sdp"), ("Supported", ", ".join(EXTENSIONS)))

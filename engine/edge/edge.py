@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine, Mapping
-from typing import Any
+from typing import Any, Final
 
 from engine.edge.common import Common, Unreached, Ways
 from engine.edge.dialogs import Dialog, Flow, Parted, Remote
@@ -17,6 +17,7 @@ from engine.edge.farewells import Farewells
 from engine.edge.incoming import Incoming
 from engine.edge.outgoing import Outgoing, target_of
 from engine.edge.responses import Responses
+from engine.edge.strays import Strays
 from engine.edge.transactions import ClientTransaction
 from engine.messages.commands import TrunkAccount
 from engine.messages.link import Link
@@ -26,6 +27,9 @@ from engine.sip.message import Request, Response, read
 from engine.sip.syntax import Malformed
 
 log = logging.getLogger("trunkline.edge")
+
+_MOST_COMPLAINTS: Final = 10
+"""Log lines a second about messages that cannot be read."""
 
 
 class Edge:
@@ -37,6 +41,8 @@ class Edge:
         self._responses = Responses(self._common, self._outgoing)
         self._incoming = Incoming(self._common, self._responses)
         self._farewells = Farewells(self._common, self._outgoing)
+        self._strays = Strays(self._common.dialogs.knows)
+        self._unreadable = 0
         self._common.abandoned = lambda dialog, remote: self._common.spawn(self._farewells.hang_up(dialog, remote))
 
     @property
@@ -57,6 +63,8 @@ class Edge:
 
     def received(self, flow: Flow, data: bytes) -> None:
         """A message of an admitted source."""
+        if not self._strays.may_read(flow.peer[0], data):
+            return
         try:
             message = read(data)
             if isinstance(message, Response):
@@ -64,7 +72,10 @@ class Edge:
             else:
                 self._incoming.request(flow, message, data)
         except Malformed as error:
-            log.info("a SIP message cannot be read: %s", error, extra={"peer": flow.peer[0]})
+            if self._unreadable < _MOST_COMPLAINTS:
+                log.info("a SIP message cannot be read: %s", error, extra={"peer": flow.peer[0]})
+            self._unreadable += 1
+            self._incoming.refuse(flow, data, error.status)
         except Exception:
             log.exception("a SIP message could not be served", extra={"peer": flow.peer[0]})
 
@@ -111,6 +122,8 @@ class Edge:
 
     def sweep(self) -> None:
         """Forget what is over; to be called each second."""
+        self._strays.report()
+        self._unreadable = 0
         for transaction in self._common.transactions.expire(self._common.now_s()):
             dialog, remote, method = transaction.dialog, transaction.remote, transaction.method
             if remote is not None:

@@ -26,8 +26,9 @@ from engine.edge.rewriting import (
 from engine.edge.transactions import LIFE_S, ServerTransaction
 from engine.sip.dtmf import info_signal
 from engine.sip.fields import Via
-from engine.sip.message import Header, Request, Response
+from engine.sip.message import Header, Request, Response, read
 from engine.sip.sdp import Unreadable
+from engine.sip.syntax import Malformed
 
 log = logging.getLogger("trunkline.edge")
 
@@ -52,6 +53,17 @@ class Incoming:
             return
         self._common.note(dialog.call_id, "<", data, flow)
         self._common.in_turn(dialog, lambda: self._serve(flow, request, dialog, theirs))
+
+    def refuse(self, flow: Flow, data: bytes, status: int) -> None:
+        """Answer a request that cannot be read, as far as it names its sender (RFC 3261 §8.2)."""
+        try:
+            message = read(data, strict=False)
+            if isinstance(message, Request):
+                Via.parse(message.first("Via") or "")
+                if all(message.first(name) for name in ("From", "To", "Call-ID", "CSeq")):
+                    self._respond(flow, message, status, ())
+        except (Malformed, ValueError):
+            return
 
     def _serve(self, flow: Flow, request: Request, dialog: Dialog, theirs: str) -> Coroutine[Any, Any, None] | None:
         """A request that names a dialog of ours; the far end may have left it, or the process may be gone."""

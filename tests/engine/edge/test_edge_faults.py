@@ -380,3 +380,13 @@ async def test_an_info_reaches_pjsip_with_a_body_of_the_edges_own() -> None:
     assert (info.first("Content-Type"), info.body) == ("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n")
     await rig.network(far("BYE", extra="Content-Type: application/x", cseq=8), "x" * 5000)
     assert isinstance(rig.link.last, Request) and rig.link.last.body == b""
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("OPTIONS sip:a SIP/3.0", 505), ("OPTIONS sip:a SIP/2.0\nno field", 400), ("OPTIONS sip:a SIP/2.0\nCSeq: x", 400)],
+)
+async def test_a_request_that_cannot_be_read_is_refused(line: str, status: int) -> None:
+    rig = Rig()
+    await rig.network(far("OPTIONS").replace("OPTIONS sip:alice@192.0.2.1:5060 SIP/2.0", line))
+    assert as_response(read(rig.flow.sent[-1])).status == status
