@@ -50,7 +50,6 @@ TESTED_ELSEWHERE = {
     "engine/edge/common.py": "tests/engine/edge/test_edge.py",
     "engine/edge/dialogs.py": "tests/engine/edge/test_edge.py",
     "engine/edge/farewells.py": "tests/engine/edge/test_edge.py",
-    "engine/edge/flows.py": "tests/sip/test_edge_process.py",
     "engine/edge/incoming.py": "tests/engine/edge/test_edge.py",
     "engine/edge/outgoing.py": "tests/engine/edge/test_edge.py",
     "engine/edge/process.py": "tests/sip/test_edge_process.py",

@@ -50,6 +50,12 @@ class Edge:
         """How many dialogs there are."""
         return len(self._common.dialogs)
 
+    @property
+    def flows(self) -> set[Flow]:
+        """Those that dialogs use."""
+        used = {remote.flow for dialog in self._common.dialogs for remote in dialog.remotes.values()}
+        return used | {dialog.flow for dialog in self._common.dialogs if dialog.flow is not None}
+
     def from_link(self, link: Link, instance: int, data: bytes) -> None:
         """A message of one of our PJSIPs."""
         try:

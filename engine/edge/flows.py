@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, cast
 
 from engine.edge.admission import Admission
@@ -29,7 +29,12 @@ _PING_S: Final = 25.0
 """Between two keep-alives on a connection (RFC 5626 §4.4.1): less than a NAT forgets it in."""
 _MOST_UNSENT: Final = 1 << 20
 _MOST_INBOUND: Final = 64
+_MOST_OF_A_PEER: Final = 16
 _INBOUND_IDLE_S: Final = 60.0
+_MOST_CONNECTIONS: Final = 256
+_IDLE_S: Final = 900.0
+_DEAD_MS: Final = 10_000
+"""How long what is sent may stay unacknowledged before a connection counts as dead (TCP_USER_TIMEOUT, tcp(7))."""
 _PING, _PONG = b"\r\n\r\n", b"\r\n"
 
 Received = Callable[[Flow, bytes], None]
@@ -140,16 +145,21 @@ class Connection(asyncio.Protocol):
         local: tuple[str, int] | None,
         received: Received,
         ended: Callable[[Connection, Exception | None], None],
+        listens_on: int = 0,
     ):
         self.transport = transport
         self._local = local
+        self._listens_on = listens_on
         self._received = received
         self._ended = ended
         self._framer = Framer()
         self._wire: asyncio.Transport | None = None
         self._peer = ("", 0)
+        self._own = ("127.0.0.1", 0)
         self._pinging: asyncio.TimerHandle | None = None
         self.heard_at_s = 0.0
+        self.spoke_at_s = 0.0
+        """When a message was sent or received last."""
 
     @property
     def peer(self) -> tuple[str, int]:
@@ -159,8 +169,7 @@ class Connection(asyncio.Protocol):
     def local(self) -> tuple[str, int]:
         if self._local is not None:
             return self._local
-        name = self._wire.get_extra_info("sockname") if self._wire is not None else None
-        return (name[0], name[1]) if name else ("127.0.0.1", 0)
+        return self._own
 
     @property
     def is_open(self) -> bool:
@@ -173,6 +182,8 @@ class Connection(asyncio.Protocol):
             log.warning("a connection does not take what is sent; it is closed", extra={"peer": self._peer[0]})
             self._wire.abort()
             return
+        if data != _PING and data != _PONG:
+            self.spoke_at_s = asyncio.get_running_loop().time()
         self._wire.write(data)
 
     def to_port(self, port: int) -> Connection:
@@ -193,19 +204,27 @@ class Connection(asyncio.Protocol):
         self._wire = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._peer = (peer[0], peer[1])
+        own = transport.get_extra_info("sockname")
+        # A connection over TLS is made by us alone; over TCP the far end may make one to the port that we listen on.
+        self._own = (own[0], self._listens_on or own[1])
+        if (wire := transport.get_extra_info("socket")) is not None:
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
         self.heard_at_s = asyncio.get_running_loop().time()
         self._ping()
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at_s = asyncio.get_running_loop().time()
         try:
             messages = self._framer.feed(data)
         except Malformed as error:
             log.info("a connection sends what is no SIP: %s; it is closed", error, extra={"peer": self._peer[0]})
             self.close()
             return
-        if self._framer.take_pings():
+        pings = self._framer.take_pings()
+        if pings:
             self.send(_PONG)
+        if pings or messages:  # part of a message keeps nothing open
+            self.heard_at_s = asyncio.get_running_loop().time()
+        self.spoke_at_s = self.heard_at_s if messages else self.spoke_at_s
         for message in messages:
             self._received(self, message)
 
@@ -233,6 +252,7 @@ class Ways:
         public_address: str,
         bind: str,
         port: int,
+        listens: bool,
         received: Received,
         lost: Callable[[Flow, Unreached], None],
     ) -> None:
@@ -245,6 +265,7 @@ class Ways:
         self._public_address = public_address
         self._bind = bind
         self._port = port
+        self._listens = listens
         self._connections: dict[tuple[str, str, int, TlsSettings | None, str], asyncio.Future[Connection]] = {}
         self._inbound: set[Connection] = set()
 
@@ -282,6 +303,8 @@ class Ways:
             lost = connecting.cancelled() or connecting.exception() is not None or not connecting.result().is_open
             connecting = None if lost else connecting
         if connecting is None:
+            if len(self._connections) >= _MOST_CONNECTIONS:
+                raise Unreached("connect", f"{_MOST_CONNECTIONS} connections to trunks are open already.")
             connecting = self._connections[key] = asyncio.ensure_future(self._connect(target, tls))
             connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(connecting)
@@ -302,12 +325,20 @@ class Ways:
         """The protocol of a connection that a far end makes to us."""
         return _Inbound(self._admission, self._received, self._inbound, (self._public_address, self._port))
 
-    def sweep(self) -> None:
-        """Close the connections made to us that say nothing."""
+    def sweep(self, in_use: Collection[Flow] = ()) -> None:
+        """Close the connections made to us that say nothing, and those made by us that are not ``in_use`` and carried
+        nothing for a while."""
         now_s = asyncio.get_running_loop().time()
         for connection in list(self._inbound):
             if now_s - connection.heard_at_s > _INBOUND_IDLE_S:
                 connection.close()
+        for key, connecting in list(self._connections.items()):
+            if not connecting.done():
+                continue
+            if connecting.cancelled() or connecting.exception() is not None or not connecting.result().is_open:
+                del self._connections[key]
+            elif now_s - connecting.result().spoke_at_s > _IDLE_S and connecting.result() not in in_use:
+                connecting.result().close()
 
     def _lost(self, connection: Connection, error: Exception | None) -> None:
         """A connection that we made ended, by the trunk or the network."""
@@ -332,7 +363,13 @@ class Ways:
             context = context_for(tls) if tls is not None else None
             async with asyncio.timeout(_CONNECT_S):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(target.transport, local, self._received, self._lost),
+                    lambda: Connection(
+                        target.transport,
+                        local,
+                        self._received,
+                        self._lost,
+                        self._port if self._listens and tls is None else 0,
+                    ),
                     target.address,
                     target.port,
                     ssl=context,
@@ -363,7 +400,8 @@ class _Inbound(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
-        if not self._admission.admits(peer[0]) or len(self._group) >= _MOST_INBOUND:
+        of_peer = sum(one.peer[0] == peer[0] for one in self._group)
+        if not self._admission.admits(peer[0]) or len(self._group) >= _MOST_INBOUND or of_peer >= _MOST_OF_A_PEER:
             cast(asyncio.Transport, transport).abort()
             return
         self._group.add(self)

@@ -62,7 +62,8 @@ class EdgeProcess:
             self._admission,
             public_address=settings.public_address,
             bind=settings.bind,
-            port=settings.port,
+            port=sockets[0].port,
+            listens=listener is not None,
             received=lambda flow, data: self._edge.received(flow, data),
             lost=lambda flow, error: self._edge.flow_lost(flow, error),
         )
@@ -96,7 +97,7 @@ class EdgeProcess:
             sockets: list[UdpSocket] = []
             try:
                 sockets = self._sockets()
-                return sockets, self._tcp_listener()
+                return sockets, self._tcp_listener(sockets[0].port)
             except OSError as error:
                 for one in sockets:
                     one.socket.close()
@@ -123,7 +124,7 @@ class EdgeProcess:
             _mark(one.socket, settings.dscp)
         return sockets
 
-    def _tcp_listener(self) -> socket.socket | None:
+    def _tcp_listener(self, port: int) -> socket.socket | None:
         """Only where a trunk speaks TCP: nobody else has anything to connect for."""
         uris = [uri for trunk in self._settings.trunks for uri in (trunk.uri, trunk.registrar, *trunk.outbound_proxy)]
         if not any("transport=tcp" in uri.lower() for uri in uris):
@@ -132,7 +133,7 @@ class EdgeProcess:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((self._settings.bind, self._settings.port))
+            listener.bind((self._settings.bind, port))
             listener.listen(64)
         except OSError:
             listener.close()
@@ -157,7 +158,7 @@ class EdgeProcess:
         while True:
             await asyncio.sleep(_BEAT_S)
             self._edge.sweep()
-            self._ways.sweep()
+            self._ways.sweep(self._edge.flows)
             self._admission.report()
             if self._pipe is not None:
                 self._pipe.send(Alive())

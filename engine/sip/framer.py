@@ -65,10 +65,8 @@ class Framer:
     def _skip_line_breaks(self) -> None:
         if self._searched:
             return  # inside a message
-        end, breaks = 0, self._line_breaks
-        while end < len(self._buffer) and self._buffer[end] in b"\r\n":
-            breaks += self._buffer[end] == _LF
-            end += 1
+        end = len(self._buffer) - len(self._buffer.lstrip(b"\r\n")) if self._buffer.startswith((b"\r", b"\n")) else 0
+        breaks = self._line_breaks + self._buffer.count(_LF, 0, end)
         del self._buffer[:end]
         self._pings += breaks // 2
         self._line_breaks = 0 if self._buffer else breaks % 2
