@@ -274,7 +274,7 @@ class Ways:
             parsed = RemoteUri.parse(uri)
             transport = parsed.transport
             if transport not in ("udp", "tcp", "tls"):
-                raise Unreached("uri", f"{uri[:100]} asks for the transport {transport}, which is not spoken here.")
+                raise Unreached("uri", f"{parsed.host} asks for a transport that is not spoken here.")
             found = await self._resolver.resolve(
                 parsed.host,
                 port=parsed.port,
@@ -286,7 +286,8 @@ class Ways:
                 "name", f"{error}", "Check the name in the trunk's uri, registrar and outbound_proxy, and the DNS."
             ) from None
         except ValueError as error:
-            raise Unreached("uri", f"{uri[:100]} is no SIP URI that can be dialled. {error}") from None
+            # The URI stays out of the sentence: it names a person.
+            raise Unreached("uri", f"A request was to go to a URI that cannot be dialled. {error}") from None
         return self._failures.in_order(found)
 
     async def open(self, target: Target, trunk: TrunkAccount) -> Flow:
