@@ -390,3 +390,65 @@ async def test_a_request_that_cannot_be_read_is_refused(line: str, status: int) 
     rig = Rig()
     await rig.network(far("OPTIONS").replace("OPTIONS sip:alice@192.0.2.1:5060 SIP/2.0", line))
     assert as_response(read(rig.flow.sent[-1])).status == status
+
+
+async def test_a_description_that_is_too_long_for_pjsip_is_left_out() -> None:
+    rig = Rig()
+    await rig.invite()
+    kinds = "".join(f"m=x{'y' * 60} 0 {'z' * 64} {'1' * 64} {'2' * 64}\r\n" for _ in range(15))
+    keys = "".join(f"a=crypto:{n} AES_CM_128_HMAC_SHA1_80 inline:{'A' * 200}\r\n" for n in range(8))
+    types = " ".join(map(str, range(96, 128)))
+    maps = "".join(f"a=rtpmap:{n} PCMU/8000\r\n" for n in range(96, 128))
+    audio = f"m=audio 4000 RTP/AVP 0 {types}\r\n{maps}{keys}"
+    await rig.answer("200 OK", CONTACT, body=SDP.replace("m=audio 4000 RTP/AVP 0\r\n", audio))
+    assert rig.link.last.body.startswith(b"v=0") and len(rig.link.sent[-1][1]) < 3900
+    await rig.pjsip(ACK)
+    offer = SDP.replace("m=audio 4000 RTP/AVP 0\r\n", audio + kinds)
+    await rig.network(far("INVITE", extra="Content-Type: application/sdp"), offer)
+    assert as_response(read(rig.flow.sent[-1])).status == 488
+
+
+async def test_a_far_end_that_answers_has_a_place_among_many_that_ring() -> None:
+    rig = Rig()
+    await rig.invite()
+    for number in range(40):
+        await rig.answer("180 Ringing", CONTACT, to=f";tag=fork{number}")
+    await rig.answer("200 OK", CONTACT, to=";tag=far", body=SDP)
+    (dialog,) = rig.edge._common.dialogs
+    assert len(dialog.remotes) == responses._MOST_REMOTES
+    await rig.pjsip(ACK)
+    await rig.pjsip(BYE)
+    assert [one.method for one in rig.flow.requests] == ["INVITE", "ACK", "BYE"]
+
+
+async def test_a_flow_that_ended_under_a_call_is_opened_again_where_it_led() -> None:
+    rig = Rig()
+    rig.flow.transport = "tcp"
+    await rig.answered("Contact: <sip:phone@10.9.8.7;transport=tcp>")
+    rig.flow.is_open = False
+    opened = FakeFlow(transport="tcp")
+    rig.ways.flows = {"carrier.example": opened}
+    await rig.pjsip(BYE)
+    assert (opened.last.method, opened.last.uri) == ("BYE", "sip:phone@10.9.8.7;transport=tcp")
+
+
+async def test_a_request_over_tcp_is_answered_once_though_pjsip_repeats_its_answer() -> None:
+    rig = Rig()
+    rig.flow.transport = "tcp"
+    await rig.answered(CONTACT)
+    await rig.network(far("INVITE", extra="Content-Type: application/sdp"), SDP)
+    shown = as_request(rig.link.last)
+    sent = len(rig.flow.sent)
+    for _ in range(3):
+        await rig.pjsip(
+            f"""SIP/2.0 491 Request Pending
+            Via: {shown.first("Via")}
+            From: {shown.first("From")}
+            To: {shown.first("To")}
+            Call-ID: CA1
+            CSeq: 7 INVITE"""
+        )
+    assert len(rig.flow.sent) == sent + 1
+    await rig.network(far("ACK").replace("z9hG4bKACK7", "z9hG4bKINVITE7"))
+    acknowledged = as_request(rig.link.last)
+    assert (acknowledged.method, acknowledged.first("Via")) == ("ACK", shown.first("Via"))
