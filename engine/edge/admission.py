@@ -15,7 +15,7 @@ from engine import source_filter
 log = logging.getLogger("trunkline.edge")
 
 _REPORT_S: Final = 60.0
-_TRUNK_FOR_S: Final = 86_400.0
+_TRUNK_FOR_S: Final = 7 * 86_400.0
 _HOP_FOR_S: Final = 86_400.0
 """As long as a call without any SIP inside may last."""
 _MOST_OF_TRUNKS: Final = 1024
@@ -25,7 +25,7 @@ _MOST_HOPS: Final = 512
 class Admission:
     """The one set of sources. What comes from elsewhere is dropped, by the kernel where it can, and counted.
 
-    A trunk's address stays for a day after its name led there last. A hop that a far end named (Contact, Record-Route)
+    A trunk's address stays for a week after its name led there last. A hop that a far end named (Contact, Record-Route)
     stays for a day after it was used last, and the least recently used one makes room: a far end can name as many
     as it likes, and takes no trunk's place.
     """

@@ -22,8 +22,8 @@ PRIVATE: Final = "X-Trunkline-"
 TRUNK: Final = "X-Trunkline-Trunk"
 PEER: Final = "X-Trunkline-Peer"
 FAILURE: Final = "X-Trunkline-Failure"
-DESCRIPTION: Final = "X-Trunkline-Description"
-"""Why an answer has no session description for PJSIP: a sentence."""
+UNUSABLE: Final = "X-Trunkline-Unusable"
+"""In a 2xx to an INVITE: why its session description cannot be used, as a clause."""
 
 METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "UPDATE", "PRACK", "INFO", "OPTIONS")
 EXTENSIONS: Final = ("100rel", "timer")
@@ -41,8 +41,10 @@ def written(message: Request | Response) -> bytes:
 
 
 def safe_tag(tag: str) -> str:
-    """The tag as PJSIP is given it: itself when it is a token of sensible length, else its hash."""
-    if tag and len(tag) <= 128 and all(char in _TOKEN for char in tag):
+    """The tag as PJSIP is given it: itself when it is a token of sensible length, ``x`` for none, else its hash."""
+    if not tag:
+        return "x"
+    if len(tag) <= 128 and all(char in _TOKEN for char in tag):
         return tag
     return "x" + hashlib.sha256(tag.encode("utf-8", "replace")).hexdigest()[:32]
 
@@ -57,7 +59,7 @@ def response_for_pjsip(
     cseq: str,
     peer: str,
     body: bytes,
-    undescribed: str = "",
+    unusable: str = "",
 ) -> Response:
     """``response`` with PJSIP's own Via, From, To and CSeq; ``body`` is an SDP that was cleaned, or nothing."""
     fields = [
@@ -80,8 +82,8 @@ def response_for_pjsip(
     fields += _explanations(response)
     if body:
         fields += [Header(PEER, peer), Header("Content-Type", "application/sdp")]
-    if undescribed:
-        fields.append(Header(DESCRIPTION, undescribed))
+    if unusable:
+        fields.append(Header(UNUSABLE, unusable))
     return Response(status, _words(response.reason), headers=tuple(fields), body=body)
 
 

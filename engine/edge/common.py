@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
+from engine.edge.descriptions import Descriptions
 from engine.edge.dialogs import Dialog, Dialogs, Flow, Remote, Work
 from engine.edge.registrations import Registrations
 from engine.edge.rewriting import bracketed
@@ -14,14 +15,14 @@ from engine.edge.targets import Target
 from engine.edge.transactions import LIFE_S, Transactions
 from engine.messages.commands import TrunkAccount
 from engine.messages.link import FORGET, KEEP
-from engine.sip.body import session_description
 from engine.sip.message import Request, Response
-from engine.sip.sdp import NO_CODEC, Unreadable, clean, read
+from engine.sip.sdp import Unreadable
 
 log = logging.getLogger("trunkline.edge")
 
 _MOST_WAITING: Final = 64
-_NAME_S: Final = 2.0
+_ANY_PORT: Final = 9
+_TOO_LONG: Final = "the session description is longer than PJSIP takes"
 _LONGEST_DESCRIPTION: Final = 2800
 """PJSIP reads messages of 4,000 bytes; its fields need the rest."""
 
@@ -48,10 +49,6 @@ class Ways(Protocol):
         """A flow to the target. Raises ``Unreached``."""
         ...
 
-    async def address(self, host: str) -> str:
-        """An IP address of a host that a session description names. Raises ``Unreached``."""
-        ...
-
     def failed(self, target: Target) -> None:
         """Try it last for a while."""
 
@@ -69,6 +66,7 @@ class Common:
         self.dialogs = Dialogs()
         self.transactions = Transactions()
         self.registrations = Registrations()
+        self.descriptions = Descriptions(self._address_of, self.now_s)
         self.note: Note = lambda call_id, direction, data, flow: None
         self.abandoned: Callable[[Dialog, Remote], None] = lambda dialog, remote: None
         """A far end has answered, and no PJSIP takes the call."""
@@ -90,26 +88,32 @@ class Common:
         self.note(dialog.call_id, ">", data, flow)
         flow.send(data)
 
-    async def description(self, message: Request | Response, *, offered: Sequence[str] | None) -> tuple[bytes, str]:
-        """The SDP of a message as PJSIP is given it, and why it cannot carry a call; both may be empty.
+    async def answer(self, message: Response, our_offer: bytes, trunk: TrunkAccount) -> tuple[bytes, str]:
+        """The SDP of an answer to ``our_offer`` as PJSIP is given it, and why it cannot be used, as a clause."""
+        await self._resolve(message, trunk)
+        body, unusable = self.descriptions.of_answer(message, our_offer)
+        return (b"", _TOO_LONG) if len(body) > _LONGEST_DESCRIPTION else (body, unusable)
 
-        ``offered``: the streams of our offer where this is its answer (RFC 3264 §6). Raises ``Unreadable``, with a
-        sentence that quotes nothing.
-        """
-        body = session_description(message.first("Content-Type") or "", message.body)
-        if not body:
-            return b"", "there is none"
-        found = read(body)
-        if (name := found.host_to_resolve) is not None:
-            try:
-                async with asyncio.timeout(_NAME_S):
-                    found = found.with_address(await self.ways.address(name))
-            except (Unreached, TimeoutError):
-                raise Unreadable("the address of its audio is a host name that does not resolve") from None
-        cleaned = clean(found, offered=offered)
-        if len(cleaned) > _LONGEST_DESCRIPTION:
-            raise Unreadable("the session description is longer than PJSIP takes")
-        return cleaned, "" if found.without_audio in (None, NO_CODEC) else f"{found.without_audio}"
+    async def offer(self, request: Request, trunk: TrunkAccount) -> bytes:
+        """The SDP of an offer as PJSIP is given it. Raises ``Unreadable``."""
+        await self._resolve(request, trunk)
+        body = self.descriptions.of_offer(request)
+        if len(body) > _LONGEST_DESCRIPTION:
+            raise Unreadable(_TOO_LONG)
+        return body
+
+    async def _resolve(self, message: Request | Response, trunk: TrunkAccount) -> None:
+        if (name := self.descriptions.name_in(message)) is not None:
+            await self.descriptions.resolve(name, trunk)
+
+    async def _address_of(self, name: str, trunk: TrunkAccount) -> str | None:
+        try:
+            # With a port, a name has only addresses to look up (RFC 3263 §4.2).
+            targets = await self.ways.targets(f"sip:{name}:{_ANY_PORT}", trunk)
+        except Unreached as error:
+            log.info("the host of a session description has no address: %s", error)
+            return None
+        return targets[0].address if targets else None
 
     def in_turn(self, dialog: Dialog, work: Work) -> None:
         """Do ``work`` for the dialog once what came before is done: a BYE must not overtake the 200 before it. Beyond

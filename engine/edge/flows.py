@@ -310,12 +310,6 @@ class Ways:
             connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(connecting)
 
-    async def address(self, host: str) -> str:
-        try:
-            return (await self._resolver.resolve(host, port=1))[0].address
-        except NameUnresolved as error:
-            raise Unreached("name", f"{error}") from None
-
     def failed(self, target: Target) -> None:
         self._failures.failed(target)
 

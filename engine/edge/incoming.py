@@ -32,6 +32,7 @@ from engine.sip.syntax import Malformed
 
 log = logging.getLogger("trunkline.edge")
 
+_AUDIO: Final = b"v=0\r\nm=audio 9 RTP/AVP 0\r\n"
 _OURS: Final = ("Via", "From", "To", "Call-ID", "CSeq", "Contact", "Record-Route", "Content-Length")
 
 
@@ -97,14 +98,15 @@ class Incoming:
 
     async def _pass_on_described(self, flow: Flow, request: Request, dialog: Dialog, remote: Remote) -> None:
         try:
-            offered = ["audio"] if request.method == "ACK" else None  # then it answers our offer
-            body, _ = await self._common.description(request, offered=offered)
+            if request.method == "ACK":  # it has the answer to our offer
+                carrier = Response(200, "", headers=request.headers, body=request.body)
+                body, _ = await self._common.answer(carrier, _AUDIO, dialog.trunk)
+            else:
+                body = await self._common.offer(request, dialog.trunk)
         except Unreadable as error:
             log.info("an offer cannot be read: %s", error, extra={"sipCallId": dialog.call_id})
-            if request.method != "ACK":
-                self._respond(flow, request, 488, ())
-                return
-            body = b""
+            self._respond(flow, request, 488, ())
+            return
         self._pass_on(flow, request, dialog, remote, body, "application/sdp")
 
     def _pass_on(

@@ -31,7 +31,6 @@ from engine.edge.transactions import INVITE_LIFE_S, LIFE_S, ClientTransaction
 from engine.sip.digest import Challenge, Retry, read_challenges
 from engine.sip.fields import NameAddr, Via
 from engine.sip.message import Header, Request, Response
-from engine.sip.sdp import Unreadable
 from engine.sip.syntax import Malformed
 from engine.sip.uri import RemoteUri
 
@@ -39,6 +38,7 @@ log = logging.getLogger("trunkline.edge")
 
 _MOST_REMOTES: Final = 16
 _MOST_REDIRECTS: Final = 5
+_AUDIO: Final = b"v=0\r\nm=audio 9 RTP/AVP 0\r\n"
 _WAY_S: Final = 2.0
 _ACK_S: Final = 10.0
 """How long PJSIP may take for the ACK of a 2xx. A process that is alive needs milliseconds."""
@@ -133,8 +133,10 @@ class Responses:
                 self._common.keep(dialog)
         if too_late:
             return
-        body, why = await self._description(transaction, response)
-        self._hand_over(transaction, response, body, why if begins and final else "")
+        # What the INVITE offered is not kept for the next edge: it was audio.
+        offer = transaction.request.body if transaction.sent else _AUDIO
+        body, unusable = await self._common.answer(response, offer, dialog.trunk)
+        self._hand_over(transaction, response, body, unusable if begins and final else "")
 
     def _begin_remote(self, transaction: ClientTransaction, response: Response, tag: str, flow: Flow) -> Remote | None:
         """A far end that has not spoken yet; None when there are too many. One that answers always has a place."""
@@ -152,16 +154,6 @@ class Responses:
         """PJSIP has given the INVITE up, and its far end answered all the same."""
         if not (remote.acknowledged or remote.ended) and dialog.link is not None:
             self._common.abandoned(dialog, remote)
-
-    async def _description(self, transaction: ClientTransaction, response: Response) -> tuple[bytes, str]:
-        """The SDP for PJSIP, and why it cannot carry a call."""
-        try:
-            offered = ["audio"] if transaction.request.body or not transaction.sent else None
-            body, why = await self._common.description(response, offered=offered)
-        except Unreadable as error:
-            log.info("a session description cannot be read: %s", error, extra={"sipCallId": transaction.dialog.call_id})
-            body, why = b"", str(error)
-        return body, f"The far end's session description cannot be used: {why}." if why else ""
 
     async def find_way(self, dialog: Dialog, remote: Remote, fallback: Flow) -> None:
         """Set the flow to the remote's next hop; ``fallback``, which took the INVITE, where there is no better one.
@@ -246,7 +238,7 @@ class Responses:
         self._common.send(transaction.dialog, flow, ack)
 
     def _hand_over(
-        self, transaction: ClientTransaction, response: Response, body: bytes = b"", undescribed: str = ""
+        self, transaction: ClientTransaction, response: Response, body: bytes = b"", unusable: str = ""
     ) -> None:
         """Give PJSIP the response."""
         dialog, remote, method = transaction.dialog, transaction.remote, transaction.method
@@ -268,7 +260,7 @@ class Responses:
             cseq=f"{transaction.pjsip_cseq} {method}",
             peer=transaction.flow.peer[0] if transaction.flow is not None else "",
             body=body,
-            undescribed=undescribed,
+            unusable=unusable,
         )
         if method == "REGISTER":
             shown = replace(shown, headers=(*shown.headers, *registrations.shown(dialog, response)))

@@ -21,7 +21,6 @@ from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import accept_in_dialog, dialog_of, parsed
 from engine.pjsip.rtp_counters import RtpCounters, received
 from engine.pjsip.rtp_stream import RtpStream
-from engine.sip.causes import undescribed
 from engine.sip.dtmf import DIGITS, ReceivedKeys, info_digit
 from engine.sip.fields import q850_cause, retry_after_s
 from engine.sip.leg_port import LegEnd, LegListener
@@ -34,7 +33,6 @@ log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
 
 _FAILURE = "X-Trunkline-Failure"
-_DESCRIPTION = "X-Trunkline-Description"
 
 _MAX_REDIRECTS = 5
 _EVENT_IS_UPDATE, _EVENT_IS_END = 1, 2  # pjmedia_stream_dtmf_event_flags (pjmedia/stream.h)
@@ -76,8 +74,6 @@ class Leg(pj.Call):
         self._hung_up = False
         self._hanging_up = False
         self._over = False
-        self._undescribed = ""
-        """Why the answer cannot carry a call, as the edge found."""
         self._rtp = RtpCounters()
         self._arrivals = Arrivals()
         self._negotiated: Negotiated | None = None
@@ -231,7 +227,6 @@ class Leg(pj.Call):
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
         self._note_dialog(prm.e)
-        self._note_description(_received_message(prm.e))
         if self._security and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
             self._security.heard(_received_message(prm.e))
         if info.state == pj.PJSIP_INV_STATE_EARLY:
@@ -317,10 +312,6 @@ class Leg(pj.Call):
                 return self._arrivals.update(received(stat), heard=heard, reports=stat.rtcp.txStat.updateCount)
         return None
 
-    def _note_description(self, text: str) -> None:
-        if _DESCRIPTION in text and (message := parsed(text)) is not None:
-            self._undescribed = message.first(_DESCRIPTION) or ""
-
     def _note_dialog(self, event: pj.SipEvent) -> None:
         if self._negotiated is None and _received_message(event):
             dialog = dialog_of(int(event.body.tsxState.src.rdata.pjRxData))
@@ -364,7 +355,6 @@ class Leg(pj.Call):
         message = parsed(text)
         # What ends a call from here is the response to our BYE, PJSIP's own included.
         by_remote = bool(text) and not (text.startswith("SIP/2.0") and event.body.tsxState.tsx.method == "BYE")
-        unusable = undescribed(self._undescribed) if self._undescribed and not (by_remote or self._confirmed) else None
         # PJSIP tells the end of a leg from inside `hangup`, though CANCEL or BYE still wait for their answers; before
         # any response CANCEL itself waits (RFC 3261 §9.1), for up to 32 s.
         keep(self, lingering=self._hanging_up)
@@ -378,9 +368,7 @@ class Leg(pj.Call):
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
                 rtp=self._rtp.total,
-                refused=_unreached(message)
-                or unusable
-                or (self._security.refusal(info.lastReason) if self._security else None),
+                refused=_unreached(message) or (self._security.refusal(info.lastReason) if self._security else None),
             )
         )
 

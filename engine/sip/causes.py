@@ -143,11 +143,6 @@ def refusal(
     return replace(base, sip_code=sip_code, sip_reason=sip_reason or None, q850=q850, retry_after_s=retry_after_s)
 
 
-def undescribed(why: str) -> Outcome:
-    """The far end answered, and its session description cannot carry a call; ``why`` is a sentence."""
-    return replace(_NOT_ACCEPTABLE, detail=why, hint="Ask the carrier what its answers contain.")
-
-
 CONCERNS_TRUNK = frozenset((401, 402, 403, 407, 408, *range(500, 600)))
 """The SIP statuses that may speak of the trunk; any other speaks of the callee or of the request."""
 

@@ -23,7 +23,6 @@ _UNMAPPED: Final = {one: f"{name}/8000" for one, name in {**_STATIC, "13": "CN",
 _EVENT: Final = "telephone-event"
 _EVENT_TYPE: Final = "101"
 
-NO_CODEC: Final = "its audio has no supported codec"
 _MAX_FORMATS: Final = 16
 
 MAX_BYTES: Final = 65_536
@@ -150,7 +149,7 @@ class SessionDescription:
             return "its audio uses a protocol that is not supported"
         if all(section.connection is None for section in live):
             return "its audio has no address"
-        return NO_CODEC
+        return "its audio has no supported codec"
 
     @property
     def telephone_event_type(self) -> int | None:

@@ -350,19 +350,19 @@ async def test_a_host_name_in_a_description_is_resolved_for_answers_and_offers()
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("", "there is none"),
+        ("", "it has no session description"),
         ("v=0\r\n", "the session description has no audio: there is no m= line"),
-        (SDP.replace("127.0.0.1", "nowhere.example"), "the address of its audio is a host name that does not resolve"),
+        (SDP.replace("127.0.0.1", "nowhere.example"), "the address of the far end's audio is a host name"),
         (SDP.replace("c=IN IP4 127.0.0.1\r\n", ""), "its audio has no address"),
-        (SDP.replace("RTP/AVP 0", "RTP/AVP 96"), None),
+        (SDP.replace("RTP/AVP 0", "RTP/AVP 96"), ""),
     ],
 )
-async def test_pjsip_is_given_the_reason_why_an_answer_has_no_usable_description(body: str, why: str | None) -> None:
+async def test_pjsip_is_given_the_reason_why_an_answer_has_no_usable_description(body: str, why: str) -> None:
     rig = Rig()
     await rig.invite()
     await rig.answer("200 OK", CONTACT, body=body)
-    sentence = as_response(rig.link.last).first("X-Trunkline-Description")
-    assert sentence == (f"The far end's session description cannot be used: {why}." if why else None)
+    clause = as_response(rig.link.last).first("X-Trunkline-Unusable") or ""
+    assert clause.startswith(why) and bool(clause) is bool(why)
 
 
 async def test_an_answer_has_the_streams_of_the_offer_only() -> None:
@@ -370,6 +370,14 @@ async def test_an_answer_has_the_streams_of_the_offer_only() -> None:
     await rig.invite()
     await rig.answer("200 OK", CONTACT, body=SDP.replace("m=audio", "m=video 0 RTP/AVP 31\r\nm=audio"))
     assert rig.link.last.body.count(b"m=") == 1
+
+
+async def test_an_ack_with_the_answer_to_our_offer_is_passed_on() -> None:
+    rig = Rig()
+    await rig.answered(CONTACT)
+    await rig.network(far("ACK", extra="Content-Type: application/sdp"), SDP)
+    ack = as_request(rig.link.last)
+    assert ack.method == "ACK" and ack.body.count(b"m=audio") == 1
 
 
 async def test_an_info_reaches_pjsip_with_a_body_of_the_edges_own() -> None:
