@@ -208,7 +208,7 @@ class Leg(pj.Call):
 
     @_shielded
     def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
-        request = _received_message(prm.e)
+        request = received_message(prm.e)
         if request:
             self._sockets.heard(request, str(prm.e.body.tsxState.src.rdata.srcAddress))
         if request.startswith("SIP/2.0 100 "):
@@ -228,7 +228,7 @@ class Leg(pj.Call):
         info = self.getInfo()
         self._note_dialog(prm.e)
         if self._security and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
-            self._security.heard(_received_message(prm.e))
+            self._security.heard(received_message(prm.e))
         if info.state == pj.PJSIP_INV_STATE_EARLY:
             self._listener.on_progress(info.lastStatusCode, info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
@@ -313,7 +313,7 @@ class Leg(pj.Call):
         return None
 
     def _note_dialog(self, event: pj.SipEvent) -> None:
-        if self._negotiated is None and _received_message(event):
+        if self._negotiated is None and received_message(event):
             dialog = dialog_of(int(event.body.tsxState.src.rdata.pjRxData))
             self._negotiated = Negotiated(dialog) if dialog else None
 
@@ -351,7 +351,7 @@ class Leg(pj.Call):
     def _finish(self, info: pj.CallInfo, event: pj.SipEvent) -> None:
         self._over = True
         self._sockets.close()
-        text = _received_message(event)
+        text = received_message(event)
         message = parsed(text)
         # What ends a call from here is the response to our BYE, PJSIP's own included.
         by_remote = bool(text) and not (text.startswith("SIP/2.0") and event.body.tsxState.tsx.method == "BYE")
@@ -368,7 +368,7 @@ class Leg(pj.Call):
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
                 rtp=self._rtp.total,
-                refused=_unreached(message) or (self._security.refusal(info.lastReason) if self._security else None),
+                refused=unreached_by(message) or (self._security.refusal(info.lastReason) if self._security else None),
             )
         )
 
@@ -383,14 +383,14 @@ def sip_headers(fields: Iterable[tuple[str, str]]) -> list[pj.SipHeader]:
     return headers
 
 
-def _received_message(event: pj.SipEvent) -> str:
+def received_message(event: pj.SipEvent) -> str:
     """The SIP message that caused a transaction event, or an empty text when none did (time-out, transport error)."""
     if event.type != pj.PJSIP_EVENT_TSX_STATE or event.body.tsxState.type != pj.PJSIP_EVENT_RX_MSG:
         return ""
     return str(event.body.tsxState.src.rdata.wholeMsg)
 
 
-def _unreached(message: Message | None) -> Outcome | None:
+def unreached_by(message: Message | None) -> Outcome | None:
     """Why the edge could not send the request that ``message`` answers; None for a far end's message."""
     failure = message.first(_FAILURE) if message is not None else None
     return unreached(**json.loads(failure)) if failure else None

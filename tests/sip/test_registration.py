@@ -102,6 +102,27 @@ async def test_a_refused_account_is_shown_as_failed_with_the_settings_to_look_at
         assert registrar.requests("INVITE") == []
 
 
+async def test_a_name_that_does_not_resolve_is_reported_by_name_without_a_sip_status(
+    tmp_path: Path,
+) -> None:
+    uri = "sip:sip.nosuch.invalid"
+    trunk = {"probe_interval": "1s"}
+    async with trunkline(tmp_path, uri, registrar=uri, trunk=trunk, until_ready=False) as line:
+        state = await until(line, "failed")
+        await wait_until(lambda: line.engine.trunks(LIVE)[0].health.probe is not None, "a probe")
+        await asyncio.sleep(2)  # further attempts
+        health = line.engine.trunks(LIVE)[0].health
+        assert state.code is None
+        assert state.reason.startswith("sip.nosuch.invalid does not resolve: ")
+        assert "DNS" in state.hint
+        assert str(health).startswith("registration failed: sip.nosuch.invalid does not resolve: ")
+        assert health.probe
+        assert health.probe.code is None
+        assert registration(line).since == state.since, "one change, one line in the log"
+        with pytest.raises(TrunkUnavailable, match="registration failed: sip.nosuch.invalid does not resolve"):
+            await line.place()
+
+
 async def test_a_nonce_that_went_stale_is_replaced_without_a_failure(tmp_path: Path) -> None:
     async with (
         SippUas("registrar-nonce-stale") as registrar,
