@@ -285,7 +285,9 @@ class Outgoing:
             transaction.expires_at_s = self._common.now_s() + LIFE_S
         if transaction.answered is not None and (transaction.final or invite):
             transaction.answered.set()
-        if method in ("INVITE", "UPDATE") and 100 < response.status < 300 and tag_of(response.first("To")):
+        accepted = method == "INVITE" and 200 <= response.status < 300  # counts without a tag too (RFC 2543)
+        tagged = method in ("INVITE", "UPDATE") and 100 < response.status < 300 and tag_of(response.first("To"))
+        if tagged or accepted:
             # The way is found before PJSIP acts on it: what it sends then goes out at once.
             self._common.spawn(self._learn(transaction, flow, response, method))
         else:

@@ -83,10 +83,10 @@ def readable_contact(value: str | None) -> str | None:
 
 
 def with_tag(address: str, tag: str) -> str:
-    """A From or To value with this tag in place of another."""
+    """A From or To value with this tag in place of another; without any where ``tag`` is empty."""
     name_addr = NameAddr.parse(address)
     display = f'"{name_addr.display}" ' if name_addr.display else ""
-    return f"{display}<{name_addr.uri}>;tag={tag}"
+    return f"{display}<{name_addr.uri}>" + (f";tag={tag}" if tag else "")
 
 
 def tag_of(address: str | None) -> str:
