@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +49,8 @@ class Remote:
     confirmed: bool = False
     detour: str = ""
     """A Route entry to the trunk, where the remote's own next hop cannot be used."""
+    waiting: list[Callable[[], None]] | None = None
+    """While the way to its next hop is looked for: what it sent meanwhile, to be served in that order."""
 
     @property
     def shown_tag(self) -> str:

@@ -38,6 +38,12 @@ class Incoming:
         remote = dialog.remote_of(theirs) if dialog is not None else None
         if dialog is not None:
             self._common.note(dialog.call_id, "<", data, flow)
+        if remote is not None and remote.waiting is not None:
+            remote.waiting.append(lambda: self._serve(flow, request, dialog, remote))
+        else:
+            self._serve(flow, request, dialog, remote)
+
+    def _serve(self, flow: Flow, request: Request, dialog: Dialog | None, remote: Remote | None) -> None:
         served = remote is not None and dialog is not None and dialog.link is not None
         answer = answer_to(request, in_dialog=served)
         if answer is not None:

@@ -288,13 +288,16 @@ class Outgoing:
         accepted = method == "INVITE" and 200 <= response.status < 300  # counts without a tag too (RFC 2543)
         tagged = method in ("INVITE", "UPDATE") and 100 < response.status < 300 and tag_of(response.first("To"))
         if tagged or accepted:
-            # The way is found before PJSIP acts on it: what it sends then goes out at once.
-            self._common.spawn(self._learn(transaction, flow, response, method))
+            self._learn(transaction, flow, response, method)
         else:
             self._hand_over(transaction, response, method)
 
-    async def _learn(self, transaction: ClientTransaction, flow: Flow, response: Response, method: str) -> None:
-        """Take in what the far end says of itself (its tag, target and route set), then hand the response over."""
+    def _learn(self, transaction: ClientTransaction, flow: Flow, response: Response, method: str) -> None:
+        """Take in what the far end says of itself (its tag, target and route set), then hand the response over.
+
+        The way to a new target is found before PJSIP acts on it: what it sends then goes out at once. What the far end
+        sends right behind the response waits for that.
+        """
         dialog, tag = transaction.dialog, tag_of(response.first("To"))
         remote, contact = dialog.remote_of(tag), readable_contact(response.first("Contact"))
         if remote is None:
@@ -303,6 +306,9 @@ class Outgoing:
             remote = Remote(tag, contact or transaction.request.uri, record_routes(response), transaction.flow or flow)
             dialog.remotes[remote.shown_tag] = remote
             changed = True
+        elif remote.waiting is not None:
+            remote.waiting.append(lambda: self._learn(transaction, flow, response, method))
+            return
         elif remote.confirmed and transaction.remote is None:
             changed = False  # the 2xx of a first INVITE again: what it says counts once
         else:
@@ -313,9 +319,23 @@ class Outgoing:
             changed = changed or routes != remote.routes
             remote.routes, remote.confirmed = routes, True
         if changed:
-            await self.find_way(dialog, remote, transaction.flow or flow)
-        self._common.keep(dialog)
-        self._hand_over(transaction, response, method)
+            remote.waiting = []
+            self._common.spawn(self._find_way_first(transaction, remote, flow, response, method))
+        else:
+            self._common.keep(dialog)
+            self._hand_over(transaction, response, method)
+
+    async def _find_way_first(
+        self, transaction: ClientTransaction, remote: Remote, flow: Flow, response: Response, method: str
+    ) -> None:
+        try:
+            await self.find_way(transaction.dialog, remote, transaction.flow or flow)
+        finally:
+            waiting, remote.waiting = remote.waiting or [], None
+            self._common.keep(transaction.dialog)
+            self._hand_over(transaction, response, method)
+            for serve in waiting:
+                serve()
 
     async def find_way(self, dialog: Dialog, remote: Remote, fallback: Flow) -> None:
         """Set the flow to the remote's next hop; ``fallback``, which took the INVITE, where there is no better one.

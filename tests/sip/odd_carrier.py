@@ -100,7 +100,7 @@ class FarCall:
         self.frames: Frames | None = None
         """Sent with the first SDP, and on."""
         self.answers: dict[str, str] = {"BYE": "200 OK", "CANCEL": "200 OK"}
-        """What a request gets at once, by method."""
+        """What a request gets at once, by method: fields follow a ``|``, what the next one gets follows ``|then|``."""
         self.tag = "far-end"
         self._cseq = 100
         self._sent: dict[tuple[str, str], list[bytes]] = {}
@@ -246,9 +246,12 @@ class _Sender:
 class OddCarrier:
     """The far end; a context manager."""
 
-    def __init__(self, scripts: Mapping[str, Script] | None = None) -> None:
+    def __init__(
+        self, scripts: Mapping[str, Script] | None = None, frames: Mapping[str, Frames | None] | None = None
+    ) -> None:
         self.scripts = dict(scripts or {})
-        """By the number that is dialled."""
+        """By the number that is dialled; so are ``frames``, what a call sends as RTP."""
+        self.frames = dict(frames or {})
         self.calls: dict[str, FarCall] = {}
         """By number."""
         self.registrations: list[tuple[SipMessage, Address]] = []
@@ -338,12 +341,15 @@ class OddCarrier:
         if message.method == "INVITE":
             call.invite, call.sender = message, sender
         elif status := call.answers.get(message.method):
+            now, then, rest = status.partition("|then|")
+            call.answers[message.method] = rest if then else status
             before, call.sender = call.sender, sender
-            call.respond(status, to=message)
+            call.respond(*now.split("|"), to=message)
             call.sender = before
 
     async def _begin(self, number: str, invite: SipMessage, sender: _Sender) -> None:
         call = FarCall(self, invite, sender, await Rtp.open(), await Rtp.open())
+        call.frames = self.frames.get(number)
         self.calls[number] = self._by_call_id[invite.call_id] = call
         self.sources[number] = sender.source
         call.received.append(invite)

@@ -36,4 +36,5 @@ def _right(field: str, request: SipMessage, username: str, password: str) -> boo
     request_hash = hashed(request.method, given["uri"], *body)
     middle = (given["nc"], given["cnonce"], qop) if qop else ()
     expected = hashed(secret, given["nonce"], *middle, request_hash)
-    return given["username"] == username and given["response"] == expected and given["uri"] == request.uri
+    wanted = (username, expected, request.uri)
+    return (given["username"], given["response"], given["uri"]) == wanted

@@ -46,6 +46,8 @@ class Row:
     """The agent speaks, and the far end is to hear it."""
     keys: str = ""
     """What the agent is to be told of."""
+    byes: int = 1
+    """How many BYEs of ours there are to be."""
     check: Check | None = None
     ack_by: str = ""
     """The transport that the ACK is to take."""

@@ -17,6 +17,7 @@ from engine.outcome import Cause
 from engine.records import AgentSettings, CallRecord, CallRequest, Environment, Status
 from engine.sandbox.ultravox import Conversation
 from tests import audio
+from tests.sip import odd_media as media
 from tests.sip import odd_signalling as signalling
 from tests.sip.ai_rig import AiRig, ai_rig, speak
 from tests.sip.odd_carrier import FarCall, OddCarrier
@@ -57,7 +58,8 @@ class Group:
     async def run(self) -> None:
         """Play every row; raises ``AssertionError`` with the rows that failed."""
         scripts = {_number(at): row.script for at, row in enumerate(self.rows)}
-        async with OddCarrier(scripts) as carrier, OddCarrier(scripts) as datagrams:
+        frames = {_number(at): row.frames for at, row in enumerate(self.rows)}
+        async with OddCarrier(scripts, frames) as carrier, OddCarrier(scripts) as datagrams:
             carriers = {name: datagrams if name == "datagrams" else carrier for name in self._callers}
             async with self._engine(carriers) as rig:
                 edge = _edge_pid(rig)
@@ -108,8 +110,14 @@ class _Play:
         agent = AgentSettings(system_prompt="Be brief.") if with_agent else None
         request = CallRequest(from_number=self._caller, to_number=self._number, agent=agent)
         call = await self._rig.engine.place(request, LIVE)
+        try:
+            await self._follow(call, with_agent)
+        finally:
+            await self._rig.hang_up(call)
+
+    async def _follow(self, call: CallRecord, with_agent: bool) -> None:
+        row = self._row
         far = await self._carrier.call(self._number)
-        far.frames = row.frames
         if row.ends is not None:
             await self._carrier.played(self._number)
             _assert_ends(await self._rig.ended(call), row.ends)
@@ -130,7 +138,7 @@ class _Play:
             assert far.transport_of("ACK") == row.ack_by, f"ACK by {far.transport_of('ACK')}"
         await self._rig.hang_up(call)
         record = await self._rig.ended(call)
-        await far.wait_for("BYE")
+        await far.wait_for("BYE", count=row.byes)
         assert record.outcome is not None
         assert (record.status, record.outcome.cause) == (Status.COMPLETED, Cause.CALLER_HANGUP), record.outcome
 
@@ -189,6 +197,9 @@ def _edge_pid(rig: AiRig) -> int:
     [
         pytest.param((*signalling.CONTACTS, *signalling.HEADERS), id="contacts and fields"),
         pytest.param((*signalling.REFUSALS, *signalling.OTHERS, *signalling.DIGESTS), id="refusals and challenges"),
+        pytest.param((*media.BODIES, *media.EARLY), id="session descriptions"),
+        pytest.param((*media.RTP, *media.KEYS), id="RTP and keys"),
+        pytest.param((*media.MID_CALL, *media.ENDS), id="mid-call and ends"),
     ],
 )
 async def test_a_call_survives_what_its_far_end_says(rows: Sequence[Row]) -> None:
