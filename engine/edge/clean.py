@@ -20,6 +20,8 @@ PRIVATE: Final = "X-Trunkline-"
 TRUNK: Final = "X-Trunkline-Trunk"
 PEER: Final = "X-Trunkline-Peer"
 FAILURE: Final = "X-Trunkline-Failure"
+UNUSABLE: Final = "X-Trunkline-Unusable"
+"""In a 2xx to an INVITE: why its session description cannot be used, as a clause."""
 
 METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "UPDATE", "PRACK", "INFO", "OPTIONS")
 EXTENSIONS: Final = ("100rel", "timer")

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
+from engine.edge.descriptions import Descriptions
 from engine.edge.dialogs import Dialog, Dialogs, Flow
 from engine.edge.registrations import Registrations
 from engine.edge.rewriting import bracketed
@@ -14,12 +15,10 @@ from engine.edge.targets import Target
 from engine.edge.transactions import LIFE_S, Transactions
 from engine.messages.commands import TrunkAccount
 from engine.messages.link import FORGET, KEEP
-from engine.sip.body import session_description
-from engine.sip.message import Request, Response
-from engine.sip.sdp import Unreadable, clean, read
 
 log = logging.getLogger("trunkline.edge")
 
+_ANY_PORT = 9
 Note = Callable[[str, str, bytes, Flow], None]
 
 
@@ -54,6 +53,7 @@ class Common:
         self.dialogs = Dialogs()
         self.transactions = Transactions()
         self.registrations = Registrations()
+        self.descriptions = Descriptions(self._address_of, self.now_s)
         self.note: Note = lambda call_id, direction, data, flow: None
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,19 +72,6 @@ class Common:
         """Send a message of the dialog."""
         self.note(dialog.call_id, ">", data, flow)
         flow.send(data)
-
-    def session_description(self, response: Response) -> bytes:
-        """The SDP of a response as PJSIP is given it; nothing where there is none that can be read."""
-        try:
-            return self.offer(response)
-        except Unreadable as error:
-            log.info("a session description cannot be read: %s", error)
-            return b""
-
-    def offer(self, message: Request | Response) -> bytes:
-        """The SDP of a message as PJSIP is given it. Raises ``Unreadable``."""
-        body = session_description(message.first("Content-Type") or "", message.body)
-        return clean(read(body)) if body else b""
 
     def keep(self, dialog: Dialog) -> None:
         """Have the dialog's process keep it, for the edge that comes after this one."""
@@ -112,6 +99,15 @@ class Common:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+
+    async def _address_of(self, name: str, trunk: TrunkAccount) -> str | None:
+        try:
+            # With a port, a name has only addresses to look up (RFC 3263 §4.2).
+            targets = await self.ways.targets(f"sip:{name}:{_ANY_PORT}", trunk)
+        except Unreached as error:
+            log.info("the host of a session description has no address: %s", error)
+            return None
+        return targets[0].address if targets else None
 
     async def idle(self, timeout_s: float) -> None:
         """Wait until nothing is done beside any more, for ``timeout_s`` at most."""

@@ -43,6 +43,15 @@ class Incoming:
         else:
             self._serve(flow, request, dialog, remote)
 
+    async def _resolve_first(self, name: str, flow: Flow, request: Request, dialog: Dialog, remote: Remote) -> None:
+        try:
+            await self._common.descriptions.resolve(name, dialog.trunk)
+        finally:
+            waiting, remote.waiting = remote.waiting or [], None
+            self._serve(flow, request, dialog, remote)
+            for serve in waiting:
+                serve()
+
     def _serve(self, flow: Flow, request: Request, dialog: Dialog | None, remote: Remote | None) -> None:
         served = remote is not None and dialog is not None and dialog.link is not None
         answer = answer_to(request, in_dialog=served)
@@ -50,13 +59,17 @@ class Incoming:
             self._respond(flow, request, *answer)
         elif served:
             assert dialog is not None and remote is not None
+            if (name := self._common.descriptions.name_in(request)) is not None:
+                remote.waiting = []
+                self._common.spawn(self._resolve_first(name, flow, request, dialog, remote))
+                return
             self._pass_on(flow, request, dialog, remote)
 
     def _pass_on(self, flow: Flow, request: Request, dialog: Dialog, remote: Remote) -> None:
         body, content_type = request.body, request.first("Content-Type") or ""
         if body and request.method in ("INVITE", "UPDATE", "ACK"):
             try:
-                body, content_type = self._common.offer(request), "application/sdp"
+                body, content_type = self._common.descriptions.of_offer(request), "application/sdp"
             except Unreadable as error:
                 log.info("an offer cannot be read: %s", error, extra={"sipCallId": dialog.call_id})
                 if request.method != "ACK":

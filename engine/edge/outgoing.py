@@ -17,8 +17,10 @@ from engine.edge.clean import FAILURE, TRUNK
 from engine.edge.common import Common, Unreached
 from engine.edge.dialogs import Dialog, Flow, Remote
 from engine.edge.rewriting import (
+    branch_of,
     cancel_of,
     capable,
+    challenges,
     loose,
     mapped_rack,
     method_of,
@@ -33,7 +35,7 @@ from engine.edge.rewriting import (
 )
 from engine.edge.transactions import LIFE_S, ClientTransaction, PjsipKey
 from engine.messages.link import Link
-from engine.sip.digest import Challenge, Credentials, Retry, Session, read_challenges
+from engine.sip.digest import Credentials, Retry, Session
 from engine.sip.fields import CSeq, NameAddr, Via, expires
 from engine.sip.message import Header, Request, Response, write
 from engine.sip.syntax import Malformed
@@ -262,7 +264,7 @@ class Outgoing:
     def response(self, flow: Flow, response: Response, data: bytes) -> None:
         """A response from the network."""
         via = response.first("Via") or ""
-        branch, method = _branch_of(via), method_of(response)
+        branch, method = branch_of(via), method_of(response)
         invite = method == "INVITE"
         if invite and response.status >= 300 and self._transactions.repeat_ack(branch):
             return
@@ -318,7 +320,7 @@ class Outgoing:
             routes = record_routes(response)
             changed = changed or routes != remote.routes
             remote.routes, remote.confirmed = routes, True
-        if changed:
+        if changed or self._common.descriptions.name_in(response) is not None:
             remote.waiting = []
             self._common.spawn(self._find_way_first(transaction, remote, flow, response, method))
         else:
@@ -328,11 +330,14 @@ class Outgoing:
     async def _find_way_first(
         self, transaction: ClientTransaction, remote: Remote, flow: Flow, response: Response, method: str
     ) -> None:
+        descriptions, dialog = self._common.descriptions, transaction.dialog
         try:
-            await self.find_way(transaction.dialog, remote, transaction.flow or flow)
+            await self.find_way(dialog, remote, transaction.flow or flow)
+            if (name := descriptions.name_in(response)) is not None:
+                await descriptions.resolve(name, dialog.trunk)
         finally:
             waiting, remote.waiting = remote.waiting or [], None
-            self._common.keep(transaction.dialog)
+            self._common.keep(dialog)
             self._hand_over(transaction, response, method)
             for serve in waiting:
                 serve()
@@ -366,7 +371,7 @@ class Outgoing:
         if response.status in (401, 407):
             if not dialog.trunk.username:
                 return False
-            outcome = dialog.auth.challenged(_challenges(response), transaction.exchange)
+            outcome = dialog.auth.challenged(challenges(response), transaction.exchange)
             if isinstance(outcome, Retry):
                 self._again(transaction)
                 return True
@@ -437,6 +442,7 @@ class Outgoing:
         self._settle(transaction, response, method)
         if transaction.link is None:
             return
+        body, unusable = self._common.descriptions.of_answer(response, transaction.request.body)
         tag = remote.shown_tag if remote is not None else clean.safe_tag(tag_of(response.first("To")))
         shown = clean.response_for_pjsip(
             response,
@@ -446,8 +452,10 @@ class Outgoing:
             call_id=dialog.call_id,
             cseq=f"{transaction.pjsip_cseq} {method}",
             peer=transaction.flow.peer[0] if transaction.flow is not None else "",
-            body=self._common.session_description(response),
+            body=body,
         )
+        if unusable and method == "INVITE" and 200 <= response.status < 300:
+            shown = shown.appended(clean.UNUSABLE, unusable)
         if method == "REGISTER":
             shown = replace(shown, headers=(*shown.headers, *registrations.shown(dialog, response)))
         transaction.link.send(transaction.instance, write(shown))
@@ -489,16 +497,3 @@ class Outgoing:
             failure = json.dumps({"kind": error.kind, "what": error.what, "hint": error.hint})
             shown = shown.appended(FAILURE, failure)
         transaction.link.send(transaction.instance, write(shown))
-
-
-def _branch_of(via: str) -> str:
-    """The branch of our Via as it came back, whatever else was done to it."""
-    try:
-        return Via.parse(via).branch or ""
-    except Malformed:
-        return ""
-
-
-def _challenges(response: Response) -> list[Challenge]:
-    server = [one for value in response.all("WWW-Authenticate") for one in read_challenges(value, proxy=False)]
-    return server + [one for value in response.all("Proxy-Authenticate") for one in read_challenges(value, proxy=True)]

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from engine.edge.clean import EXTENSIONS, METHODS
 from engine.edge.dialogs import Flow, Remote
-from engine.sip.fields import CSeq, NameAddr
+from engine.sip.digest import Challenge, read_challenges
+from engine.sip.fields import CSeq, NameAddr, Via
 from engine.sip.message import Header, Request, Response
 from engine.sip.syntax import Malformed
 from engine.sip.uri import RemoteUri
@@ -127,3 +128,17 @@ def capable(header: Header) -> Header:
 def method_of(response: Response) -> str:
     """The method that a response answers."""
     return CSeq.parse(response.first("CSeq") or "").method
+
+
+def branch_of(via: str) -> str:
+    """The branch of our Via as it came back, whatever else was done to it."""
+    try:
+        return Via.parse(via).branch or ""
+    except Malformed:
+        return ""
+
+
+def challenges(response: Response) -> list[Challenge]:
+    """All of a 401 or 407, in their order."""
+    server = [one for value in response.all("WWW-Authenticate") for one in read_challenges(value, proxy=False)]
+    return server + [one for value in response.all("Proxy-Authenticate") for one in read_challenges(value, proxy=True)]

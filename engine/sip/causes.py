@@ -178,6 +178,15 @@ def refusal(
     return replace(base, sip_code=sip_code, sip_reason=sip_reason or None, q850=q850, retry_after_s=retry_after_s)
 
 
+def unusable_answer(why: str) -> Outcome:
+    """The outcome of a call whose answer has no session description that can be used; ``why`` is a clause."""
+    return replace(
+        _NOT_ACCEPTABLE,
+        detail=f"The far end's answer cannot be used: {why}.",
+        hint="Ask the carrier what it answers with; Trunkline offers audio over RTP.",
+    )
+
+
 def _by_reason_header(sip_code: int, q850: int | None) -> Outcome | None:
     """What the Q.850 cause says, None where the status says more."""
     if q850 is None:

@@ -21,7 +21,15 @@ from tests.sip.rtp import DIGITS
 def body(name: str, sdp: str, *, kind: str = "application/sdp", trunk: str = "udp", speaks: bool = False) -> Row:
     """A 200 with that session description; the agent hears the far end."""
     script = answers(body=sdp, kind=kind, then=pause)
-    return Row(name=f"SDP: {name}", script=script, frames=plain, trunk=trunk, speaks=speaks)
+    heard = 0 if trunk == "wideband" else 0.92  # the tone is G.711's
+    return Row(
+        name=f"SDP: {name}", script=script, frames=plain, trunk=trunk, speaks=speaks, heard=heard, check=_sent_to
+    )
+
+
+def _sent_to(call: FarCall) -> None:
+    """The far end got RTP; packets may be long."""
+    assert len(call.rtp.packets) >= 8, f"{len(call.rtp.packets)} RTP packets for the far end"
 
 
 def changed(name: str, old: str, new: str, **keys: str | bool) -> Row:
@@ -81,8 +89,9 @@ BODIES: Final = (
         SDP.replace("0 101", "9").replace("0 PCMU", "9 G722").replace("20|", "260|"),
         trunk="wideband",
     ),
-    unusable("none", "", "session description"),
-    unusable("nonsense", "v=0|hello|", "session description"),
+    unusable("none", "", "it has no session description"),
+    unusable("nonsense", "v=0|hello|", "no m= line"),
+    unusable("no audio", SDP.replace("m=audio", "m=video"), "it has no audio"),
     unusable("another codec", SDP.replace("0 101", "18").replace("0 PCMU", "18 G729"), "codecs"),
 )
 
