@@ -111,6 +111,11 @@ class FarCall:
             text = text.replace(name, str(port))
         return text
 
+    def close(self) -> None:
+        """Give its media ports back."""
+        self.rtp.close()
+        self.other.close()
+
     # -- what came -----------------------------------------------------------------------------------------------------
 
     def requests(self, method: str) -> list[SipMessage]:
@@ -283,8 +288,7 @@ class OddCarrier:
         for writer in self._writers:
             writer.close()
         for call in self.calls.values():
-            call.rtp.close()
-            call.other.close()
+            call.close()
 
     @property
     def uri(self) -> str:
@@ -314,7 +318,9 @@ class OddCarrier:
                     body = await reader.readexactly(int(length.group(1)) if length else 0)
                     self._received(head + body, sender)
         except (asyncio.IncompleteReadError, ConnectionError):
-            return
+            pass
+        finally:
+            writer.close()
 
     def _received(self, data: bytes, sender: _Sender) -> None:
         if not data.strip():
