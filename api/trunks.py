@@ -22,7 +22,9 @@ class RegistrationView(View):
     state: Literal["registered", "registering", "failed"]
     since: Timestamp
     expires_at: Timestamp | None = Field(default=None, description="when it ends unless Trunkline renews it")
-    sip: SipView | None = Field(default=None, description="the registrar's last response")
+    sip: SipView | None = Field(
+        default=None, description="the registrar's last response; absent if the request could not be sent"
+    )
     hint: str | None = Field(default=None, description="what to check if it failed")
 
     @classmethod
@@ -40,12 +42,15 @@ class ProbeView(View):
     """The last OPTIONS request to the trunk."""
 
     at: Timestamp
-    sip: SipView = Field(description="the response; 408 if there was none")
+    sip: SipView | None = Field(
+        default=None, description="the response; 408 if there was none; absent if the request could not be sent"
+    )
     failures: int = Field(description="consecutive failed probes")
 
     @classmethod
     def of(cls, state: ProbeState) -> ProbeView:
-        return cls(at=state.at, sip=SipView(code=state.code, reason=state.reason), failures=state.failures)
+        sip = SipView(code=state.code, reason=state.reason) if state.code is not None else None
+        return cls(at=state.at, sip=sip, failures=state.failures)
 
 
 class TrunkView(View):

@@ -60,7 +60,10 @@ def _registration(registration: dict[str, Any] | None) -> str:
 
 
 def _probe(probe: dict[str, Any] | None) -> str:
-    return "–" if probe is None else printable(f"{probe['sip']['code']} {probe['sip']['reason']}, {_time(probe['at'])}")
+    if probe is None:
+        return "–"
+    said = f"{probe['sip']['code']} {probe['sip']['reason']}" if "sip" in probe else "not sent"
+    return printable(f"{said}, {_time(probe['at'])}")
 
 
 def _limit(limit: int | None) -> str:

@@ -63,6 +63,8 @@ class Responses:
         if transaction is None:
             return
         self._common.note(transaction.dialog.call_id, "<", data, flow)
+        if refuses and transaction.final and transaction.status < 300:
+            return  # the first final response counts (RFC 3261 §17.1.1.2)
         if refuses:
             self._acknowledge_refusal(transaction, response)
         accepts = method == "INVITE" and 200 <= response.status < 300
@@ -118,7 +120,8 @@ class Responses:
             remote, changed = self._begin_remote(transaction, response, tag, way), True
             if remote is None:
                 return
-        if remote is not None:
+        # A 2xx of a first INVITE that comes again counts once: it may not move the dialog.
+        if remote is not None and not (begins and remote.confirmed):
             contact = readable_contact(response.first("Contact"))
             changed = changed or (contact is not None and contact != remote.target)
             remote.target = contact or remote.target

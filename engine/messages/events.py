@@ -128,18 +128,23 @@ class Alive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A trunk's registration changed (registrar process only). ``expires_s`` is 0 when not registered."""
+    """A trunk's registration changed (registrar process only). ``expires_s`` is 0 when not registered.
+
+    ``code`` is 0 when the REGISTER could not be sent; ``reason`` is a sentence then, and ``hint`` says what to do.
+    """
 
     trunk: str
     registered: bool
     code: int
     reason: str
     expires_s: int
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """A trunk was sent OPTIONS (registrar process only). ``code`` is 408 when no answer came."""
+    """A trunk was sent OPTIONS (registrar process only). ``code`` is 408 when no answer came, 0 when it could not be
+    sent; ``reason`` is a sentence then."""
 
     trunk: str
     code: int

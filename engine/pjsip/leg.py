@@ -21,6 +21,7 @@ from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import accept_in_dialog, dialog_of, parsed
 from engine.pjsip.rtp_counters import RtpCounters, received
 from engine.pjsip.rtp_stream import RtpStream
+from engine.sip.causes import unusable_answer
 from engine.sip.dtmf import DIGITS, ReceivedKeys, info_digit
 from engine.sip.fields import q850_cause, retry_after_s
 from engine.sip.leg_port import LegEnd, LegListener
@@ -33,6 +34,7 @@ log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
 
 _FAILURE = "X-Trunkline-Failure"
+_UNUSABLE = "X-Trunkline-Unusable"
 
 _MAX_REDIRECTS = 5
 _EVENT_IS_UPDATE, _EVENT_IS_END = 1, 2  # pjmedia_stream_dtmf_event_flags (pjmedia/stream.h)
@@ -83,6 +85,7 @@ class Leg(pj.Call):
         self._takes_events = False
         self._audio_index = self._heard = 0
         self._keys = ReceivedKeys()
+        self._unusable = ""
         self._redirect_within: SipUri | None = None
         self._redirects = 0
 
@@ -208,7 +211,8 @@ class Leg(pj.Call):
 
     @_shielded
     def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
-        request = _received_message(prm.e)
+        request = received_message(prm.e)
+        self._note_answer(request)
         if request:
             self._sockets.heard(request, str(prm.e.body.tsxState.src.rdata.srcAddress))
         if request.startswith("SIP/2.0 100 "):
@@ -227,8 +231,9 @@ class Leg(pj.Call):
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
         self._note_dialog(prm.e)
+        self._note_answer(received_message(prm.e))
         if self._security and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
-            self._security.heard(_received_message(prm.e))
+            self._security.heard(received_message(prm.e))
         if info.state == pj.PJSIP_INV_STATE_EARLY:
             self._listener.on_progress(info.lastStatusCode, info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
@@ -313,9 +318,18 @@ class Leg(pj.Call):
         return None
 
     def _note_dialog(self, event: pj.SipEvent) -> None:
-        if self._negotiated is None and _received_message(event):
+        if self._negotiated is None and received_message(event):
             dialog = dialog_of(int(event.body.tsxState.src.rdata.pjRxData))
             self._negotiated = Negotiated(dialog) if dialog else None
+
+    def _refused(self, info: pj.CallInfo, message: Message | None) -> Outcome | None:
+        if self._unusable and not self._confirmed and not self._hung_up:
+            return unusable_answer(self._unusable)
+        return unreached_by(message) or (self._security.refusal(info.lastReason) if self._security else None)
+
+    def _note_answer(self, text: str) -> None:
+        if _UNUSABLE in text and (answer := parsed(text)) is not None:
+            self._unusable = answer.first(_UNUSABLE) or ""
 
     def _follow_codec(self) -> None:
         """Nothing is heard: decode another codec of the answer if that is what the far end sends."""
@@ -351,7 +365,7 @@ class Leg(pj.Call):
     def _finish(self, info: pj.CallInfo, event: pj.SipEvent) -> None:
         self._over = True
         self._sockets.close()
-        text = _received_message(event)
+        text = received_message(event)
         message = parsed(text)
         # What ends a call from here is the response to our BYE, PJSIP's own included.
         by_remote = bool(text) and not (text.startswith("SIP/2.0") and event.body.tsxState.tsx.method == "BYE")
@@ -368,7 +382,7 @@ class Leg(pj.Call):
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
                 rtp=self._rtp.total,
-                refused=_unreached(message) or (self._security.refusal(info.lastReason) if self._security else None),
+                refused=self._refused(info, message),
             )
         )
 
@@ -383,14 +397,14 @@ def sip_headers(fields: Iterable[tuple[str, str]]) -> list[pj.SipHeader]:
     return headers
 
 
-def _received_message(event: pj.SipEvent) -> str:
+def received_message(event: pj.SipEvent) -> str:
     """The SIP message that caused a transaction event, or an empty text when none did (time-out, transport error)."""
     if event.type != pj.PJSIP_EVENT_TSX_STATE or event.body.tsxState.type != pj.PJSIP_EVENT_RX_MSG:
         return ""
     return str(event.body.tsxState.src.rdata.wholeMsg)
 
 
-def _unreached(message: Message | None) -> Outcome | None:
+def unreached_by(message: Message | None) -> Outcome | None:
     """Why the edge could not send the request that ``message`` answers; None for a far end's message."""
     failure = message.first(_FAILURE) if message is not None else None
     return unreached(**json.loads(failure)) if failure else None

@@ -10,7 +10,7 @@ import pjsua2 as pj
 
 from engine.messages.commands import TrunkAccount
 from engine.messages.events import Probed, Registration
-from engine.pjsip.leg import sip_headers
+from engine.pjsip.leg import received_message, sip_headers, unreached_by
 from engine.pjsip.library import parsed
 from engine.pjsip.stack import IncomingAccount, SipStack
 from engine.sip.fields import retry_after_s
@@ -21,7 +21,8 @@ log = logging.getLogger("trunkline.sip")
 
 _PROBE_TIMEOUT_S = 4.0
 _NO_ANSWER = 408
-_UNSENT = 503
+_UNSENT = 0
+_NO_BINDING = "Check register_expires of the trunk in the configuration, and ask the carrier."
 
 Tell = Callable[[Registration | Probed], None]
 
@@ -88,15 +89,19 @@ class _Watched(IncomingAccount):
         try:
             self._registering = False
             response = parsed(str(prm.rdata.wholeMsg))
+            if (why := unreached_by(response)) is not None:
+                self._registered(_UNSENT, why.detail, 0, None, hint=why.hint)
+                return
             retry_after = (response and response.first("Retry-After")) or ""
             self._registered(prm.code, str(prm.reason), prm.expiration, retry_after_s(retry_after))
         except Exception:  # an exception that left a director callback would abort the process
             log.exception("the outcome of a REGISTER could not be handled")
 
-    def _registered(self, code: int, reason: str, expires_s: int, retry_after: int | None) -> None:
-        if self._leaving or (code // 100 == 2 and expires_s <= 0):
+    def _registered(self, code: int, reason: str, expires_s: int, retry_after: int | None, *, hint: str = "") -> None:
+        held = code // 100 == 2 and expires_s > 0
+        if self._leaving:
             self._expires_at_s = None
-        elif code // 100 == 2:
+        elif held:
             self._expires_at_s = self._now_s + expires_s
             self._tell_registration(code, reason, expires_s)
             if self._register_at_s is not None:
@@ -104,12 +109,14 @@ class _Watched(IncomingAccount):
         else:
             if code != _NO_ANSWER:
                 self._expires_at_s = None
+            if code // 100 == 2:
+                reason, hint = f"{reason}, but the registrar keeps no binding of ours", _NO_BINDING
             if self._expires_at_s is None:
-                self._tell_registration(code, reason)
+                self._tell_registration(code, reason, hint=hint)
             if self._register_at_s is not None:
                 self._register_at_s = self._now_s + self._timer.after_failure(code, retry_after)
 
-    def _tell_registration(self, code: int, reason: str, expires_s: int = 0) -> None:
+    def _tell_registration(self, code: int, reason: str, expires_s: int = 0, *, hint: str = "") -> None:
         self._tell(
             Registration(
                 trunk=self._trunk.name,
@@ -117,6 +124,7 @@ class _Watched(IncomingAccount):
                 code=code,
                 reason=self._explain(reason),
                 expires_s=expires_s,
+                hint=hint,
             )
         )
 
@@ -139,7 +147,11 @@ class _Watched(IncomingAccount):
         try:
             change = prm.e.body.tsxState
             # PJSIP's own time-out comes half a minute later than ours.
-            if self._probe_fails_at_s is not None and change.type != pj.PJSIP_EVENT_TIMER:
+            if self._probe_fails_at_s is None or change.type == pj.PJSIP_EVENT_TIMER:
+                return
+            if (why := unreached_by(parsed(received_message(prm.e)))) is not None:
+                self._probed(_UNSENT, why.detail)
+            else:
                 self._probed(change.tsx.statusCode, str(change.tsx.statusText))
         except Exception:
             log.exception("the outcome of an OPTIONS could not be handled")

@@ -11,11 +11,15 @@ from engine.messages.events import Probed, Registration
 
 _OUT_MAX_S = 3600
 _REFUSED = (401, 403, 407)
+_UNSENT = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationState:
-    """A registration (RFC 3261 §10) and since when. ``code`` and ``reason`` are the registrar's last response."""
+    """A registration (RFC 3261 §10) and since when. ``code`` and ``reason`` are the registrar's last response.
+
+    Without a ``code`` no REGISTER could be sent, and ``reason`` is a sentence.
+    """
 
     state: Literal["registered", "registering", "failed"]
     since: datetime
@@ -27,9 +31,10 @@ class RegistrationState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeState:
-    """The last OPTIONS. ``failures`` counts the failed probes in a row."""
+    """The last OPTIONS. ``failures`` counts the failed probes in a row. Without a ``code`` it was not sent, and
+    ``reason`` is a sentence."""
 
-    code: int
+    code: int | None
     reason: str
     at: datetime
     failures: int
@@ -53,10 +58,10 @@ class TrunkHealth:
         after = RegistrationState(
             state="registered" if event.registered else "failed",
             since=now,
-            code=event.code,
+            code=event.code or None,
             reason=event.reason,
             expires_at=now + timedelta(seconds=event.expires_s) if event.registered else None,
-            hint="" if event.registered else _hint(event.code),
+            hint="" if event.registered else event.hint or _hint(event.code),
         )
         changed = (before.state, before.code, before.reason) != (after.state, after.code, after.reason)
         self.registration = after if changed else replace(after, since=before.since)
@@ -71,9 +76,9 @@ class TrunkHealth:
         """Note a probe; True when it brought the trunk down or up."""
         before = self._probe_down
         # RFC 3261 §11.2: any answer shows that the trunk is there. These show that it cannot take calls.
-        failed = event.code in (408, 502, 503, 504)
+        failed = event.code in (_UNSENT, 408, 502, 503, 504)
         failures = (self.probe.failures if self.probe else 0) + 1 if failed else 0
-        self.probe = ProbeState(code=event.code, reason=event.reason, at=self._now(), failures=failures)
+        self.probe = ProbeState(code=event.code or None, reason=event.reason, at=self._now(), failures=failures)
         return self._probe_down != before
 
     def leave_alone(self, for_s: int) -> None:
@@ -95,10 +100,10 @@ class TrunkHealth:
         """The health in words; starts with ``up`` when the trunk can take calls."""
         known = self.registration
         if known is not None and known.state != "registered":
-            return f"registration failed: {known.code} {known.reason}" if known.code else "registering"
+            return f"registration failed: {_shown(known)}" if known.state == "failed" else "registering"
         if self._probe_down:
             assert self.probe is not None
-            return f"down, OPTIONS failed: {self.probe.code} {self.probe.reason}"
+            return f"down, OPTIONS failed: {_shown(self.probe)}"
         if until := self.out_until:
             return f"out until {until:%H:%M:%S} UTC (Retry-After)"
         return "up" if known is None else "up, registered"
@@ -108,9 +113,13 @@ class TrunkHealth:
         return self.probe is not None and self.probe.failures >= self._probe_failures
 
 
+def _shown(answer: RegistrationState | ProbeState) -> str:
+    return f"{answer.code} {answer.reason}" if answer.code is not None else answer.reason.rstrip(".")
+
+
 def _hint(code: int) -> str:
     if code in _REFUSED:
         return "Check the trunk's username and password in the configuration, and that the carrier knows the account."
-    if code in (408, 502, 503):
+    if code in (_UNSENT, 408, 502, 503):
         return "Check the trunk's registrar and outbound_proxy in the configuration, the firewall and the route to it."
     return "The registrar's status says more; ask the carrier."

@@ -13,6 +13,7 @@ from engine.messages.commands import TrunkAccount
 from engine.messages.events import Probed, Registration
 from engine.outcome import Outcome
 from engine.sip.addressing import may_call_from
+from engine.sip.causes import pause_s
 from engine.trunks.health import TrunkHealth
 
 _WIDEBAND = "G722"  # RFC 3551 §4.5.2: clocked at 8 kHz on the wire, 16 kHz in sound
@@ -163,8 +164,8 @@ class ConfiguredTrunks:
         return self._trunks[name].account
 
     def failed(self, name: str, outcome: Outcome) -> None:
-        if outcome.sip_code == 503 and outcome.retry_after_s:
-            self._health[name].leave_alone(outcome.retry_after_s)
+        if wait_s := pause_s(outcome):
+            self._health[name].leave_alone(wait_s)
 
     def health(self) -> Mapping[str, TrunkHealth]:
         return self._health

@@ -118,9 +118,14 @@ async def ai_rig(
     capture_s: float = 10.0,
     ultravox_url: str | None = None,
     hang_up_unjoined: bool = False,
+    sip: Mapping[str, Any] | None = None,
+    others: Sequence[Mapping[str, Any]] = (),
     log: LogSettings | None = None,
 ) -> AsyncIterator[AiRig]:
-    """Running, with a warm worker. On a good way out no fault of the client may be left."""
+    """Running, with a warm worker. ``sip`` are further settings, ``others`` further trunks.
+
+    On a good way out no fault of the client may be left.
+    """
     log = log or LogSettings(level="CRITICAL")
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="ai-rig-"))
@@ -135,6 +140,7 @@ async def ai_rig(
                         "rtp_ports": f"{base + 100}-{base + PORTS_IN_BLOCK - 1}",
                         "max_calls": max_calls,
                         "ring_timeout": ring_timeout,
+                        **(sip or {}),
                     },
                     "trunks": (
                         {
@@ -146,6 +152,7 @@ async def ai_rig(
                             "dtmf": dtmf,
                             **(trunk or {}),
                         },
+                        *others,
                     ),
                     "ultravox": {
                         "api_key": API_KEY,

@@ -13,9 +13,11 @@ from engine.errors import TrunkUnavailable
 from engine.processes import registrar_handle as registrar_process
 from engine.records import Status
 from engine.trunks.health import RegistrationState
+from tests.sip.messages import SipMessage
+from tests.sip.odd_carrier import SDP, FarCall, OddCarrier
 from tests.sip.peers import PASSWORD, USERNAME, Kamailio, SippUas
 from tests.sip.process import free_port, wait_until
-from tests.sip.trunkline import LIVE, Trunkline, trunkline
+from tests.sip.trunkline import LIVE, TO, Trunkline, trunkline
 
 pytestmark = pytest.mark.sip
 
@@ -100,6 +102,112 @@ async def test_a_refused_account_is_shown_as_failed_with_the_settings_to_look_at
         await asyncio.sleep(0.5)
         assert len(registrar.requests("REGISTER")) == asked
         assert registrar.requests("INVITE") == []
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_call_leaves_from_the_address_that_registered_along_the_service_route(
+    tmp_path: Path, transport: str
+) -> None:
+    async def strict(call: FarCall) -> None:
+        registered, route = carrier.registrations[-1][1], call.invite.header("Route")
+        if carrier.sources[TO] == registered and route == f"<{carrier.uri};transport={transport};lr;orig=1>":
+            call.respond("200 OK", body=SDP)
+        else:
+            call.respond("403 Not Registered", contact="")
+
+    def register(request: SipMessage) -> tuple[str, ...]:
+        route = f"Service-Route: <{carrier.uri};transport={transport};lr;orig=1>"
+        return ("200 OK", f"Contact: {request.header('Contact')};expires=60", "Path: <sip:edge.example;lr>", route)
+
+    async with OddCarrier({TO: strict}) as carrier:
+        carrier.on_register = register
+        uri = f"{carrier.uri};transport={transport}"
+        async with trunkline(tmp_path, uri, registrar=uri) as line:
+            call = await line.place()
+            await line.status(call, Status.ANSWERED)
+            far = await carrier.call(TO)
+            await far.wait_for("ACK")
+            await line.hang_up(call)
+            await line.ended(call)
+            await far.wait_for("BYE")
+            far.close()
+
+
+_BINDINGS = {
+    "rewritten": ("200 OK", "Contact: <sip:rewritten@203.0.113.9:40123>;expires=20"),
+    "stale": (
+        "200 OK",
+        "Contact: <sip:stale@203.0.113.9:40123>;expires=20",
+        "Contact: <sip:stale@203.0.113.9:40001>;expires=0",
+    ),
+    "beside": (
+        "200 OK",
+        "Contact: <sip:beside@192.0.2.77:5060>;expires=3600, <sip:beside@203.0.113.9:40123>;expires=20",
+    ),
+    "other": ("200 OK", "Contact: <sip:x@192.0.2.1>;expires=10, <sip:other@203.0.113.9>;expires=60", "Expires: 7"),
+    "quoted": ("200 OK", 'Contact: <sip:quoted@203.0.113.9>;expires="20"'),
+    "silent": ("200 OK", "Path: <sip:edge.example;lr>", "P-Associated-URI: <sip:silent@carrier.example>"),
+    "removed": ("200 OK", "Contact: <sip:removed@127.0.0.1>;expires=0"),
+    "moved": ("302 Moved Temporarily", "Contact: <sip:127.0.0.2>"),
+}
+"""What a registrar answers, by the account; we ask for 300 s."""
+_GRANTED_S = {"rewritten": 20, "stale": 20, "beside": 20, "other": 60, "quoted": 20, "silent": 300}
+
+
+async def test_the_binding_that_holds_is_found_among_others_however_it_was_rewritten(tmp_path: Path) -> None:
+    def register(request: SipMessage) -> tuple[str, ...]:
+        return _BINDINGS[(request.header("To") or "").partition("sip:")[2].partition("@")[0]]
+
+    async with OddCarrier() as carrier:
+        carrier.on_register = register
+        settings = [
+            {"name": name, "uri": carrier.uri, "registrar": carrier.uri, "username": name, "password": "x"}
+            for name in _BINDINGS
+        ]
+        async with trunkline(
+            tmp_path, carrier.uri, registrar=carrier.uri, trunk=settings[0], others=settings[1:], until_ready=False
+        ) as line:
+            states = {one.trunk.name: one.health for one in line.engine.trunks(LIVE)}
+
+            def known() -> bool:
+                return all(one.registration and one.registration.state != "registering" for one in states.values())
+
+            await wait_until(known, "every registration")
+            found = {
+                name: round((state.expires_at - state.since).total_seconds())
+                for name, state in ((name, one.registration) for name, one in states.items())
+                if state is not None and state.expires_at is not None
+            }
+            assert found == _GRANTED_S
+            texts = {name: str(one) for name, one in states.items() if name not in found}
+            assert texts == {
+                "removed": "registration failed: 200 OK, but the registrar keeps no binding of ours",
+                "moved": "registration failed: 302 Moved Temporarily",
+            }
+            asked = len(carrier.registrations)
+            await asyncio.sleep(0.3)
+            assert len(carrier.registrations) <= asked + 2, "back-off"
+
+
+async def test_a_name_that_does_not_resolve_is_reported_by_name_without_a_sip_status(
+    tmp_path: Path,
+) -> None:
+    uri = "sip:sip.nosuch.invalid"
+    trunk = {"probe_interval": "1s"}
+    async with trunkline(tmp_path, uri, registrar=uri, trunk=trunk, until_ready=False) as line:
+        state = await until(line, "failed")
+        await wait_until(lambda: line.engine.trunks(LIVE)[0].health.probe is not None, "a probe")
+        await asyncio.sleep(2)  # further attempts
+        health = line.engine.trunks(LIVE)[0].health
+        assert state.code is None
+        assert state.reason.startswith("sip.nosuch.invalid does not resolve: ")
+        assert "DNS" in state.hint
+        assert str(health).startswith("registration failed: sip.nosuch.invalid does not resolve: ")
+        assert health.probe
+        assert health.probe.code is None
+        assert registration(line).since == state.since, "one change, one line in the log"
+        with pytest.raises(TrunkUnavailable, match="registration failed: sip.nosuch.invalid does not resolve"):
+            await line.place()
 
 
 async def test_a_nonce_that_went_stale_is_replaced_without_a_failure(tmp_path: Path) -> None:

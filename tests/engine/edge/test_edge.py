@@ -245,6 +245,19 @@ async def test_a_2xx_counts_whatever_it_says_and_its_ack_goes_to_where_the_invit
     assert rig.flow.last.method == "BYE"
 
 
+@pytest.mark.parametrize("tag", ["", ';tag=a(b)c"d'])
+async def test_a_2xx_whose_tag_is_missing_or_cannot_be_read_is_acknowledged_and_hung_up(tag: str) -> None:
+    rig = Rig()
+    await rig.invite()
+    await rig.answer("200 OK", "Contact: <sip:phone@192.0.2.77:5070>", to=tag, body=SDP)
+    assert (rig.link.last.first("To") or "").endswith(";tag=x")
+    for text in (ACK, BYE):
+        await rig.pjsip(text.replace("tag=far", "tag=x"))
+        sent = rig.ways.flows["192.0.2.77"].last
+        assert sent.method == text.split()[0]
+        assert sent.first("To") == "<sip:+4930123@carrier.example>"
+
+
 @pytest.mark.parametrize(
     ("status", "field"),
     [

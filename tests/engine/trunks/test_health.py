@@ -60,6 +60,26 @@ def test_a_failed_registration_says_what_to_look_at(code: int, names: str) -> No
     assert str(rig.health) == f"registration failed: {code} why"
 
 
+def test_a_registration_that_could_not_be_sent_has_no_sip_status_but_a_sentence_and_its_hint() -> None:
+    rig = Rig(registers=True)
+    why = "sip.nosuch.invalid does not resolve: no such name."
+    event = Registration(trunk="t", registered=False, code=0, reason=why, expires_s=0, hint="Check the DNS.")
+    assert rig.health.registration_changed(event)
+    assert not rig.health.registration_changed(event), "one line in the log"
+    state = rig.health.registration
+    assert state is not None
+    assert (state.state, state.code, state.hint) == ("failed", None, "Check the DNS.")
+    assert str(rig.health) == "registration failed: sip.nosuch.invalid does not resolve: no such name"
+
+
+def test_a_probe_that_could_not_be_sent_is_a_failure_without_a_sip_status() -> None:
+    rig = Rig(probe_failures=1)
+    assert rig.probe(0)
+    assert rig.health.probe is not None
+    assert rig.health.probe.code is None
+    assert str(rig.health) == "down, OPTIONS failed: why"
+
+
 def test_probes_take_a_trunk_down_after_so_many_failures_and_one_answer_brings_it_back() -> None:
     rig = Rig(probe_failures=2)
     told = [rig.probe(code) for code in (200, 408, 405, 503, 408, 408, 404)]

@@ -58,8 +58,11 @@ def test_among_equals_each_is_first_as_often_as_its_weight_says_and_all_are_trie
     assert [round(first[name] / 400) for name in "abc"] == [6, 3, 1]
 
 
-@pytest.mark.parametrize(("code", "retry_after_s", "out"), [(503, 30, True), (503, None, False), (500, 30, False)])
-def test_only_a_503_with_retry_after_takes_a_trunk_out(code: int, retry_after_s: int | None, out: bool) -> None:
+@pytest.mark.parametrize(
+    ("code", "retry_after_s", "out"),
+    [(503, 30, True), (429, 30, True), (503, None, False), (429, None, False), (500, 30, False)],
+)
+def test_only_a_503_or_429_with_retry_after_takes_a_trunk_out(code: int, retry_after_s: int | None, out: bool) -> None:
     trunks = ConfiguredTrunks([trunk("main")])
     trunks.failed("main", refusal(code, "", retry_after_s=retry_after_s))
     assert trunks.up("main") is not out
