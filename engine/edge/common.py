@@ -153,7 +153,7 @@ class Common:
             dialog.link.send(FORGET, f"{dialog.call_id} {dialog.local_tag}".encode())
         self._loop.call_later(LIFE_S, self.dialogs.drop, dialog)
 
-    def end(self, dialog: Dialog) -> None:
+    def drop(self, dialog: Dialog) -> None:
         """The dialog never began, or is over at once: nothing of it comes any more."""
         self.forget(dialog)
         self.dialogs.drop(dialog)

@@ -138,7 +138,7 @@ class Edge:
                 continue
             answered = any(one.confirmed for one in dialog.remotes.values())
             if not answered and (method == "OPTIONS" or (method == "INVITE" and not transaction.final)):
-                self._common.end(dialog)
+                self._common.drop(dialog)
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Have something done beside everything else; ``idle`` waits for it too."""

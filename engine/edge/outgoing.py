@@ -132,7 +132,7 @@ class Outgoing:
         """A registration with a new Call-ID takes the place of the trunk's former one."""
         for former in self._common.dialogs:
             if not former.local_tag and former.link is dialog.link and former.trunk.name == dialog.trunk.name:
-                self._common.end(former)
+                self._common.drop(former)
 
     def _begin(self, transaction: ClientTransaction, key: PjsipKey) -> None:
         dialog, remote = transaction.dialog, transaction.remote
@@ -388,7 +388,7 @@ class Outgoing:
             transaction.answered.set()
         dialog, method = transaction.dialog, transaction.method
         if transaction.remote is None and method not in ("REGISTER", "CANCEL"):
-            self._common.end(dialog)
+            self._common.drop(dialog)
         if transaction.link is None:
             return
         remote = transaction.remote

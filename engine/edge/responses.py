@@ -277,7 +277,7 @@ class Responses:
         if method == "BYE" and remote is not None:
             self._common.hung_up(dialog, remote)
         elif remote is None and (method == "OPTIONS" or (method == "INVITE" and response.status >= 300)):
-            self._common.end(dialog)
+            self._common.drop(dialog)
 
 
 def _branch_of(via: str) -> str:
