@@ -12,29 +12,26 @@ import pjsua2 as pj
 
 from engine.errors import SipError
 from engine.messages.commands import Dtmf
-from engine.outcome import Outcome, unreached
+from engine.outcome import NOT_ENCRYPTED, Outcome, unreached
 from engine.pjsip.codec_switch import Negotiated
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import keep
 from engine.pjsip.leg_rtp import LegRtp
-from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import accept_in_dialog, dialog_of, parsed
 from engine.pjsip.rtp_counters import RtpCounters, received
 from engine.pjsip.rtp_stream import RtpStream
 from engine.sip.dtmf import DIGITS, ReceivedKeys, info_digit
 from engine.sip.fields import q850_cause, retry_after_s
 from engine.sip.leg_port import LegEnd, LegListener
-from engine.sip.message import Message
+from engine.sip.message import Message, Response
 from engine.sip.other_codec import Arrivals, OtherCodec
-from engine.sip.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
-from engine.sip.uri import SipUri
+from engine.sip.sdp import CODECS, has_codec, has_plain_audio, offer_events_as_101, with_codecs
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
 
 _FAILURE = "X-Trunkline-Failure"
 
-_MAX_REDIRECTS = 5
 _EVENT_IS_UPDATE, _EVENT_IS_END = 1, 2  # pjmedia_stream_dtmf_event_flags (pjmedia/stream.h)
 _NO_MEDIA = (pj.PJSUA_CALL_MEDIA_NONE, pj.PJSUA_CALL_MEDIA_ERROR)
 
@@ -61,11 +58,12 @@ class Leg(pj.Call):
         listener: LegListener,
         rtp: LegRtp,
         call_id: int = pj.PJSUA_INVALID_ID,
-        security: LegSecurity | None = None,
+        srtp_required: bool = False,
         codecs: Sequence[str] = CODECS,
     ) -> None:
         super().__init__(account, call_id)
-        self._security = security
+        self._srtp_required = srtp_required
+        self._unencrypted = False
         self._codecs = codecs
         self._listener = listener
         self._sockets = rtp
@@ -83,8 +81,6 @@ class Leg(pj.Call):
         self._takes_events = False
         self._audio_index = self._heard = 0
         self._keys = ReceivedKeys()
-        self._redirect_within: SipUri | None = None
-        self._redirects = 0
 
     def attach(self, listener: LegListener) -> None:
         """Tell ``listener`` from now on."""
@@ -99,14 +95,9 @@ class Leg(pj.Call):
         request_uri: str,
         headers: Iterable[tuple[str, str]],
         dtmf: Dtmf = "auto",
-        redirect_within: SipUri | None = None,
     ) -> None:
-        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing.
-
-        A 3xx is followed when it leads to the host of ``redirect_within``, a few times at most.
-        """
+        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing."""
         self._dtmf = dtmf
-        self._redirect_within = redirect_within
         options = pj.CallOpParam(True)
         options.opt.customCallId = sip_call_id
         options.opt.videoCount = 0
@@ -210,7 +201,7 @@ class Leg(pj.Call):
     def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
         request = _received_message(prm.e)
         if request:
-            self._sockets.heard(request, str(prm.e.body.tsxState.src.rdata.srcAddress))
+            self._sockets.heard(request)
         if request.startswith("SIP/2.0 100 "):
             # It is no call state of PJSIP's, but it says that somebody is there.
             self._listener.on_progress(100, "Trying")
@@ -227,8 +218,10 @@ class Leg(pj.Call):
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
         self._note_dialog(prm.e)
-        if self._security and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
-            self._security.heard(_received_message(prm.e))
+        if self._srtp_required and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
+            answer = parsed(_received_message(prm.e))
+            if isinstance(answer, Response) and has_plain_audio(answer.body):
+                self._unencrypted = True  # PJSIP has opened no stream, and ends the call
         if info.state == pj.PJSIP_INV_STATE_EARLY:
             self._listener.on_progress(info.lastStatusCode, info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
@@ -239,7 +232,7 @@ class Leg(pj.Call):
                 # RFC 3261 §15.1.1: the 200 crossed our CANCEL. It is ACKed; BYE follows.
                 self.hang_up()
                 return
-            if self._security and self._security.unencrypted:
+            if self._unencrypted:
                 self.hang_up()
                 return
             self._sockets.answered()
@@ -253,18 +246,7 @@ class Leg(pj.Call):
             prm.statusCode = 488  # PJSIP would say 500
 
     def onCallRedirected(self, prm: pj.OnCallRedirectedParam) -> int:
-        try:
-            follow = self._may_follow(SipUri.parse(prm.targetUri.strip("<>")))
-        except ValueError:  # an address that we do not read: tel:, or nonsense
-            follow = False
-        return pj.PJSIP_REDIRECT_ACCEPT if follow else pj.PJSIP_REDIRECT_REJECT
-
-    def _may_follow(self, target: SipUri) -> bool:
-        home = self._redirect_within
-        self._redirects += 1
-        if home is None or self._redirects > _MAX_REDIRECTS:
-            return False
-        return (target.scheme, target.host.lower()) == (home.scheme, home.host.lower())  # PJSIP hands no port over
+        return pj.PJSIP_REDIRECT_REJECT  # the edge follows redirects
 
     @_shielded
     def onStreamCreated(self, prm: pj.OnStreamCreatedParam) -> None:
@@ -368,7 +350,7 @@ class Leg(pj.Call):
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
                 rtp=self._rtp.total,
-                refused=_unreached(message) or (self._security.refusal(info.lastReason) if self._security else None),
+                refused=NOT_ENCRYPTED if self._unencrypted else _unreached(message),
             )
         )
 
