@@ -45,7 +45,6 @@ IMPORTERS = {
 """Who alone may import a library."""
 
 TESTED_ELSEWHERE = {
-    "engine/edge/answers.py": "tests/engine/edge/test_edge.py",
     "engine/edge/clean.py": "tests/engine/edge/test_edge.py",
     "engine/edge/common.py": "tests/engine/edge/test_edge.py",
     "engine/edge/dialogs.py": "tests/engine/edge/test_edge.py",
@@ -58,6 +57,7 @@ TESTED_ELSEWHERE = {
     "engine/edge/rewriting.py": "tests/engine/edge/test_edge.py",
     "engine/edge/tls.py": "tests/sip/test_secure_calls.py",
     "engine/edge/transactions.py": "tests/engine/edge/test_edge.py",
+    "engine/messages/link_listener.py": "tests/sip/test_edge_process.py",
     "engine/processes/edge_handle.py": "tests/sip/test_edge_process.py",
     "engine/worker/edge_link.py": "tests/sip/test_edge_process.py",
     "engine/pjsip/leg_rtp.py": "tests/sip/test_rtp_source.py",
@@ -92,17 +92,14 @@ TESTED_ELSEWHERE = {
     "engine/sandbox/ultravox/agent.py": "tests/engine/sandbox/ultravox/test_conversation.py",
     "engine/sandbox/ultravox/client_effects.py": "tests/engine/sandbox/ultravox/test_conversation.py",
     "engine/pjsip/conference_bridge.py": "tests/sip/test_conference_bridge.py",
-    "engine/pjsip/leg_security.py": "tests/sip/test_secure_calls.py",
     "engine/pjsip/ended_legs.py": "tests/sip/test_plain_calls.py",
     "engine/pjsip/instances.py": "tests/sip/test_instances.py",
     "engine/pjsip/leg.py": "tests/sip/test_plain_calls.py",
     "engine/pjsip/library.py": "tests/sip/",
-    "engine/pjsip/name_cache.py": "tests/sip/test_secure_calls.py",
     "engine/pjsip/registration.py": "tests/sip/test_registration.py",
     "engine/pjsip/rtp_counters.py": "tests/sip/test_plain_calls.py",
     "engine/pjsip/rtp_stream.py": "tests/sip/test_ai_calls.py",
     "engine/pjsip/stack.py": "tests/sip/test_plain_calls.py",
-    "engine/pjsip/transports.py": "tests/sip/test_secure_calls.py",
     "engine/store/calls.py": "tests/engine/store/test_contract.py",
     "engine/store/claims.py": "tests/engine/store/test_contract.py",
     "engine/store/keys.py": "tests/engine/store/test_contract.py",

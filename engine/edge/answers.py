@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.edge.clean import EXTENSIONS, METHODS
+from engine.edge.rewriting import tag_of
 from engine.sip.dtmf import info_signal
 from engine.sip.message import Request
 
@@ -45,11 +46,11 @@ def answer_to(request: Request, *, in_dialog: bool) -> Answer | None:
     required = [option.strip() for option in request.all("Require") if option.strip()]
     if method != "CANCEL" and (unknown := [one for one in required if one.lower() not in EXTENSIONS]):
         return 420, (("Unsupported", ", ".join(unknown)),)
+    has_tag = bool(tag_of(request.first("To")))
     if method == "OPTIONS":
-        has_tag = "tag=" in (request.first("To") or "")
         return (481, ()) if has_tag and not in_dialog else (200, _ABLE)
     if not in_dialog:
-        return (403, ()) if method == "INVITE" and "tag=" not in (request.first("To") or "") else (481, ())
+        return (403, ()) if method == "INVITE" and not has_tag else (481, ())
     if method == "INVITE" and request.first("Replaces") is not None:
         return 403, ()
     if method == "INFO":

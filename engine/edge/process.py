@@ -7,9 +7,7 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import socket
-import struct
 from typing import Final
 
 import uvloop
@@ -23,6 +21,7 @@ from engine.log import set_up_logging
 from engine.messages.edge import EdgeFailed, EdgeReady, EdgeSettings
 from engine.messages.events import Alive
 from engine.messages.link import HELLO, KEEP, Link
+from engine.messages.link_listener import take_links
 from engine.messages.pipe import Pipe, open_pipe
 
 log = logging.getLogger("trunkline.edge")
@@ -31,7 +30,6 @@ _BEAT_S: Final = 1.0
 _LAST_WORDS_S: Final = 12.0
 _PORT_S, _PORT_PAUSE_S = 14.0, 0.2
 _RESOLVE_AGAIN_S: Final = 60.0
-_PEER_CREDENTIALS: Final = struct.Struct("3i")
 
 
 class EdgeProcess:
@@ -75,7 +73,7 @@ class EdgeProcess:
         loop = asyncio.get_running_loop()
         if listener is not None:
             await loop.create_server(ways.accepted, sock=listener)
-        self._take_links()
+        take_links(settings.link, self._attached)
         learning = asyncio.create_task(self._learn_trunks())
         self._pipe.send(EdgeReady(port=sockets[0].port))
         beating = asyncio.create_task(self._beat())
@@ -165,27 +163,7 @@ class EdgeProcess:
 
     # -- our processes -------------------------------------------------------------------------------------------------
 
-    def _take_links(self) -> None:
-        path = self._settings.link
-        if os.path.exists(path):
-            os.unlink(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(path)
-        os.chmod(path, 0o600)
-        listener.listen(128)
-        listener.setblocking(False)
-        self._listener = listener
-        asyncio.get_running_loop().add_reader(listener, self._accept)
-
-    def _accept(self) -> None:
-        try:
-            end, _ = self._listener.accept()
-        except OSError:
-            return
-        credentials = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
-        if _PEER_CREDENTIALS.unpack(credentials)[1] != os.getuid():
-            end.close()
-            return
+    def _attached(self, end: socket.socket) -> None:
         link: Link
 
         def hear(kind: int, payload: bytes) -> None:

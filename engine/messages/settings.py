@@ -15,25 +15,20 @@ RtpSourceRule: TypeAlias = Literal["negotiated", "any"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
-    """Where a process's SIP and RTP live. Port 0 takes any free one; ``public_address`` is advertised behind NAT.
+    """How a process reaches its far ends: SIP through the edge, RTP by its own sockets.
 
-    ``nameservers`` and ``hosts`` are what PJSIP resolves names with (``engine.environments.name_resolution``).
-    ``dscp_…``: the DiffServ marks of what is sent (RFC 2474). ``rtp_source``: whose RTP is taken, that of the
-    negotiated far end or anybody's (``engine.pjsip.rtp_source``).
+    ``edge``: the path at which the edge takes links in. ``bind``: the address of the RTP sockets; port 0 takes any free
+    one; ``public_address`` is advertised behind NAT. ``dscp_rtp``: the DiffServ mark of RTP (RFC 2474).
+    ``rtp_source``: whose RTP is taken, that of the negotiated far end or anybody's (``engine.pjsip.rtp_source``).
     """
 
     bind: str
-    sip_port: int = 0
     rtp_first: int = 0
     rtp_last: int = 0
     public_address: str = ""
-    dscp_sip: int = 0
     dscp_rtp: int = 0
     rtp_source: RtpSourceRule = "negotiated"
-    nameservers: tuple[str, ...] = ()
-    hosts: Mapping[str, str] = field(default_factory=dict)
     edge: str = ""
-    """The path at which the edge takes links in; empty: the process has SIP sockets itself (the sandbox)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +60,11 @@ class WorkerSettings:
 class CarrierSettings:
     """A sandbox carrier's.
 
-    ``account``: how it speaks SIP. ``hello`` and ``sayings``: the PCM its callees say, by sample rate. ``recordings``:
-    where to leave WAVs, or None.
+    ``link``: the path at which it takes its worker's link in. ``account``: how it speaks SIP. ``hello`` and
+    ``sayings``: the PCM its callees say, by sample rate. ``recordings``: where to leave WAVs, or None.
     """
 
+    link: str
     log: LogSettings
     account: TrunkAccount
     hello: Mapping[int, bytes] = field(repr=False)
@@ -78,9 +74,7 @@ class CarrierSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarrierReady:
-    """The sandbox carrier takes calls at ``sip_port`` of 127.0.0.1."""
-
-    sip_port: int
+    """The sandbox carrier takes its worker's link in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -23,7 +22,6 @@ import pjsua2 as pj
 import engine
 from engine.errors import SipError
 from engine.messages.settings import StackSettings
-from engine.pjsip.inspection import Budget
 from engine.pjsip.stack import SipStack
 from engine.pjsip_limits import LINES_PER_INSTANCE
 
@@ -46,17 +44,16 @@ def load(lines: int) -> None:
                 raise SipError(f"A second PJSIP cannot be loaded: {error}. {hint}") from error
 
 
-def start(settings: StackSettings, lines: int, link: Callable[[int, bytes], None] | None = None) -> list[SipStack]:
-    """Start as many of the loaded stacks as ``lines`` calls need, each on the next SIP port, with its share of the RTP
-    ports."""
+def start(settings: StackSettings, lines: int, link: Callable[[int, bytes], None]) -> list[SipStack]:
+    """As many stacks as ``lines`` calls need, of those that were loaded, each with its share of the RTP ports.
+
+    ``link`` is given the place of the stack that sends, and its message.
+    """
     stacks: list[SipStack] = []
-    budget = Budget()
     for place, stack in enumerate(_stacks):
         missing = lines - sum(one.lines for one in stacks)
         if missing > 0:  # a site's own build may hold more than the stock one
-            sip_port = settings.sip_port and settings.sip_port + place
-            own = partial(link, place) if link is not None else None
-            stacks.append(stack(replace(settings, sip_port=sip_port), lines=missing, budget=budget, link=own))
+            stacks.append(stack(settings, lines=missing, link=partial(link, place)))
     share = (settings.rtp_last - settings.rtp_first + 1) // len(stacks) // 2 * 2
     for place, one in enumerate(stacks):
         first = settings.rtp_first + place * share

@@ -12,12 +12,11 @@ import pjsua2 as pj
 
 from engine.errors import SipError
 from engine.messages.commands import Dtmf
-from engine.outcome import Outcome, unreached
+from engine.outcome import NOT_ENCRYPTED, Outcome, unreached
 from engine.pjsip.codec_switch import Negotiated
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import keep
 from engine.pjsip.leg_rtp import LegRtp
-from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import accept_in_dialog, dialog_of, parsed
 from engine.pjsip.rtp_counters import RtpCounters, received
 from engine.pjsip.rtp_stream import RtpStream
@@ -25,10 +24,9 @@ from engine.sip.causes import unusable_answer
 from engine.sip.dtmf import DIGITS, ReceivedKeys, info_digit
 from engine.sip.fields import q850_cause, retry_after_s
 from engine.sip.leg_port import LegEnd, LegListener
-from engine.sip.message import Message
+from engine.sip.message import Message, Response
 from engine.sip.other_codec import Arrivals, OtherCodec
-from engine.sip.sdp import CODECS, has_codec, offer_events_as_101, with_codecs
-from engine.sip.uri import SipUri
+from engine.sip.sdp import CODECS, has_codec, has_plain_audio, offer_events_as_101, with_codecs
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
@@ -36,7 +34,6 @@ T = TypeVar("T")
 _FAILURE = "X-Trunkline-Failure"
 _UNUSABLE = "X-Trunkline-Unusable"
 
-_MAX_REDIRECTS = 5
 _EVENT_IS_UPDATE, _EVENT_IS_END = 1, 2  # pjmedia_stream_dtmf_event_flags (pjmedia/stream.h)
 _NO_MEDIA = (pj.PJSUA_CALL_MEDIA_NONE, pj.PJSUA_CALL_MEDIA_ERROR)
 
@@ -63,11 +60,12 @@ class Leg(pj.Call):
         listener: LegListener,
         rtp: LegRtp,
         call_id: int = pj.PJSUA_INVALID_ID,
-        security: LegSecurity | None = None,
+        srtp_required: bool = False,
         codecs: Sequence[str] = CODECS,
     ) -> None:
         super().__init__(account, call_id)
-        self._security = security
+        self._srtp_required = srtp_required
+        self._unencrypted = False
         self._codecs = codecs
         self._listener = listener
         self._sockets = rtp
@@ -86,8 +84,6 @@ class Leg(pj.Call):
         self._audio_index = self._heard = 0
         self._keys = ReceivedKeys()
         self._unusable = ""
-        self._redirect_within: SipUri | None = None
-        self._redirects = 0
 
     def attach(self, listener: LegListener) -> None:
         """Tell ``listener`` from now on."""
@@ -102,14 +98,9 @@ class Leg(pj.Call):
         request_uri: str,
         headers: Iterable[tuple[str, str]],
         dtmf: Dtmf = "auto",
-        redirect_within: SipUri | None = None,
     ) -> None:
-        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing.
-
-        A 3xx is followed when it leads to the host of ``redirect_within``, a few times at most.
-        """
+        """Send the INVITE. Raises ``SipError`` when PJSIP refuses; then the listener hears nothing."""
         self._dtmf = dtmf
-        self._redirect_within = redirect_within
         options = pj.CallOpParam(True)
         options.opt.customCallId = sip_call_id
         options.opt.videoCount = 0
@@ -214,7 +205,7 @@ class Leg(pj.Call):
         request = received_message(prm.e)
         self._note_answer(request)
         if request:
-            self._sockets.heard(request, str(prm.e.body.tsxState.src.rdata.srcAddress))
+            self._sockets.heard(request)
         if request.startswith("SIP/2.0 100 "):
             # It is no call state of PJSIP's, but it says that somebody is there.
             self._listener.on_progress(100, "Trying")
@@ -231,9 +222,12 @@ class Leg(pj.Call):
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
         self._note_dialog(prm.e)
-        self._note_answer(received_message(prm.e))
-        if self._security and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
-            self._security.heard(received_message(prm.e))
+        text = received_message(prm.e)
+        self._note_answer(text)
+        if self._srtp_required and info.state in (pj.PJSIP_INV_STATE_EARLY, pj.PJSIP_INV_STATE_CONNECTING):
+            answer = parsed(text)
+            if isinstance(answer, Response) and has_plain_audio(answer.body):
+                self._unencrypted = True  # PJSIP has opened no stream, and ends the call
         if info.state == pj.PJSIP_INV_STATE_EARLY:
             self._listener.on_progress(info.lastStatusCode, info.lastReason)
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
@@ -244,7 +238,7 @@ class Leg(pj.Call):
                 # RFC 3261 §15.1.1: the 200 crossed our CANCEL. It is ACKed; BYE follows.
                 self.hang_up()
                 return
-            if self._security and self._security.unencrypted:
+            if self._unencrypted:
                 self.hang_up()
                 return
             self._sockets.answered()
@@ -258,18 +252,7 @@ class Leg(pj.Call):
             prm.statusCode = 488  # PJSIP would say 500
 
     def onCallRedirected(self, prm: pj.OnCallRedirectedParam) -> int:
-        try:
-            follow = self._may_follow(SipUri.parse(prm.targetUri.strip("<>")))
-        except ValueError:  # an address that we do not read: tel:, or nonsense
-            follow = False
-        return pj.PJSIP_REDIRECT_ACCEPT if follow else pj.PJSIP_REDIRECT_REJECT
-
-    def _may_follow(self, target: SipUri) -> bool:
-        home = self._redirect_within
-        self._redirects += 1
-        if home is None or self._redirects > _MAX_REDIRECTS:
-            return False
-        return (target.scheme, target.host.lower()) == (home.scheme, home.host.lower())  # PJSIP hands no port over
+        return pj.PJSIP_REDIRECT_REJECT  # the edge follows redirects
 
     @_shielded
     def onStreamCreated(self, prm: pj.OnStreamCreatedParam) -> None:
@@ -322,10 +305,10 @@ class Leg(pj.Call):
             dialog = dialog_of(int(event.body.tsxState.src.rdata.pjRxData))
             self._negotiated = Negotiated(dialog) if dialog else None
 
-    def _refused(self, info: pj.CallInfo, message: Message | None) -> Outcome | None:
+    def _refused(self, message: Message | None) -> Outcome | None:
         if self._unusable and not self._confirmed and not self._hung_up:
             return unusable_answer(self._unusable)
-        return unreached_by(message) or (self._security.refusal(info.lastReason) if self._security else None)
+        return NOT_ENCRYPTED if self._unencrypted else unreached_by(message)
 
     def _note_answer(self, text: str) -> None:
         if _UNUSABLE in text and (answer := parsed(text)) is not None:
@@ -382,7 +365,7 @@ class Leg(pj.Call):
                 confirmed=self._confirmed,
                 lingering=self._hanging_up,
                 rtp=self._rtp.total,
-                refused=self._refused(info, message),
+                refused=self._refused(message),
             )
         )
 

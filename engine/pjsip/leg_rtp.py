@@ -22,11 +22,10 @@ _MEDIA_TRANSPORT = 8
 
 @dataclass(frozen=True, slots=True)
 class RtpPlan:
-    """The settings of a leg's RTP. ``by_edge``: the SIP edge names the signalling peer in X-Trunkline-Peer."""
+    """How a leg gets its RTP."""
 
     ports: RtpPorts
     rule: RtpSourceRule
-    by_edge: bool
 
 
 class LegRtp:
@@ -53,9 +52,9 @@ class LegRtp:
         if taken != given:
             ctypes.c_void_p.from_address(int(prm.this) + _MEDIA_TRANSPORT).value = taken
 
-    def heard(self, message: str, source: str) -> None:
-        """A message of the far end arrived from ``source`` (address and port)."""
-        peer = _field(message, _PEER_FIELD) if self._plan.by_edge else source.rpartition(":")[0].strip("[]")
+    def heard(self, message: str) -> None:
+        """A message of the far end came; the SIP edge names the signalling peer in X-Trunkline-Peer."""
+        peer = _field(message, _PEER_FIELD)
         try:
             self.peer = str(ipaddress.ip_address(peer)) if peer else self.peer
         except ValueError:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pjsua2 as pj
 
-from engine.sip.fields import NameAddr
 from engine.sip.message import Message, read
 from engine.sip.syntax import Malformed
 
@@ -41,31 +40,11 @@ def parsed(whole_message: str) -> Message | None:
         return None
 
 
-def tag_of(message: Message, name: str) -> str:
-    """The tag in From or To; "" without one."""
-    try:
-        return NameAddr.parse(message.first(name) or "").tag or ""
-    except Malformed:
-        return ""
-
-
-class _ListHead(ctypes.Structure):
-    """``pj_list`` (pj/list.h)."""
-
-    _fields_ = (("prev", ctypes.c_void_p), ("next", ctypes.c_void_p))
-
-
-_find_dialog = pjlib.pjsip_ua_find_dialog
-_find_dialog.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
-_find_dialog.restype = ctypes.c_void_p
 _create_pool = pjlib.pjsua_pool_create
 _create_pool.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t)
 _create_pool.restype = ctypes.c_void_p
 _release_pool = pjlib.pj_pool_release
 _release_pool.argtypes = (ctypes.c_void_p,)
-_parse_header = pjlib.pjsip_parse_hdr
-_parse_header.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p)
-_parse_header.restype = ctypes.c_void_p
 
 
 @contextmanager
@@ -76,30 +55,6 @@ def new_pool() -> Iterator[int]:
         yield pool
     finally:
         _release_pool(pool)
-
-
-@contextmanager
-def header_list(*fields: tuple[str, str]) -> Iterator[int]:
-    """The address of a list of ``pjsip_hdr``, valid in the block. A field that PJSIP cannot read is left out."""
-    head = _ListHead()
-    head.prev = head.next = ctypes.addressof(head)
-    texts = []
-    with new_pool() as pool:
-        for name, value in fields:
-            texts.append((header := Text.of(name), text := ctypes.create_string_buffer(value.encode())))
-            if parsed := _parse_header(pool, ctypes.addressof(header), text, len(text.value), None):
-                first = _ListHead.from_address(parsed)
-                last, before = _ListHead.from_address(first.prev), _ListHead.from_address(head.prev)
-                first.prev, last.next = head.prev, ctypes.addressof(head)
-                before.next, head.prev = parsed, ctypes.addressof(last)
-        yield ctypes.addressof(head)
-
-
-def find_dialog(call_id: str, local_tag: str, remote_tag: str) -> int | None:
-    """The address of the ``pjsip_dialog`` with this Call-ID and these tags; None when there is no such dialog."""
-    names = [Text.of(text) for text in (call_id, local_tag, remote_tag)]
-    dialog: int | None = _find_dialog(*(ctypes.addressof(name) for name in names), 0)
-    return dialog
 
 
 def dialog_of(rdata: int) -> int | None:

@@ -12,10 +12,9 @@ from engine.messages.commands import TrunkAccount
 from engine.messages.events import Probed, Registration
 from engine.pjsip.leg import received_message, sip_headers, unreached_by
 from engine.pjsip.library import parsed
-from engine.pjsip.stack import IncomingAccount, SipStack
+from engine.pjsip.stack import IncomingAccount, SipStack, edge_fields
 from engine.sip.fields import retry_after_s
 from engine.sip.registration_timer import RegistrationTimer
-from engine.sip.uri import SipUri
 
 log = logging.getLogger("trunkline.sip")
 
@@ -30,12 +29,10 @@ Tell = Callable[[Registration | Probed], None]
 class _Watched(IncomingAccount):
     """One trunk's account: told the time by ``tick``, it sends what is due and tells every outcome."""
 
-    def __init__(
-        self, stack: SipStack, trunk: TrunkAccount, probe_uri: str, explain: Callable[[str], str], tell: Tell
-    ) -> None:
+    def __init__(self, stack: SipStack, trunk: TrunkAccount, tell: Tell) -> None:
         super().__init__(None, stack.rtp_plan)
         self._trunk = trunk
-        self._headers = sip_headers(stack.edge_fields(trunk))
+        self._headers = sip_headers(edge_fields(trunk))
         self._tell = tell
         self._now_s = 0.0
         # the registration
@@ -44,9 +41,7 @@ class _Watched(IncomingAccount):
         self._registering = False
         self._expires_at_s: float | None = None
         self._leaving = False
-        self._explain = explain
         # the probe
-        self._probe_uri = probe_uri
         self._probe_at_s = 0.0
         self._probe_fails_at_s: float | None = None
 
@@ -122,7 +117,7 @@ class _Watched(IncomingAccount):
                 trunk=self._trunk.name,
                 registered=expires_s > 0,
                 code=code,
-                reason=self._explain(reason),
+                reason=reason,
                 expires_s=expires_s,
                 hint=hint,
             )
@@ -135,7 +130,7 @@ class _Watched(IncomingAccount):
         self._probe_fails_at_s = self._now_s + min(interval_s, _PROBE_TIMEOUT_S)
         request = pj.SendRequestParam()
         request.method = "OPTIONS"
-        request.txOption.targetUri = self._probe_uri
+        request.txOption.targetUri = self._trunk.uri
         for header in self._headers:
             request.txOption.headers.append(header)
         try:
@@ -158,7 +153,7 @@ class _Watched(IncomingAccount):
 
     def _probed(self, code: int, reason: str) -> None:
         self._probe_fails_at_s = None
-        self._tell(Probed(trunk=self._trunk.name, code=code, reason=self._explain(reason)))
+        self._tell(Probed(trunk=self._trunk.name, code=code, reason=reason))
 
 
 class Registrations:
@@ -172,15 +167,15 @@ class Registrations:
     def keep(self, trunks: Sequence[TrunkAccount]) -> None:
         """Register and probe each trunk, from the next ``tick`` on."""
         for trunk in trunks:
-            config = self._stack.account_config(trunk, trunk.registrar or trunk.uri)
+            config = self._stack.account_config(trunk)
             registration = config.regConfig
-            registration.registrarUri = self._reachable(trunk.registrar) if trunk.registrar else ""
+            registration.registrarUri = trunk.registrar
             registration.timeoutSec = trunk.register_expires_s
             registration.registerOnAdd = False
             registration.retryIntervalSec = registration.firstRetryIntervalSec = 0  # it would be no back-off
-            for header in sip_headers(self._stack.edge_fields(trunk)):
+            for header in sip_headers(edge_fields(trunk)):
                 registration.headers.append(header)
-            account = _Watched(self._stack, trunk, self._reachable(trunk.uri), self._explain, self._tell)
+            account = _Watched(self._stack, trunk, self._tell)
             account.create(config)
             self._accounts.append(account)
 
@@ -188,13 +183,6 @@ class Registrations:
         """Send what is due; to be called often."""
         for account in self._accounts:
             account.tick(now_s)
-
-    def _reachable(self, uri: str) -> str:
-        return str(self._stack.reachable(SipUri.parse(uri)))
-
-    def _explain(self, reason: str) -> str:
-        refused = self._stack.refusal(reason)
-        return refused.detail if refused else reason
 
     @property
     def held(self) -> bool:

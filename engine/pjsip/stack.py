@@ -1,4 +1,4 @@
-"""One process's PJSIP endpoint: transports, codecs and accounts, driven from outside by ``poll``."""
+"""One PJSIP endpoint: the link to the edge, codecs and accounts, driven from outside by ``poll``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,15 @@ import pjsua2 as pj
 from engine.errors import SipError
 from engine.messages.commands import Srtp, TrunkAccount
 from engine.messages.settings import StackSettings
-from engine.outcome import Outcome
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import release
-from engine.pjsip.inspection import Budget, Inspection
 from engine.pjsip.layout import check_media_layout
 from engine.pjsip.leg import Leg
 from engine.pjsip.leg_rtp import LegRtp, RtpPlan
-from engine.pjsip.leg_security import LegSecurity
 from engine.pjsip.library import line_limit, lines_in_use, set_log_level
 from engine.pjsip.link_transport import EDGE, LinkTransport
-from engine.pjsip.name_cache import remember
 from engine.pjsip.rtp_sockets import RtpPorts
 from engine.pjsip.rtp_source import learn_sources
-from engine.pjsip.transports import SipEndpoint, Transports
 from engine.pjsip_limits import MAX_ACCOUNTS
 from engine.sip.addressing import addresses
 from engine.sip.leg_port import LegListener
@@ -40,7 +35,6 @@ _MAX_LINES = 64
 """A site's own PJSIP build may allow thousands. With more than this many, too many calls are lost with a process."""
 _MAX_POLLS = 200
 _LOG_LEVEL = int(os.environ.get("TRUNKLINE_PJSIP_LOG", "0"))  # PJSIP's own trace: 4 shows every message, unmasked
-_EDGE_URI = SipUri.parse(f"sip:{EDGE[0]}:{EDGE[1]}")
 _UNUSED_RTP = "127.0.0.1"
 _FIRST = 250  # of PJSIP's priorities; 0 takes a codec out of the offer
 _PACKET_MS = 20
@@ -79,7 +73,6 @@ class IncomingAccount(pj.Account):
         listener = _Refused()
         leg = Leg(self, listener, LegRtp(self._rtp_plan()), prm.callId)
         if self._on_incoming is None:
-            # A worker only dials; an incoming call on its port is a mistake or a scan.
             listener.keep(leg)
             leg.hang_up(403)
             return
@@ -107,16 +100,20 @@ class _Refused:
     def on_gone(self) -> None: ...
 
 
+class _Endpoint(pj.Endpoint):
+    """The endpoint. It needs a class of ours: with the binding's own, a second copy of the library
+    (``engine.pjsip.instances``) aborts the process when its endpoint is started."""
+
+
 class SipStack:
-    """PJSIP without its own thread: ``poll`` serves its timers, SIP sockets and RTP sockets.
+    """PJSIP without its own thread: ``poll`` serves its timers and RTP sockets.
 
-    ``on_incoming`` gets the incoming calls, which the account ``answer_as`` accepts; the two go together. The stack has
-    as many ``lines`` as the build holds calls, but no more than were requested. Stacks on one thread share a ``budget``
-    of requests.
-
-    With a ``link`` the stack has no SIP socket: ``link`` gets each sent message at once, and each received message is
-    to be passed to ``receive``. The SIP edge behind the link resolves names, finds the route to each trunk and answers
+    It has no SIP socket. Each message that it sends is handed to ``link`` at once, and each message for it is to be
+    given to ``receive``. The SIP edge behind the link resolves names, finds the way to each trunk and answers
     challenges. An ``OSError`` of ``link`` fails the request.
+
+    ``on_incoming`` gets the calls that come in, which the account ``answer_as`` takes; the two go together. It has as
+    many ``lines`` as the build holds calls, but no more than were asked for.
 
     All methods are to be called on the thread that made the stack. The process must leave by ``os._exit``: a pj object
     collected at interpreter exit aborts.
@@ -129,34 +126,27 @@ class SipStack:
         *,
         answer_as: TrunkAccount | None = None,
         lines: int = _MAX_LINES,
-        budget: Budget | None = None,
-        link: Callable[[bytes], None] | None = None,
+        link: Callable[[bytes], None],
     ) -> None:
-        """Raises ``SipError`` when the SIP port is taken or the build is not one that the link knows."""
+        """Raises ``SipError`` when the build's structures are not the expected ones."""
         self._settings = settings
         self._rtp_ports = self._ports_of(settings)
         self._accounts: dict[str, IncomingAccount] = {}
         set_log_level(_LOG_LEVEL)
-        self._endpoint = SipEndpoint()
+        self._endpoint = _Endpoint()
         self._endpoint.libCreate()
         self._endpoint.libInit(self._endpoint_config(min(lines, _MAX_LINES)))
         self.lines = line_limit()
-        self._inspection = Inspection(budget or Budget(), takes_calls=on_incoming is not None)
         check_media_layout()
-        self._link = self._transports = None
-        if link is not None:
-            self._link = LinkTransport(link, local_host=EDGE[0], local_port=EDGE[1])
-        else:
-            self._transports = Transports(self._endpoint, settings)
+        self._link = LinkTransport(link, local_host=EDGE[0], local_port=EDGE[1])
         self._endpoint.libStart()
-        remember(settings.hosts)
         self._bridge = conference_bridge()
         for codec in self._endpoint.codecEnum2():
             name = str(codec.codecId).partition("/")[0]
             self._endpoint.codecSetPriority(codec.codecId, _FIRST - CODECS.index(name) if name in CODECS else 0)
         if answer_as is not None:
             account = self._accounts[""] = IncomingAccount(on_incoming, self.rtp_plan)
-            account.create(self.account_config(answer_as, answer_as.uri), True)
+            account.create(self.account_config(answer_as), True)
 
     def poll(self) -> None:
         """Serve everything that is due; returns at once."""
@@ -174,20 +164,8 @@ class SipStack:
         self._rtp_ports = self._ports_of(self._settings)
 
     def receive(self, message: bytes) -> None:
-        """Take a SIP message from the link. Not to be called from inside ``link``."""
-        if self._link is None:
-            raise RuntimeError("this stack has SIP sockets and no link")
+        """Take a SIP message that came over the link; not to be called by what ``link`` calls."""
         self._link.receive(message)
-
-    @property
-    def sip_port(self) -> int:
-        """The local SIP port; 0 with a link."""
-        return self._transports.sip_port if self._transports else 0
-
-    @property
-    def udp_socket(self) -> int | None:
-        """The file descriptor of the SIP socket, to wait for; reading is PJSIP's. None with a link."""
-        return self._transports.udp_socket if self._transports else None
 
     @property
     def free_lines(self) -> int:
@@ -198,45 +176,36 @@ class SipStack:
         self, trunk: TrunkAccount, listener: LegListener, *, from_number: str, to_number: str, sip_call_id: str
     ) -> Leg:
         """Send an INVITE through ``trunk``, as its ``addressing`` says; raises ``SipError``."""
-        target = self.reachable(SipUri.parse(trunk.uri))
+        target = SipUri.parse(trunk.uri)
         home = SipUri.parse(trunk.registrar) if trunk.registrar else target
         said = addresses(trunk.addressing, target=target, home=home, from_number=from_number, to_number=to_number)
-        first_hop = _EDGE_URI if self._link else self.reachable(SipUri.parse((*trunk.outbound_proxy, trunk.uri)[0]))
-        security = LegSecurity(
-            first_hop,
-            srtp_required=trunk.srtp is Srtp.REQUIRED,
-            refusal_of=self.refusal,
-        )
         account = self._account(trunk)
-        leg = Leg(account, listener, LegRtp(self.rtp_plan()), security=security, codecs=trunk.codecs)
+        leg = Leg(
+            account,
+            listener,
+            LegRtp(self.rtp_plan()),
+            srtp_required=trunk.srtp is Srtp.REQUIRED,
+            codecs=trunk.codecs,
+        )
         account.legs.add(leg)
         leg.dial(
             said.to,
             sip_call_id=sip_call_id,
             from_=said.from_,
             request_uri=str(said.request_uri),
-            headers=(*said.headers, *self.edge_fields(trunk)),
+            headers=(*said.headers, *edge_fields(trunk)),
             dtmf=trunk.dtmf,
-            redirect_within=target if trunk.follow_redirects else None,
         )
         return leg
 
-    def refusal(self, reason: str) -> Outcome | None:
-        """The outcome when PJSIP's ``reason`` for a failure is the trunk's certificate; otherwise None."""
-        return self._endpoint.refusal(reason)
-
-    def edge_fields(self, trunk: TrunkAccount) -> tuple[tuple[str, str], ...]:
-        """The header fields for the SIP edge in a request outside a dialog; empty without a link."""
-        return (("X-Trunkline-Trunk", trunk.name),) if self._link else ()
-
-    def account_config(self, trunk: TrunkAccount, server: str) -> pj.AccountConfig:
-        """The part of an account's configuration that dialling and registering share. Its requests go to ``server``
-        unless the trunk has an outbound proxy. Raises ``SipError``."""
+    def account_config(self, trunk: TrunkAccount) -> pj.AccountConfig:
+        """The part of an account's configuration that dialling and registering share."""
         config = pj.AccountConfig()
         home = SipUri.parse(trunk.registrar or trunk.uri).identity
         config.idUri = str(home.with_user(trunk.username or "trunkline"))
-        self._lead(config, trunk, server)
-        config.natConfig.sipOutboundUse = 0  # no RFC 5626, so no ;ob in Contact
+        config.sipConfig.transportId = self._link.id
+        config.sipConfig.proxies.append(f"sip:{EDGE[0]}:{EDGE[1]};lr;hide")  # PJSIP sends there and writes no Route
+        config.natConfig.sipOutboundUse = 0  # RFC 5626 is not spoken: no ;ob in Contact
         config.callConfig.prackUse = _PRACK[trunk.reliable_provisional]
         config.callConfig.timerUse = _SESSION_TIMER[trunk.session_timer]
         config.callConfig.timerSessExpiresSec = int(trunk.session_expires_s)
@@ -255,24 +224,6 @@ class SipStack:
             media.useLoopMedTp = True
         return config
 
-    def _lead(self, config: pj.AccountConfig, trunk: TrunkAccount, server: str) -> None:
-        """Route the account's requests to ``server``. Raises ``SipError``."""
-        sip = config.sipConfig
-        if self._link is not None:
-            sip.transportId = self._link.id
-            sip.proxies.append(f"{_EDGE_URI};lr;hide")  # PJSIP sends there and writes no Route
-            return
-        if trunk.username:
-            sip.authCreds.append(
-                pj.AuthCredInfo("digest", "*", trunk.username, pj.PJSIP_CRED_DATA_PLAIN_PASSWD, trunk.password)
-            )
-        assert self._transports is not None
-        self._transports.bind(config, SipUri.parse((*trunk.outbound_proxy, server)[0]), trunk.tls)
-        for proxy in trunk.outbound_proxy:
-            uri = self.reachable(SipUri.parse(proxy))
-            route = uri if "lr" in uri.params else SipUri.parse(f"{uri};lr")  # RFC 3261 §16.12.1: a loose route
-            sip.proxies.append(str(route))
-
     @staticmethod
     def _ports_of(settings: StackSettings) -> RtpPorts:
         return RtpPorts(
@@ -284,12 +235,7 @@ class SipStack:
         )
 
     def rtp_plan(self) -> RtpPlan:
-        return RtpPlan(self._rtp_ports, self._settings.rtp_source, by_edge=self._link is not None)
-
-    def reachable(self, uri: SipUri) -> SipUri:
-        """The URI, with an explicit port when the hosts file has its host: then SRV is not asked (RFC 3263 §4.2)."""
-        known = uri.port is None and uri.host.lower() in self._settings.hosts
-        return replace(uri, port=5061 if uri.transport == "tls" else 5060) if known else uri
+        return RtpPlan(self._rtp_ports, self._settings.rtp_source)
 
     def _account(self, trunk: TrunkAccount) -> IncomingAccount:
         """The trunk's account, made the last in the table. When the table is full, the least recently used one goes."""
@@ -301,7 +247,7 @@ class SipStack:
                     raise SipError(f"PJSIP holds {MAX_ACCOUNTS} trunks at once, and each has a call")
                 self._accounts.pop(idle).shutdown()
             account = IncomingAccount(None, self.rtp_plan)
-            account.create(self.account_config(trunk, trunk.uri))
+            account.create(self.account_config(trunk))
         self._accounts[trunk.name] = account
         return account
 
@@ -313,8 +259,6 @@ class SipStack:
         config.uaConfig.maxCalls = lines
         config.uaConfig.userAgent = "Trunkline"
         config.uaConfig.natTypeInSdp = 0
-        for nameserver in self._settings.nameservers:
-            config.uaConfig.nameserver.append(nameserver)
         media = config.medConfig
         media.clockRate = media.sndClockRate = 8000
         media.hasIoqueue = False
@@ -329,6 +273,11 @@ class SipStack:
         media.jbMax = _JITTER_MAX_MS
         keep_late_frames(media)
         return config
+
+
+def edge_fields(trunk: TrunkAccount) -> tuple[tuple[str, str], ...]:
+    """What a request outside a dialog carries for the SIP edge."""
+    return (("X-Trunkline-Trunk", trunk.name),)
 
 
 def keep_late_frames(media: pj.MediaConfig) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -45,10 +48,10 @@ _RATES_HZ = (8_000, 16_000)
 
 
 class SandboxTrunks:
-    """The trunks to the simulated carriers. The calls of a worker's slot go to the carrier started with that slot."""
+    """The one trunk of the sandbox. The calls of a worker's slot go to the carrier process of that slot."""
 
     def __init__(self) -> None:
-        self.carrier_ports: dict[int, int] = {}
+        self._carriers: set[int] = set()
         self._health = TrunkHealth(registers=False, probe_failures=1, now=lambda: datetime.now(UTC))
 
     def route(self, caller: str) -> tuple[str, ...]:
@@ -61,15 +64,17 @@ class SandboxTrunks:
         return _TRUNK
 
     def account(self, name: str, slot: int) -> TrunkAccount:
-        port = self.carrier_ports.get(slot)
-        if port is None:
+        if slot not in self._carriers:
             raise TrunkUnavailable("The sandbox's carrier process died; place the call again.", retry_after_s=2)
-        # Accounts are kept by name, and a refilled slot has another port: the name holds the port.
-        return replace(_TRUNK.account, name=f"sandbox-{port}", uri=f"sip:127.0.0.1:{port}")
+        return _TRUNK.account
+
+    def carrier_started(self, slot: int) -> None:
+        """The slot's carrier takes calls."""
+        self._carriers.add(slot)
 
     def carrier_gone(self, slot: int) -> None:
         """The slot's carrier process has ended."""
-        self.carrier_ports.pop(slot, None)
+        self._carriers.discard(slot)
 
     def failed(self, name: str, outcome: Outcome) -> None:
         """Nothing to record: the sandbox's trunk never goes down."""
@@ -96,6 +101,8 @@ class SandboxBackend:
         self._recordings = recordings
         self.trunks = SandboxTrunks()
         self.agents = LateAgents()
+        self._folder = ""
+        self._carriers = itertools.count(1)
         self._simulator: ChildProcess | None = None
         self._carrier_settings: CarrierSettings | None = None
         self._started: asyncio.Task[None] | None = None
@@ -120,14 +127,16 @@ class SandboxBackend:
 
     async def close(self) -> None:
         """Stop the workers and their carriers, then the simulated Ultravox."""
-        if self._started is None:
-            return
-        await self.pool.close()
-        if self._simulator is not None:
-            self._simulator.send(Stop())
-        await self.agents.aclose()
+        if self._started is not None:
+            await self.pool.close()
+            if self._simulator is not None:
+                self._simulator.send(Stop())
+            await self.agents.aclose()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _start(self) -> None:
+        self._folder = self._folder or tempfile.mkdtemp(prefix="trunkline-")  # nobody else may open it
         self._carrier_settings = await self._prepare_voices()
         key = secrets.token_urlsafe(24)
         self._simulator, ready = await self._supervisor.start_ready_child(
@@ -151,6 +160,7 @@ class SandboxBackend:
 
         def prepare() -> CarrierSettings:
             return CarrierSettings(
+                link="",
                 log=self._log,
                 account=_TRUNK.account,
                 hello={rate_hz: say(APPOINTMENT.hello, rate_hz) for rate_hz in _RATES_HZ},
@@ -163,22 +173,23 @@ class SandboxBackend:
     async def _start_pair(self, slot: int, on_event: Callable[[Event], None], on_exit: Callable[[], None]) -> Child:
         """Start a worker and its carrier. Both have the same number of lines; when one ends, so does the other."""
         assert self._carrier_settings is not None
+        link = str(Path(self._folder) / f"carrier-{next(self._carriers)}")
         carrier, ready = await self._supervisor.start_ready_child(
             "engine.sandbox.carrier",
             f"sandbox carrier {slot}",
-            self._carrier_settings,
+            replace(self._carrier_settings, link=link),
             on_event=lambda _: None,
             on_exit=lambda: self.trunks.carrier_gone(slot),
         )
         assert isinstance(ready, CarrierReady)
-        self.trunks.carrier_ports[slot] = ready.sip_port
+        self.trunks.carrier_started(slot)
 
         def worker_gone() -> None:
             carrier.send(Stop())
             on_exit()
 
         settings = WorkerSettings(
-            stack=StackSettings(bind="127.0.0.1"),
+            stack=StackSettings(bind="127.0.0.1", edge=link),
             log=self._log,
             lines=LINES_PER_INSTANCE,
             real_time=_SIP.real_time,

@@ -15,6 +15,8 @@ import uvloop
 
 from engine.log import set_up_logging
 from engine.messages.commands import Command
+from engine.messages.link import HELLO, Link
+from engine.messages.link_listener import take_links
 from engine.messages.pipe import open_pipe
 from engine.messages.settings import CarrierReady, CarrierSettings, StackSettings
 from engine.pjsip.clock import TICK_S, MediaClock
@@ -26,6 +28,7 @@ from engine.sip.leg_port import LegEnd, LegListener, MediaStream
 from engine.sip.uri import SipUri
 from engine.worker.keypad import KEY_S, TONE_MS
 
+_FIRST_PJSIP = 0  # a sandbox worker has one
 _RINGING, _OK = 180, 200
 _KEYS_AFTER_S = 1.0
 
@@ -133,7 +136,8 @@ class Carrier:
     def __init__(self, settings: CarrierSettings) -> None:
         self._settings = settings
         self._callees: list[SimulatedCallee] = []
-        self._stack = SipStack(StackSettings(bind="127.0.0.1"), self._take, answer_as=settings.account)
+        self._link: Link | None = None
+        self._stack = SipStack(StackSettings(bind="127.0.0.1"), self._take, answer_as=settings.account, link=self._send)
         self._clock = MediaClock(
             poll=self._stack.poll,
             play=self._tick,
@@ -151,9 +155,22 @@ class Carrier:
 
         pipe = await open_pipe(end, on_command, stopping.set)
         self._clock.start()
-        pipe.send(CarrierReady(sip_port=self._stack.sip_port))
+        take_links(self._settings.link, self._attached)
+        pipe.send(CarrierReady())
         await stopping.wait()
         pipe.close()
+
+    def _attached(self, end: socket.socket) -> None:
+        """The worker has connected. To it this process is the edge."""
+        self._link = Link(end, self._hear, lambda: None)
+
+    def _hear(self, kind: int, message: bytes) -> None:
+        if kind != HELLO:
+            self._stack.receive(message)
+
+    def _send(self, message: bytes) -> None:
+        if self._link is not None:
+            self._link.send(_FIRST_PJSIP, message)
 
     def _take(self, leg: Leg, called: str) -> LegListener:
         callee = SimulatedCallee(leg, SipUri.parse(called.strip("<>")).user, self._settings)

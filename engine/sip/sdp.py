@@ -249,6 +249,12 @@ def has_codec(sdp: str, codecs: Sequence[str]) -> bool:
     return any(codec in codecs for section in sections if section.live for codec in _codecs(section))
 
 
+def has_plain_audio(sdp: bytes) -> bool:
+    """Whether there is audio over RTP without encryption (RTP/AVP or RTP/AVPF)."""
+    media = (line.split() for line in sdp.split(b"\n") if line.startswith(b"m=audio "))
+    return any(line[2:3] in ([b"RTP/AVP"], [b"RTP/AVPF"]) for line in media)
+
+
 def offer_events_as_101(sdp: str) -> str:
     """``sdp`` with 101 for its telephone-event's payload type.
 

@@ -21,7 +21,6 @@ from engine.messages.pipe import Pipe, open_pipe
 from engine.messages.settings import WorkerSettings
 from engine.outcome import ENGINE_SHUTDOWN, engine_error
 from engine.pjsip import instances
-from engine.pjsip.arrival import OnArrival
 from engine.pjsip.clock import MediaClock
 from engine.pjsip.stack import SipStack
 from engine.real_time import take_precedence
@@ -37,7 +36,7 @@ log = logging.getLogger("trunkline.worker")
 
 _HEARTBEAT_S = 1.0
 _REST_S = 0.1
-"""How often a worker without calls polls its SIP socket."""
+"""How often a worker without calls polls PJSIP."""
 _BUSY, _AT_EASE = 0.4, 0.25
 """Shares of the processors' time: above the one the clock saves CPU, below the other it is quick again."""
 _RATES_HZ = (8_000, 16_000, 24_000, 48_000)
@@ -74,9 +73,6 @@ class Worker:
         """Serve until stopped, then hang up every call."""
         self._pipe = await open_pipe(end, self._on_command, self._stopping.set)
         self._clock.start()
-        for stack in self._stacks:
-            if stack.udp_socket is not None:
-                OnArrival(stack.udp_socket, stack.poll).start()
         lines = sum(stack.lines for stack in self._stacks)
         self._emit(Ready(lines=lines, real_time=self._real_time))
         heart = asyncio.create_task(self._beat())
@@ -179,9 +175,8 @@ def main(end: socket.socket, settings: WorkerSettings) -> None:
 
 async def _serve(end: socket.socket, settings: WorkerSettings) -> None:
     link = EdgeLink(settings.stack.edge, lambda place, message: stacks[place].receive(message))
-    stacks = instances.start(settings.stack, settings.lines, link.send if settings.stack.edge else None)
-    if settings.stack.edge:
-        link.open()
+    stacks = instances.start(settings.stack, settings.lines, link.send)
+    link.open()
     real_time = settings.real_time and take_precedence()
     await Worker(stacks, tls_context(), settings, real_time=real_time).serve(end)
     link.close()

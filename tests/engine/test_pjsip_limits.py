@@ -12,7 +12,7 @@ import os
 from engine.messages.settings import StackSettings
 from engine.pjsip.stack import SipStack
 
-print(SipStack(StackSettings(bind="127.0.0.1")).lines, flush=True)
+print(SipStack(StackSettings(bind="127.0.0.1"), link=print).lines, flush=True)
 os._exit(0)
 """
 

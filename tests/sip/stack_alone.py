@@ -1,4 +1,7 @@
-"""A SIP stack with one call in its own process, whose time a test can let pass: minutes of it, or a frame."""
+"""A SIP stack with one call in its own process, whose time a test can let pass: minutes of it, or a frame.
+
+Its SIP passes through an edge in the test's process; its RTP is its own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import json
 import mmap
 import os
 import select
+import socket
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -17,9 +21,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
-from engine.messages.settings import StackSettings
 from engine.sip.leg_port import LegEnd, MediaStream
-from tests.engine import samples
+from tests.sip.edge_beside import StackOnLink, edge_beside, trunk_to
 
 _ROOT = Path(__file__).parents[2]
 _POLLS_BEFORE = 20
@@ -31,7 +34,7 @@ class StackAlone:
     the child's stdout."""
 
     def __init__(self, uri: str) -> None:
-        self._command = [sys.executable, "-m", "tests.sip.stack_alone", uri]
+        self._uri = uri
 
     def pass_time(self, seconds: float) -> None:
         """Have PJSIP believe that so much time has passed."""
@@ -63,13 +66,19 @@ class StackAlone:
         return await asyncio.wait_for(self._process.stdout.readline(), within_s)
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(*self._command, cwd=_ROOT, stdin=PIPE, stdout=PIPE)
+        self._edge = edge_beside(self._uri)
+        link = await self._edge.__aenter__()
+        command = [sys.executable, "-m", "tests.sip.stack_alone", self._uri, str(link.fileno())]
+        self._process = await asyncio.create_subprocess_exec(
+            *command, cwd=_ROOT, stdin=PIPE, stdout=PIPE, pass_fds=[link.fileno()]
+        )
         return self
 
     async def __aexit__(self, *failure: object) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended
             self._process.kill()
         await self._process.wait()
+        await self._edge.__aexit__(None, None, None)
 
 
 class Clock:
@@ -116,17 +125,17 @@ class Listener:
     def on_gone(self) -> None: ...
 
 
-def main(uri: str) -> None:
-    from engine.pjsip.stack import SipStack
-
+def main(uri: str, descriptor: int) -> None:
     clock = Clock()
-    stack = SipStack(StackSettings(bind="127.0.0.1"))
+    stack = StackOnLink(descriptor)
     listener = Listener()
-    trunk = samples.trunk(name="tests", uri=uri).account
-    leg = stack.dial(trunk, listener, from_number="+15557654321", to_number="+15551234567", sip_call_id="alone")
+    leg = stack.stack.dial(
+        trunk_to(uri), listener, from_number="+15557654321", to_number="+15551234567", sip_call_id="alone"
+    )
     commands = FileIO(0)  # what waits in a buffer would not wake select
     while listener.end is None:
-        if select.select([commands], [], [], 0.01)[0]:
+        waiting: list[FileIO | socket.socket] = [commands, stack.link]
+        if commands in select.select(waiting, [], [], 0.01)[0]:
             match commands.readline().split():
                 case [b"pass", seconds]:
                     for _ in range(_POLLS_BEFORE):
@@ -150,4 +159,4 @@ def main(uri: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

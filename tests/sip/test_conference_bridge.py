@@ -10,6 +10,7 @@ import pytest
 
 from tests import audio
 from tests.sip.ai_rig import ai_rig, speak
+from tests.sip.edge_beside import edge_beside
 from tests.sip.peers import SippUas
 from tests.sip.rtp import FRAME_S, SAMPLES, RtpPacket, RtpTap
 from tests.sip.server import ROOT
@@ -20,11 +21,12 @@ ANSWERS = "uas-answers-and-echoes-rtp"
 
 
 async def test_answered_call_leaves_nothing_behind_in_pjsip() -> None:
-    async with SippUas(ANSWERS) as callee:
+    async with SippUas(ANSWERS) as callee, edge_beside(callee.uri) as link:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.sip.tools.stack_memory", callee.uri),
+            *(sys.executable, "-m", "tests.sip.tools.stack_memory", callee.uri, str(link.fileno())),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
+            pass_fds=[link.fileno()],
         )
         output, _ = await asyncio.wait_for(process.communicate(), 30)
     assert int(output) < 4096, "bytes a call"

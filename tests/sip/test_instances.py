@@ -12,7 +12,6 @@ from engine.records import Environment
 from tests import audio
 from tests.sip.ai_rig import ai_rig, speak
 from tests.sip.peers import SippUas
-from tests.sip.ports import port_block
 from tests.sip.process import wait_until
 from tests.sip.test_ai_audio import CLEAR_DB, clarity_db, steady
 
@@ -46,17 +45,22 @@ _LOAD = """
 import os
 from engine.messages.settings import StackSettings
 from engine.pjsip import instances
+from tests.engine.samples import trunk
+from tests.sip.linked_stack import Call
 
 instances.load(12)
+sent = []
 stacks = instances.start(
-    StackSettings(bind="127.0.0.1", sip_port={port}, rtp_first=20000, rtp_last=20099), lines={lines}
+    StackSettings(bind="127.0.0.1", rtp_first=20000, rtp_last=20099), {lines}, lambda *sending: sent.append(sending)
 )
+trunk = trunk(name="tests", uri="sip:192.0.2.1").account
 for stack in stacks:
-    settings = stack._settings
-    print(stack.sip_port - {port}, stack.free_lines, settings.rtp_first, settings.rtp_last, flush=True)
-while stacks[0]._inspection._budget.spend(5.0):
-    pass
-assert not any(stack._inspection._budget.spend(5.0) for stack in stacks), "a flood of one is a flood of their thread"
+    settings, free_lines = stack._settings, stack.free_lines
+    stack.dial(trunk, Call(700), from_number="+15557654321", to_number="+15551234567", sip_call_id="one")
+    [(place, message)] = sent
+    assert message.startswith(b"INVITE ")
+    sent.clear()
+    print(place, free_lines, settings.rtp_first, settings.rtp_last, flush=True)
 os._exit(0)
 """
 
@@ -68,16 +72,10 @@ os._exit(0)
         pytest.param(10, ["0 4 20000 20031", "1 4 20032 20063", "2 2 20064 20095"], id="three do, and hold no more"),
     ],
 )
-def test_as_many_start_as_the_lines_need_each_with_its_own_ports(lines: int, told: list[str]) -> None:
-    with port_block() as block:
-        port = block.getsockname()[1] + 1
-        said = subprocess.run(
-            [sys.executable, "-c", _LOAD.format(port=port, lines=lines)],
-            check=True,
-            capture_output=True,
-            timeout=30,
-            text=True,
-        )
+def test_as_many_start_as_the_lines_need_each_with_its_own_place_and_ports(lines: int, told: list[str]) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", _LOAD.format(lines=lines)], check=True, capture_output=True, timeout=30, text=True
+    )
     assert said.stdout.splitlines() == told
 
 

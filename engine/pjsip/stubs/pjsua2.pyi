@@ -8,17 +8,10 @@ _T = TypeVar("_T")
 
 _pjsua2: ModuleType
 
-PJSIP_TRANSPORT_UDP: int
-PJSIP_TRANSPORT_TCP: int
-PJSIP_TRANSPORT_TLS: int
-PJSIP_TP_STATE_CONNECTED: int
-PJSIP_TP_STATE_DISCONNECTED: int
-PJ_QOS_PARAM_HAS_DSCP: int
 PJMEDIA_SRTP_DISABLED: int
 PJMEDIA_SRTP_OPTIONAL: int
 PJMEDIA_SRTP_MANDATORY: int
 PJMEDIA_SRTP_KEYING_SDES: int
-PJSIP_CRED_DATA_PLAIN_PASSWD: int
 PJSIP_INV_STATE_EARLY: int
 PJSIP_INV_STATE_CONNECTING: int
 PJSIP_INV_STATE_CONFIRMED: int
@@ -40,7 +33,6 @@ PJSUA_SIP_TIMER_INACTIVE: int
 PJSUA_SIP_TIMER_OPTIONAL: int
 PJSUA_SIP_TIMER_REQUIRED: int
 PJSUA_SIP_TIMER_ALWAYS: int
-PJSIP_REDIRECT_ACCEPT: int
 PJSIP_REDIRECT_REJECT: int
 
 class Error(Exception):
@@ -61,7 +53,6 @@ class UaConfig:
     maxCalls: int
     threadCnt: int
     mainThreadOnly: bool
-    nameserver: _Vector[str]
     userAgent: str
     natTypeInSdp: int
 
@@ -87,26 +78,8 @@ class EpConfig:
     uaConfig: UaConfig
     medConfig: MediaConfig
 
-class TlsConfig:
-    CaListFile: str
-    certFile: str
-    privKeyFile: str
-    verifyServer: bool
-
-class pj_qos_params:
-    flags: int
-    dscp_val: int
-
 class TransportConfig:
-    tlsConfig: TlsConfig
-    qosParams: pj_qos_params
-    port: int
-    portRange: int
-    publicAddress: str
     boundAddress: str
-
-class TransportInfo:
-    localName: str
 
 class CodecInfo:
     codecId: str
@@ -114,30 +87,14 @@ class CodecInfo:
 class AudDevManager:
     def setNoDev(self) -> object: ...
 
-class TlsInfo:
-    verifyStatus: int
-    verifyMsgs: _Vector[str]
-    def isEmpty(self) -> bool: ...
-
-class OnTransportStateParam:
-    hnd: int
-    state: int
-    tlsInfo: TlsInfo
-
 class Endpoint:
-    def onTransportState(self, prm: OnTransportStateParam) -> None: ...
     def libCreate(self) -> None: ...
     def libInit(self, config: EpConfig) -> None: ...
     def libStart(self) -> None: ...
     def libHandleEvents(self, timeout_ms: int) -> int: ...
-    def transportCreate(self, kind: int, config: TransportConfig) -> int: ...
-    def transportGetInfo(self, transport_id: int) -> TransportInfo: ...
     def audDevManager(self) -> AudDevManager: ...
     def codecEnum2(self) -> _Vector[CodecInfo]: ...
     def codecSetPriority(self, codec_id: str, priority: int) -> None: ...
-
-class AuthCredInfo:
-    def __init__(self, scheme: str, realm: str, username: str, data_type: int, data: str) -> None: ...
 
 class AccountRegConfig:
     registrarUri: str
@@ -149,8 +106,6 @@ class AccountRegConfig:
 
 class AccountSipConfig:
     transportId: int
-    contactUriParams: str
-    authCreds: _Vector[AuthCredInfo]
     proxies: _Vector[str]
 
 class SrtpCrypto:
@@ -285,7 +240,6 @@ class StreamStat:
 
 class SipRxData:
     wholeMsg: str
-    srcAddress: str
     pjRxData: int
 
 class TsxStateEventSrc:
@@ -314,8 +268,7 @@ class OnCallStateParam:
 class OnCallTsxStateParam:
     e: SipEvent
 
-class OnCallRedirectedParam:
-    targetUri: str
+class OnCallRedirectedParam: ...
 
 class OnStreamCreatedParam:
     stream: int

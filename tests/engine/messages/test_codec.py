@@ -45,7 +45,7 @@ from tests.engine.samples import trunk
 ID = AttemptId("a/2")
 ACCOUNT = trunk().account
 LOG = LogSettings()
-STACK = StackSettings(bind="127.0.0.1", nameservers=("192.0.2.1",), hosts={"carrier": "192.0.2.2"})
+STACK = StackSettings(bind="127.0.0.1", edge="/run/edge")
 
 FROM_CHILD: list[Any] = [
     Ready(lines=16, real_time=True),
@@ -65,7 +65,7 @@ FROM_CHILD: list[Any] = [
     Probed(trunk="main", code=200, reason="OK"),
     EdgeReady(port=5060),
     EdgeFailed(why="taken"),
-    CarrierReady(sip_port=5070),
+    CarrierReady(),
     SimulatorReady(base_url="http://127.0.0.1:1"),
 ]
 FROM_CONTROL: list[Any] = [
@@ -77,8 +77,15 @@ FROM_CONTROL: list[Any] = [
     EdgeSettings(link="/run/edge", bind="::", port=5060, trunks=(ACCOUNT,), log=LOG, allow_from=("192.0.2.0/24",)),
     WorkerSettings(stack=STACK, log=LOG, lines=4, real_time=True, phase_s=0.001, rtp_timeout_s=30.0),
     RegistrarSettings(stack=STACK, log=LOG),
-    CarrierSettings(log=LOG, account=ACCOUNT, hello={8000: b"\0"}, sayings={8000: (b"a", b"b")}, recordings=Path("/x")),
-    CarrierSettings(log=LOG, account=ACCOUNT, hello={}, sayings={}, recordings=None),
+    CarrierSettings(
+        link="/run/carrier",
+        log=LOG,
+        account=ACCOUNT,
+        hello={8000: b"\0"},
+        sayings={8000: (b"a", b"b")},
+        recordings=Path("/x"),
+    ),
+    CarrierSettings(link="/run/carrier", log=LOG, account=ACCOUNT, hello={}, sayings={}, recordings=None),
     SimulatorSettings(log=LOG, api_key="k"),
 ]
 SENT = [

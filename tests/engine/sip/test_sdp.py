@@ -14,6 +14,7 @@ from engine.sip.sdp import (
     Unreadable,
     clean,
     has_codec,
+    has_plain_audio,
     offer_events_as_101,
     read,
     with_codecs,
@@ -397,3 +398,17 @@ def test_the_time_grows_with_the_text_and_no_faster(text: Callable[[int], str]) 
             return
 
     assert grows_linearly(both_ways)
+
+
+@pytest.mark.parametrize(
+    ("media", "plain"),
+    [
+        ("m=audio 4000 RTP/AVP 0\r\n", True),
+        ("m=audio 4000 RTP/AVPF 0\r\n", True),
+        ("m=audio 4000 RTP/SAVP 0\r\n", False),
+        ("m=video 4000 RTP/AVP 96\r\n", False),
+        ("m=audio\r\nm=audio 4000\r\n", False),
+    ],
+)
+def test_audio_without_encryption_is_known_by_its_profile(media: str, plain: bool) -> None:
+    assert has_plain_audio(f"v=0\r\n{media}".encode()) is plain

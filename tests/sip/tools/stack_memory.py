@@ -8,8 +8,7 @@ import os
 import sys
 import time
 
-from engine.messages.settings import StackSettings
-from tests.engine import samples
+from tests.sip.edge_beside import StackOnLink, trunk_to
 from tests.sip.stack_alone import Clock, Listener
 
 CALLS = 20
@@ -34,18 +33,18 @@ def allocated() -> int:
     return int(now.used + now.mapped)
 
 
-def main(uri: str) -> None:
-    from engine.pjsip.stack import SipStack
-
+def main(uri: str, descriptor: int) -> None:
     clock = Clock()
-    stack = SipStack(StackSettings(bind="127.0.0.1"))
-    trunk = samples.trunk(name="tests", uri=uri).account
+    stack = StackOnLink(descriptor)
+    trunk = trunk_to(uri)
 
     def calls(count: int) -> None:
         for _ in range(count):
             listener = Listener()
             call_id = str(time.monotonic_ns())
-            leg = stack.dial(trunk, listener, from_number="+15557654321", to_number="+15551234567", sip_call_id=call_id)
+            leg = stack.stack.dial(
+                trunk, listener, from_number="+15557654321", to_number="+15551234567", sip_call_id=call_id
+            )
             while not listener.answered:
                 stack.poll()
             leg.hang_up()
@@ -66,4 +65,4 @@ def main(uri: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))
