@@ -207,11 +207,11 @@ CONCERNS_TRUNK = frozenset((401, 402, 403, 407, 408, *range(500, 600)))
 
 def trunk_failed(outcome: Outcome, codes: Collection[int]) -> bool:
     """Whether another trunk may do better: no answer, no way there, a limit of this trunk, or a status of ``codes``,
-    unless a Q.850 cause beside it tells of the callee."""
+    unless a Q.850 cause beside it speaks of the callee."""
     if outcome.sip_code is None:
         return outcome.cause in (Cause.TRUNK_TIMEOUT, Cause.TRUNK_UNAVAILABLE)
-    told = _by_reason_header(outcome.sip_code, outcome.q850)
-    if told is not None and told is not _TRUNK_DOWN and (outcome.sip_code, outcome.q850) not in _BY_BOTH:
+    known = _by_reason_header(outcome.sip_code, outcome.q850)
+    if known is not None and known is not _TRUNK_DOWN and (outcome.sip_code, outcome.q850) not in _BY_BOTH:
         return False
     return outcome.sip_code in codes or _at_limit(outcome.sip_code, outcome.sip_reason)
 

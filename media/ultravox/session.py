@@ -68,7 +68,7 @@ class ClearPlayback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolInvoked:
-    """The agent waits for this tool's result; told once for an ``invocation_id``."""
+    """The agent waits for this tool's result; reported once for an ``invocation_id``."""
 
     name: str
     invocation_id: str
@@ -77,7 +77,7 @@ class ToolInvoked:
 
 @dataclass(frozen=True, slots=True)
 class TooMuch:
-    """The session went beyond a bound; told once, and nothing follows but the turns that were open.
+    """The session went beyond a bound; reported once, and nothing follows but the turns that were open.
 
     ``what`` is the rest of a sentence that begins with the service.
     """

@@ -1,4 +1,4 @@
-"""A SIP edge in the test's own loop: what a stack in a process of its own sends passes through it to SIPp, and back."""
+"""A SIP edge in the test's own loop: what a stack in its own process sends passes through it to SIPp, and back."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Row:
     speaks: bool = False
     """The agent speaks, and the far end is to hear it."""
     keys: str = ""
-    """What the agent is to be told of."""
+    """What the agent is to hear about."""
     byes: int = 1
     """How many BYEs of ours there are to be."""
     check: Check | None = None

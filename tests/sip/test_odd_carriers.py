@@ -153,8 +153,8 @@ class _Play:
     async def _listen(self, call: CallRecord, far: FarCall) -> None:
         row = self._row
         conversation = await self._conversation(call)
-        told: list[str] = []
-        conversation.on_text = lambda text, _: told.append(text)
+        texts: list[str] = []
+        conversation.on_text = lambda text, _: texts.append(text)
         if row.speaks:
             speak(conversation, audio.tone(AGENT_HZ, conversation.settings.output_hz, 3.0))
         await self._carrier.played(self._number)
@@ -168,8 +168,8 @@ class _Play:
             assert len(voice) >= 8000, f"the far end hears {len(voice) / 16000:.1f} s"
             assert audio.hears(voice[-8000:], 8000, AGENT_HZ)
         if row.keys:
-            await wait_until(lambda: bool(told), "keys", within_s=10)
-            assert f"keypad: {row.keys}" in told[0], told
+            await wait_until(lambda: bool(texts), "keys", within_s=10)
+            assert f"keypad: {row.keys}" in texts[0], texts
 
     async def _conversation(self, call: CallRecord) -> Conversation:
         record = await self._rig.until(call, lambda it: it.ai is not None and it.ai.joined_at is not None)
