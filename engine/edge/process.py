@@ -177,7 +177,10 @@ class EdgeProcess:
         if kind == HELLO:
             log.debug("%s attaches", payload.decode(errors="replace"))
         elif kind == KEEP:
-            self._edge.restore(link, json.loads(payload))
+            try:
+                self._edge.restore(link, json.loads(payload))
+            except (ValueError, LookupError, TypeError, AttributeError):
+                log.exception("a process gave back a dialog that cannot be read")
         else:
             self._edge.from_link(link, kind, payload)
 

@@ -202,7 +202,12 @@ class WorkerPool:
 
     def _receive(self, worker: WorkerHandle, event: Event) -> None:
         worker.note_sign_of_life()
+        if isinstance(event, CallEvent | LineFree) and self._by_call.get(event.attempt_id, worker) is not worker:
+            log.error("a worker reports another worker's call", extra={"call": call_of(event.attempt_id)})
+            return
         match event:
+            case Ready() if worker.lines:
+                log.error("a worker reports itself ready twice", extra={"slot": worker.slot})
             case Ready():
                 worker.lines = event.lines
                 self.real_time = event.real_time

@@ -283,3 +283,19 @@ async def test_a_worker_that_cannot_send_an_invite_gets_no_calls_and_leaves_afte
     failing.on_event(ended("a"))
     assert any(isinstance(command, Stop) for command in failing.commands)
     await rig.pool.close()
+
+
+async def test_a_worker_that_speaks_for_another_workers_call_is_not_believed() -> None:
+    rig = Rig(max_calls=8, spare_lines=0, lines=1)
+    first, second = AttemptId("a"), AttemptId("b")
+    assert [await rig.lease(first), await rig.lease(second)] == [0, 1]
+    liar = rig.children[1]
+    liar.on_event(ended("a"))
+    liar.on_event(LineFree(attempt_id=first))
+    liar.on_event(Ready(lines=1000))
+    assert rig.events == []
+    assert rig.pool.carries(first)
+    rig.children[0].on_event(ended("a"))
+    assert rig.events == [ended("a")]
+    assert not rig.pool.carries(first)
+    await rig.pool.close()
