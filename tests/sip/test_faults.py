@@ -10,7 +10,8 @@ import resource
 import signal
 import socket
 import sqlite3
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -101,6 +102,7 @@ async def test_torture_messages_leave_the_registrar_registered(tmp_path: Path) -
         trunkline(tmp_path, registrar.uri, registrar=registrar.uri, others=[BY_TCP]) as line,
     ):
         backend = cast(LiveBackend, line.engine._backends[Environment.LIVE])
+        await registrar.wait_for("REGISTER")
         before = backend._registrar._child
         await torture(line.config.sip.port)
         await asyncio.sleep(0.2)
@@ -246,14 +248,35 @@ async def test_agent_that_sends_too_much_or_nonsense_ends_its_own_call_at_most(
 # -- a machine that has no more of something ---------------------------------------------------------------------------
 
 
-async def test_rtp_ports_that_others_hold_fail_the_call_with_its_cause_and_free_the_line(tmp_path: Path) -> None:
+@contextmanager
+def held(ports: Iterable[int]) -> Iterator[None]:
+    """Other programs hold these ports."""
+    with ExitStack() as others:
+        for port in ports:
+            other = others.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            other.bind(("127.0.0.1", port))
+        yield
+
+
+async def test_calls_of_a_worker_whose_rtp_ports_others_hold_are_placed_by_another_worker(tmp_path: Path) -> None:
     async with SippUas(ANSWERS) as callee, trunkline(tmp_path, callee.uri) as line:
         ports = line.config.sip.rtp_ports
-        with ExitStack() as others:
-            for port in range(ports.first, ports.first + len(ports) // 3):  # the first worker's share
-                other = others.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                other.bind(("127.0.0.1", port))
+        with held(range(ports.first, ports.first + len(ports) // 3)):  # the first worker's share
             for _ in range(5):  # more than the worker has lines
+                call = await line.place()
+                await line.status(call, Status.ANSWERED)
+                await line.hang_up(call)
+                assert_outcome(await line.ended(call), Status.COMPLETED, Cause.CALLER_HANGUP)
+        assert len(callee.requests("INVITE")) == 5
+
+
+async def test_a_call_fails_with_its_cause_when_others_hold_every_rtp_port_and_the_next_one_works(
+    tmp_path: Path,
+) -> None:
+    async with SippUas(ANSWERS) as callee, trunkline(tmp_path, callee.uri) as line:
+        ports = line.config.sip.rtp_ports
+        with held(range(ports.first, ports.first + len(ports))):
+            for _ in range(3):
                 record = await line.call()
                 assert_outcome(record, Status.FAILED, Cause.ENGINE_ERROR)
                 assert record.outcome and "sip.rtp_ports" in record.outcome.detail
