@@ -115,7 +115,7 @@ def text_of(message: SipMessage) -> bytes:
 
 async def run(minutes: float, calls: int) -> list[str]:
     """What was wrong, a sentence each."""
-    with RtpTap() as tap:
+    with RtpTap(echo=True) as tap:
         scenario = "uas-answers-and-echoes-rtp"
         async with SippUas(scenario, rtp=tap) as callee, ai_rig(callee.uri, max_calls=2 * calls) as rig:
             records = [await rig.place() for _ in range(calls)]
@@ -131,7 +131,7 @@ async def run(minutes: float, calls: int) -> list[str]:
             sent = await attack(rig, tap, seeds, minutes)
             await asyncio.sleep(0.5)
             gaps = {source: float(tap.spacing_ms(source).max()) for source in tap.sources()}
-            statuses = [(await rig.engine.get(record.id, Environment.LIVE)).status for record in records]
+            now = [await rig.engine.get(record.id, Environment.LIVE) for record in records]
             died = before - processes()
             for record in records:
                 await rig.hang_up(record)
@@ -139,7 +139,7 @@ async def run(minutes: float, calls: int) -> list[str]:
     longest = max(gaps.values())
     print(f"{sent} datagrams in {minutes:g} min at {calls} AI calls; longest gap at the callee {longest:.0f} ms")
     wrong = [f"process {pid} died" for pid in died]
-    wrong += [f"a call is {status}" for status in statuses if status is not Status.ANSWERED]
+    wrong += [f"a call is {one.status}: {one.outcome}" for one in now if one.status is not Status.ANSWERED]
     wrong += [f"a gap of {gap:.0f} ms at {source}" for source, gap in gaps.items() if gap > MOST_GAP_MS]
     if len(gaps) != calls:
         wrong.append(f"RTP came from {len(gaps)} sources, not {calls}")
