@@ -40,9 +40,6 @@ class PortRange:
     def __contains__(self, port: object) -> bool:
         return isinstance(port, int) and self.first <= port <= self.last
 
-    def overlaps(self, other: PortRange) -> bool:
-        return self.first <= other.last and other.first <= self.last
-
 
 def _one_line(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().isprintable():

@@ -12,18 +12,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from engine.messages.link import PEER, PRIVATE, UNUSABLE
 from engine.sip.fields import CSeq, min_se, q850_cause, retry_after_s, session_expires
 from engine.sip.message import Header, Request, Response, write
 
 EDGE: Final = "<sip:edge@127.0.0.1:5060>"
 """The far end's Contact, as PJSIP sees it."""
-PRIVATE: Final = "X-Trunkline-"
-"""Fields between the edge and PJSIP begin so; none crosses the network."""
-TRUNK: Final = "X-Trunkline-Trunk"
-PEER: Final = "X-Trunkline-Peer"
-FAILURE: Final = "X-Trunkline-Failure"
-UNUSABLE: Final = "X-Trunkline-Unusable"
-"""In a 2xx to an INVITE: why its session description cannot be used, as a clause."""
 
 METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "UPDATE", "PRACK", "INFO", "OPTIONS")
 EXTENSIONS: Final = ("100rel", "timer")

@@ -15,6 +15,8 @@ from engine.sip.sdp import SessionDescription, Unreadable, clean, read
 
 log = logging.getLogger("trunkline.edge")
 
+OUR_OFFER: Final = b"v=0\r\nm=audio 9 RTP/AVP 0\r\n"
+"""An offer of ours in short, where the one that was sent is not kept: one section of audio."""
 _RESOLVE_S: Final = 2.0
 _KEPT_S: Final = 60.0
 _MOST_NAMES: Final = 256

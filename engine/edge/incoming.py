@@ -11,6 +11,7 @@ from engine.edge import clean
 from engine.edge.answers import REASONS, Fields, answer_to
 from engine.edge.clean import written
 from engine.edge.common import Common
+from engine.edge.descriptions import OUR_OFFER
 from engine.edge.dialogs import Dialog, Flow, Remote
 from engine.edge.responses import Responses
 from engine.edge.rewriting import (
@@ -32,7 +33,6 @@ from engine.sip.syntax import Malformed
 
 log = logging.getLogger("trunkline.edge")
 
-_AUDIO: Final = b"v=0\r\nm=audio 9 RTP/AVP 0\r\n"
 _OURS: Final = ("Via", "From", "To", "Call-ID", "CSeq", "Contact", "Record-Route", "Content-Length")
 
 
@@ -100,7 +100,7 @@ class Incoming:
         try:
             if request.method == "ACK":  # it has the answer to our offer
                 carrier = Response(200, "", headers=request.headers, body=request.body)
-                body, _ = await self._common.answer(carrier, _AUDIO, dialog.trunk)
+                body, _ = await self._common.answer(carrier, OUR_OFFER, dialog.trunk)
             else:
                 body = await self._common.offer(request, dialog.trunk)
         except Unreadable as error:

@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from engine.edge import clean
 from engine.edge.answers import REASONS
-from engine.edge.clean import FAILURE, TRUNK, written
+from engine.edge.clean import written
 from engine.edge.common import Common, Unreached
 from engine.edge.dialogs import Dialog, Flow, Remote
 from engine.edge.rewriting import (
@@ -28,7 +28,7 @@ from engine.edge.rewriting import (
 )
 from engine.edge.targets import Target, Transport
 from engine.edge.transactions import LIFE_S, ClientTransaction, PjsipKey
-from engine.messages.link import Link
+from engine.messages.link import FAILURE, TRUNK, Link
 from engine.sip.digest import Credentials, Exchange, Session
 from engine.sip.fields import CSeq, NameAddr, Via, expires
 from engine.sip.message import Header, Request, Response

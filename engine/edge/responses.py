@@ -15,6 +15,7 @@ from typing import Any, Final
 from engine.edge import clean
 from engine.edge.clean import written
 from engine.edge.common import Common, Unreached
+from engine.edge.descriptions import OUR_OFFER
 from engine.edge.dialogs import Dialog, Flow, Remote
 from engine.edge.outgoing import Outgoing
 from engine.edge.rewriting import (
@@ -38,7 +39,6 @@ log = logging.getLogger("trunkline.edge")
 
 _MOST_REMOTES: Final = 16
 _MOST_REDIRECTS: Final = 5
-_AUDIO: Final = b"v=0\r\nm=audio 9 RTP/AVP 0\r\n"
 _WAY_S: Final = 2.0
 _ACK_S: Final = 10.0
 """How long PJSIP may take for the ACK of a 2xx. A process that is alive needs milliseconds."""
@@ -137,7 +137,7 @@ class Responses:
         if too_late:
             return
         # What the INVITE offered is not kept for the next edge: it was audio.
-        offer = transaction.request.body if transaction.sent else _AUDIO
+        offer = transaction.request.body if transaction.sent else OUR_OFFER
         body, unusable = await self._common.answer(response, offer, dialog.trunk)
         self._hand_over(transaction, response, body, unusable if begins and final else "")
 

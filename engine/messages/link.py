@@ -21,6 +21,16 @@ KEEP: Final = 254
 FORGET: Final = 253
 """A kept dialog is over: the rest is its key."""
 
+PRIVATE: Final = "X-Trunkline-"
+"""Header fields between the edge and PJSIP begin so; none crosses the network."""
+TRUNK: Final = "X-Trunkline-Trunk"
+"""In a request outside a dialog: the name of its trunk."""
+PEER: Final = "X-Trunkline-Peer"
+FAILURE: Final = "X-Trunkline-Failure"
+"""In a response of the edge's own: why the request could not be sent, as JSON."""
+UNUSABLE: Final = "X-Trunkline-Unusable"
+"""In a 2xx to an INVITE: why its session description cannot be used, as a clause."""
+
 log = logging.getLogger("trunkline.link")
 
 _LONGEST = 1 << 17

@@ -12,6 +12,7 @@ import pjsua2 as pj
 
 from engine.errors import SipError
 from engine.messages.commands import Dtmf
+from engine.messages.link import FAILURE, UNUSABLE
 from engine.outcome import NOT_ENCRYPTED, Outcome, unreached
 from engine.pjsip.codec_switch import Negotiated
 from engine.pjsip.conference_bridge import conference_bridge
@@ -30,9 +31,6 @@ from engine.sip.sdp import CODECS, has_codec, has_plain_audio, offer_events_as_1
 
 log = logging.getLogger("trunkline.sip")
 T = TypeVar("T")
-
-_FAILURE = "X-Trunkline-Failure"
-_UNUSABLE = "X-Trunkline-Unusable"
 
 _EVENT_IS_UPDATE, _EVENT_IS_END = 1, 2  # pjmedia_stream_dtmf_event_flags (pjmedia/stream.h)
 _NO_MEDIA = (pj.PJSUA_CALL_MEDIA_NONE, pj.PJSUA_CALL_MEDIA_ERROR)
@@ -311,8 +309,8 @@ class Leg(pj.Call):
         return NOT_ENCRYPTED if self._unencrypted else unreached_by(message)
 
     def _note_answer(self, text: str) -> None:
-        if _UNUSABLE in text and (answer := parsed(text)) is not None:
-            self._unusable = answer.first(_UNUSABLE) or ""
+        if UNUSABLE in text and (answer := parsed(text)) is not None:
+            self._unusable = answer.first(UNUSABLE) or ""
 
     def _follow_codec(self) -> None:
         """Nothing is heard: decode another codec of the answer if that is what the far end sends."""
@@ -389,5 +387,5 @@ def received_message(event: pj.SipEvent) -> str:
 
 def unreached_by(message: Message | None) -> Outcome | None:
     """Why the edge could not send the request that ``message`` answers; None for a far end's message."""
-    failure = message.first(_FAILURE) if message is not None else None
+    failure = message.first(FAILURE) if message is not None else None
     return unreached(**json.loads(failure)) if failure else None

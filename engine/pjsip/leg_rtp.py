@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import pjsua2 as pj
 
+from engine.messages.link import PEER
 from engine.messages.settings import RtpSourceRule
 from engine.pjsip.rtp_sockets import RtpPorts
 from engine.pjsip.rtp_source import RtpSource
 
 log = logging.getLogger("trunkline.sip")
 
-_PEER_FIELD = "x-trunkline-peer"
+_PEER_FIELD = PEER.lower()
 _MEDIA_TRANSPORT = 8
 """The offset of ``mediaTp`` in ``OnCreateMediaTransportParam``, a field that SWIG does not allow to be set."""
 

@@ -13,6 +13,7 @@ import pjsua2 as pj
 
 from engine.errors import SipError
 from engine.messages.commands import Srtp, TrunkAccount
+from engine.messages.link import TRUNK
 from engine.messages.settings import StackSettings
 from engine.pjsip.conference_bridge import conference_bridge
 from engine.pjsip.ended_legs import release
@@ -277,7 +278,7 @@ class SipStack:
 
 def edge_fields(trunk: TrunkAccount) -> tuple[tuple[str, str], ...]:
     """What a request outside a dialog carries for the SIP edge."""
-    return (("X-Trunkline-Trunk", trunk.name),)
+    return ((TRUNK, trunk.name),)
 
 
 def keep_late_frames(media: pj.MediaConfig) -> None:

@@ -92,10 +92,6 @@ class _Message:
         """With one more field ``name`` at the end."""
         return replace(self, headers=(*self.headers, Header(canonical(name), value)))
 
-    def prepended(self, name: str, value: str) -> Self:
-        """With one more field ``name`` before all others."""
-        return replace(self, headers=(Header(canonical(name), value), *self.headers))
-
 
 @dataclass(frozen=True, slots=True)
 class Request(_Message):
