@@ -52,6 +52,11 @@ class Row:
     ack_by: str = ""
     """The transport that the ACK is to take."""
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether somebody listens in this row."""
+        return bool(self.frames or self.speaks or self.keys)
+
 
 def sound(index: int, payload_type: int = 0) -> bytes:
     """The payload of the ``index``-th 20 ms of the callee's tone."""

@@ -67,12 +67,15 @@ class Group:
             async with self._engine(carriers) as rig:
                 edge = _edge_pid(rig)
                 playing = (self._play(rig, carriers[row.trunk], at, row) for at, row in enumerate(self.rows))
-                failed = [at for at, failure in enumerate(await asyncio.gather(*playing)) if failure]
+                first = dict(enumerate(await asyncio.gather(*playing)))
                 # A machine that is short of time spoils the audio of many calls: what fails is played almost alone.
-                self._slots = self._audio_slots = asyncio.Semaphore(_AT_ONCE_AGAIN)
+                # Signalling has no such excuse.
+                failed = [at for at, failure in first.items() if failure and self.rows[at].has_audio]
+                print(*(f"played again: {first[at]}" for at in failed), sep="\n")
+                self._audio_slots = asyncio.Semaphore(_AT_ONCE_AGAIN)
                 playing = (self._play(rig, carriers[self.rows[at].trunk], at + _AGAIN, self.rows[at]) for at in failed)
-                again = await asyncio.gather(*playing)
-                failures = [failure for failure in again if failure]
+                failures = [failure for at, failure in first.items() if failure and at not in failed]
+                failures += [failure for failure in await asyncio.gather(*playing) if failure]
                 assert _edge_pid(rig) == edge, "the edge died"
             assert datagrams.connections == 0, "a UDP trunk stays on UDP"
         assert not failures, f"{len(failures)} of {len(self.rows)}:\n" + "\n".join(failures)
@@ -93,7 +96,7 @@ class Group:
         return ai_rig(first["uri"], trunk=first, others=others, max_calls=32, capture_s=3.0)
 
     async def _play(self, rig: AiRig, carrier: OddCarrier, at: int, row: Row) -> str:
-        async with self._audio_slots if row.frames or row.speaks or row.keys else self._slots:
+        async with self._audio_slots if row.has_audio else self._slots:
             try:
                 await _Play(rig, carrier, row, self._callers[row.trunk], _number(at)).run()
             except Exception as error:  # noqa: BLE001 - every row is to be heard
